@@ -1,0 +1,78 @@
+//! The folder of one run: logs, kubeconfigs, the object store's data.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+
+use crate::process::process_is_gone;
+
+/// Runs that are kept to look at; older ones go.
+const KEEP: usize = 20;
+
+/// Makes `target/testbed/<name>-<pid>-<n>` and removes the oldest folders beside it.
+pub(crate) fn for_run(name: &str) -> Result<PathBuf> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let root = target().join("testbed");
+    prune(&root);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let folder = root.join(format!("{name}-{}-{count}", std::process::id()));
+    make(&folder)?;
+    Ok(folder)
+}
+
+/// Makes a folder with its parents.
+pub(crate) fn make(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
+}
+
+/// Writes a file that holds a key or a token.
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || {
+            let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+            let root = here.ancestors().nth(2).unwrap_or(here);
+            root.join("target")
+        },
+        PathBuf::from,
+    )
+}
+
+/// Leaves alone what belongs to a process that still runs.
+fn prune(root: &Path) {
+    let Ok(entries) = fs::read_dir(root) else {
+        return;
+    };
+    let mut runs: Vec<(SystemTime, PathBuf)> = entries
+        .flatten()
+        .filter(|entry| {
+            !owner(&entry.file_name().to_string_lossy()).is_some_and(|pid| !process_is_gone(pid))
+        })
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    runs.sort();
+    let surplus = runs.len().saturating_sub(KEEP);
+    for (_, path) in runs.into_iter().take(surplus) {
+        fs::remove_dir_all(path).ok();
+    }
+}
+
+/// The process id in `<name>-<pid>-<n>`.
+fn owner(folder: &str) -> Option<u32> {
+    folder.rsplit('-').nth(1)?.parse().ok()
+}
