@@ -1,4 +1,38 @@
 //! How controllers reach member clusters: typed access over cluster-proxy's gRPC API.
+//!
+//! [`Members`] is the door: [`MemberApi`] reads and writes objects of one member, [`MemberWatch`]
+//! follows objects of all members in a local store, [`Inventory`] follows the members themselves.
+//! This crate holds no credentials and decides nothing; it carries calls, deadlines and traces, and
+//! turns every failure into one typed [`Error`].
+
+mod api;
+mod backoff;
+mod call;
+mod endpoint;
+mod ensure;
+mod error;
+mod inventory;
+mod members;
+pub mod trace;
+mod watch;
+mod wire;
+
+pub use api::{Deleted, ListOptions, MemberApi, MemberResource, PatchKind, Preconditions};
+pub use endpoint::{Endpoint, EndpointError};
+pub use ensure::{SecretSpec, Served, Written};
+pub use error::{Detail, Error, Origin, Retry, WriteOutcome};
+pub use inventory::{ClusterState, Inventory, InventoryChange, MemberState};
+pub use members::{ConnectError, Members};
+pub use watch::{
+    Change, Clusters, Found, InvalidObject, Link, MemberWatch, ObjectKey, Selection, WatchState,
+};
+pub use wire::{cluster_key, cluster_ref};
+
+/// The metadata key that carries the caller's name.
+pub const CALLER_METADATA: &str = "x-kurator-caller";
+
+/// The largest message that a client accepts: an object of 4 MiB and its envelope.
+pub const MAX_MESSAGE_BYTES: usize = 5 * 1024 * 1024;
 
 /// Generated messages, clients and servers of `clusterproxy.v1`.
 #[allow(
