@@ -1,1 +1,23 @@
-//! Filled in below.
+//! The API of kurator-rs: the five kinds, the external types that it drives, and the pure rules that
+//! every process shares. Nothing here does I/O.
+
+#![allow(
+    unreachable_pub,
+    reason = "kube's KubeSchema repeats each struct, with its visibility, inside a function"
+)]
+
+pub mod backup;
+pub mod cluster;
+pub mod common;
+pub mod condition;
+pub mod external;
+pub mod fleet;
+pub mod key;
+pub mod labels;
+pub mod migrate;
+pub mod names;
+pub mod phase;
+pub mod restore;
+pub mod rules;
+mod text;
+pub mod velero_status;
