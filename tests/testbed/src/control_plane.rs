@@ -8,7 +8,7 @@ use kube::{Client, Config};
 
 use crate::address::port;
 use crate::folder::write_private;
-use crate::kubeconfig::{self, Access, Tokens};
+use crate::kubeconfig::{self, Access, Tokens, client_from};
 use crate::pki::Pki;
 use crate::process::{Process, Program};
 use crate::site::Site;
@@ -174,9 +174,7 @@ impl ControlPlane {
     async fn wait_ready(&self) -> Result<()> {
         // With the certificate: a token may have been revoked.
         let kubeconfig = self.kubeconfig_at(&self.url, Access::Certificate);
-        let kubeconfig = kube::config::Kubeconfig::from_yaml(&kubeconfig)?;
-        let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?;
-        let client = Client::try_from(config)?;
+        let client = client_from(&kubeconfig).await?;
         let what = format!("the API server of {}", self.name);
         let waited = wait_ok(&what, READY, async || {
             // Nothing more can come of a process that has ended: that is an answer, too.

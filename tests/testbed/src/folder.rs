@@ -60,9 +60,7 @@ fn prune(root: &Path) {
     };
     let mut runs: Vec<(SystemTime, PathBuf)> = entries
         .flatten()
-        .filter(|entry| {
-            !owner(&entry.file_name().to_string_lossy()).is_some_and(|pid| !process_is_gone(pid))
-        })
+        .filter(|entry| owner(&entry.file_name().to_string_lossy()).is_none_or(process_is_gone))
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     runs.sort();

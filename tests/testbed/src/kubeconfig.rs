@@ -1,7 +1,10 @@
 //! Kubeconfigs as people get them: CA inline, token or client certificate inline.
 
+use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
 
 use crate::pki::Pki;
 
@@ -14,6 +17,15 @@ pub enum Access {
     Certificate,
     /// A user who is authenticated but may do nothing.
     Unprivileged,
+}
+
+/// A new client for the text of a kubeconfig.
+pub async fn client_from(kubeconfig: &str) -> Result<Client> {
+    let kubeconfig = Kubeconfig::from_yaml(kubeconfig).context("not a kubeconfig")?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .context("an unusable kubeconfig")?;
+    Client::try_from(config).context("cannot make a client from a kubeconfig")
 }
 
 /// The bearer tokens of one control plane.

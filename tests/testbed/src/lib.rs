@@ -46,7 +46,7 @@ pub use apply::{apply_yaml, install_crds};
 pub use bed::{Bed, BedBuilder};
 pub use control_plane::ControlPlane;
 pub use info::{BedInfo, ClusterInfo, S3Info};
-pub use kubeconfig::Access;
+pub use kubeconfig::{Access, client_from};
 pub use member::Member;
 pub use process::{Process, Program, process_is_gone};
 pub use relay::Relay;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -105,75 +105,75 @@ async fn accept(listener: Option<&TcpListener>) -> Option<TcpStream> {
     }
 }
 
-async fn relay(client: TcpStream, upstream: SocketAddr, mut mode: watch::Receiver<Mode>) {
-    if !passes(&mut mode).await {
-        client.set_zero_linger().ok();
-        return;
-    }
-    let Ok(server) = TcpStream::connect(upstream).await else {
-        client.set_zero_linger().ok();
-        return;
-    };
-    client.set_nodelay(true).ok();
-    server.set_nodelay(true).ok();
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
-    let up = tokio::spawn(copy(from_client, to_server, mode.clone()));
-    let down = tokio::spawn(copy(from_server, to_client, mode));
-    let (Ok(up), Ok(down)) = (up.await, down.await) else {
-        return;
-    };
-    for (end, stream) in [up, down] {
-        if end == End::Reset {
-            stream.as_ref().set_zero_linger().ok();
+async fn relay(mut client: TcpStream, upstream: SocketAddr, mode: watch::Receiver<Mode>) {
+    // Closing a connection that does not linger resets it.
+    if let Ok(mut server) = connect(upstream, mode.clone()).await {
+        client.set_nodelay(true).ok();
+        server.set_nodelay(true).ok();
+        if forward(&mut client, &mut server, mode).await.is_ok() {
+            return;
         }
+        server.set_zero_linger().ok();
+    }
+    client.set_zero_linger().ok();
+}
+
+/// The connection must be reset.
+struct Reset;
+
+impl From<std::io::Error> for Reset {
+    fn from(_: std::io::Error) -> Self {
+        Self
     }
 }
 
-/// Waits while the relay is cut. False if the connection must be reset.
-async fn passes(mode: &mut watch::Receiver<Mode>) -> bool {
-    mode.wait_for(|mode| *mode != Mode::Cut)
-        .await
-        .is_ok_and(|mode| *mode == Mode::Open)
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum End {
-    Closed,
-    Reset,
-}
-
-/// Copies one direction. Gives the writing half back, so that the whole connection can be reset.
-async fn copy(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+async fn connect(
+    upstream: SocketAddr,
     mut mode: watch::Receiver<Mode>,
-) -> (End, OwnedWriteHalf) {
+) -> Result<TcpStream, Reset> {
+    pass(&mut mode).await?;
+    Ok(TcpStream::connect(upstream).await?)
+}
+
+async fn forward(
+    client: &mut TcpStream,
+    server: &mut TcpStream,
+    mode: watch::Receiver<Mode>,
+) -> Result<(), Reset> {
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
+    let up = copy(from_client, to_server, mode.clone());
+    let down = copy(from_server, to_client, mode);
+    tokio::try_join!(up, down).map(|_| ())
+}
+
+/// Copies one direction until its source closes.
+async fn copy(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mut mode: watch::Receiver<Mode>,
+) -> Result<(), Reset> {
     let mut buffer = vec![0; BUFFER];
     loop {
-        if !passes(&mut mode).await {
-            return (End::Reset, to);
-        }
-        let read = tokio::select! {
+        pass(&mut mode).await?;
+        let length = tokio::select! {
             biased;
             _ = mode.changed() => continue,
-            read = from.read(&mut buffer) => read,
+            read = from.read(&mut buffer) => read?,
         };
         // The mode may have changed while this was read: then it must not pass any more.
-        if !passes(&mut mode).await {
-            return (End::Reset, to);
+        pass(&mut mode).await?;
+        if length == 0 {
+            return Ok(to.shutdown().await?);
         }
-        match read {
-            Ok(0) => {
-                to.shutdown().await.ok();
-                return (End::Closed, to);
-            }
-            Ok(length) => {
-                if to.write_all(&buffer[..length]).await.is_err() {
-                    return (End::Reset, to);
-                }
-            }
-            Err(_) => return (End::Reset, to),
-        }
+        to.write_all(&buffer[..length]).await?;
+    }
+}
+
+/// Waits while the relay is cut.
+async fn pass(mode: &mut watch::Receiver<Mode>) -> Result<(), Reset> {
+    match mode.wait_for(|mode| *mode != Mode::Cut).await.as_deref() {
+        Ok(Mode::Open) => Ok(()),
+        _ => Err(Reset),
     }
 }

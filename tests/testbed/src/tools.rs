@@ -10,17 +10,19 @@ use anyhow::{Result, bail};
 /// go before `PATH`, so that what else is installed on a machine does not change a test.
 #[derive(Debug, Clone)]
 pub struct Tools {
+    cache: Option<PathBuf>,
     folders: Vec<PathBuf>,
 }
 
 impl Tools {
     /// Looks up the folders; a missing program is reported by [`Tools::path`].
     pub fn find() -> Self {
+        let cache = cache().map(|cache| cache.join("bin"));
         let mut folders = Vec::new();
         folders.extend(env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from));
-        folders.extend(cache().map(|cache| cache.join("bin")));
+        folders.extend(cache.clone());
         folders.extend(env::var_os("PATH").iter().flat_map(env::split_paths));
-        Self { folders }
+        Self { cache, folders }
     }
 
     /// The path of `program`, or an error that says how to get it.
@@ -34,8 +36,7 @@ impl Tools {
 
     /// The path of `program` as built by us: only ours has the linker flags that it needs here.
     pub(crate) fn built(&self, program: &str) -> Result<PathBuf> {
-        let path = cache().map(|cache| cache.join("bin").join(program));
-        match path {
+        match self.cache.as_ref().map(|cache| cache.join(program)) {
             Some(path) if path.is_file() => Ok(path),
             _ => bail!("the program {program} is not built: run hack/tools/build.sh"),
         }

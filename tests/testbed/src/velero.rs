@@ -22,7 +22,7 @@ use crate::wait::wait_ok;
 pub(crate) const BUCKET: &str = "velero";
 const NAMESPACE: &str = "velero";
 const PLUGIN: &str = "velero-plugin-for-aws";
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 
 /// A Velero server with the storage location `default`.
 #[derive(Debug)]

@@ -1,25 +1,28 @@
-//! The test bed itself, with everything real.
+//! The test bed itself, with everything real. One bed serves all tests but those that need their own.
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy.toml allows it in tests, which leaves out their helpers"
+)]
 
-use std::time::{Duration, Instant};
+mod bed;
+mod faults;
+mod process;
+mod up;
+
+use std::time::Duration;
 
 use testbed::Bed;
+use tokio::sync::OnceCell;
 
-#[tokio::test]
-async fn a_bare_bed_starts() {
-    let started = Instant::now();
-    let bed = Bed::builder("bare")
-        .member("m1")
-        .velero()
-        .start()
-        .await
-        .unwrap();
-    eprintln!("up after {:?}", started.elapsed());
-    println!("{:?}", bed.write_info().unwrap());
-    let client = bed.hub().client().unwrap();
-    let version = client.apiserver_version().await.unwrap();
-    println!("{version:?}");
-    let started = Instant::now();
-    bed.stop().await.unwrap();
-    eprintln!("down after {:?}", started.elapsed());
-    let _ = Duration::ZERO;
+/// Far more than anything takes that is expected to happen.
+const SOON: Duration = Duration::from_mins(1);
+
+/// The shared bed: a hub and two members, the first with Velero. It ends with the test process.
+async fn bed() -> &'static Bed {
+    static BED: OnceCell<Bed> = OnceCell::const_new();
+    BED.get_or_init(async || {
+        let builder = Bed::builder("it").member("with-velero").velero();
+        builder.member("bare").start().await.unwrap()
+    })
+    .await
 }
