@@ -84,6 +84,22 @@ pub struct ClusterState {
 }
 
 impl ClusterState {
+    /// A member in this state, of which nothing more is known.
+    pub fn new(key: ClusterKey, state: MemberState) -> Self {
+        Self {
+            key,
+            member_uid: None,
+            state,
+            reason: String::new(),
+            message: String::new(),
+            since: None,
+            last_ok: None,
+            kubernetes_version: None,
+            credential_expiry: None,
+            served_groups: Vec::new(),
+        }
+    }
+
     /// Whether the member serves an API group.
     pub fn serves(&self, group: &str) -> bool {
         self.served_groups.iter().any(|served| served == group)
@@ -280,7 +296,7 @@ impl View {
     fn apply(&mut self, event: ClusterEvent) -> Option<InventoryChange> {
         let kind = event.r#type();
         if kind == Type::Synced {
-            return self.sync_end();
+            return Some(self.sync_end());
         }
         let Some(state) = event.status.and_then(ClusterState::from_wire) else {
             tracing::warn!("inventory event about a member without usable name");
@@ -300,13 +316,13 @@ impl View {
         news.then_some(InventoryChange::Cluster(key))
     }
 
-    fn sync_end(&mut self) -> Option<InventoryChange> {
+    fn sync_end(&mut self) -> InventoryChange {
         if let Some(snapshot) = self.snapshot.take() {
             self.clusters.retain(|key, _| snapshot.contains(key));
         }
         self.synced = true;
         self.lost = None;
-        Some(InventoryChange::Resync)
+        InventoryChange::Resync
     }
 
     fn disconnected(&mut self, reason: String) -> Option<InventoryChange> {
