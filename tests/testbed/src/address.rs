@@ -29,7 +29,8 @@ pub(crate) mod port {
 pub(crate) struct Address {
     pub(crate) ip: Ipv4Addr,
     pub(crate) lock: File,
-    /// Short-lived data (etcd, temporary folders); Unix sockets want a short path.
+    /// Data that the supervisor removes in the end (etcd, temporary folders). Unix sockets, which
+    /// Velero's plugins use, want a short path.
     pub(crate) scratch: PathBuf,
 }
 
@@ -49,7 +50,7 @@ impl Address {
                 continue;
             }
             let scratch = root.join(third.to_string());
-            // What a bed that was killed has left behind.
+            // A machine that went down leaves it behind.
             if scratch.exists() {
                 fs::remove_dir_all(&scratch)
                     .with_context(|| format!("cannot clear {}", scratch.display()))?;
@@ -62,12 +63,6 @@ impl Address {
             "all 254 loopback addresses for beds are taken: see the lock files in {}",
             root.display()
         )
-    }
-}
-
-impl Drop for Address {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.scratch).ok();
     }
 }
 

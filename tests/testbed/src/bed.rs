@@ -1,5 +1,6 @@
 //! A whole bed: hub, members, object store.
 
+use std::fs::File;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::folder;
 use crate::info::{BedInfo, ClusterInfo, S3Info};
 use crate::member::Member;
 use crate::process::{Process, Program};
-use crate::s3::S3;
+use crate::s3::{self, S3};
 use crate::site::Site;
 use crate::supervisor::Supervisor;
 use crate::tools::Tools;
@@ -74,17 +75,18 @@ impl BedBuilder {
             Some(dir) => dir,
             None => folder::for_run(&self.name)?,
         };
-        folder::make(&dir)?;
         let dir = std::path::absolute(&dir).context("cannot find the working directory")?;
+        let names = self.members.iter().map(|(name, _)| name.as_str());
+        let claim = folder::claim(&dir, names.chain([HUB, s3::FOLDER]))?;
         let address = Address::take()?;
         let site = Site {
             tools: Tools::find(),
-            supervisor: Arc::new(Supervisor::start(&address.lock)?),
+            supervisor: Arc::new(Supervisor::start(&address)?),
             ip: address.ip,
             dir,
             scratch: address.scratch.clone(),
         };
-        let s3 = if self.members.iter().any(|(_, velero)| *velero) {
+        let store = if self.members.iter().any(|(_, velero)| *velero) {
             Some(S3::start(&site).await?)
         } else {
             None
@@ -92,16 +94,17 @@ impl BedBuilder {
         let hub = ControlPlane::start(&site, HUB, 0, self.controllers);
         let members = self.members.iter().enumerate().map(|(index, member)| {
             let (name, velero) = member;
-            Member::start(&site, name, index + 1, s3.as_ref().filter(|_| *velero))
+            Member::start(&site, name, index + 1, store.as_ref().filter(|_| *velero))
         });
         let (hub, members) = tokio::try_join!(hub, try_join_all(members))?;
         Ok(Bed {
             hub,
             members,
-            s3,
+            s3: store,
             site,
             next_port: AtomicU16::new(port::SERVICES.start),
             _address: address,
+            _claim: claim,
         })
     }
 }
@@ -116,6 +119,7 @@ pub struct Bed {
     next_port: AtomicU16,
     // After the processes: the address is given back last.
     _address: Address,
+    _claim: File,
 }
 
 impl Bed {

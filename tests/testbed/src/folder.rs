@@ -1,11 +1,11 @@
 //! The folder of one run: logs, kubeconfigs, the object store's data.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::process::process_is_gone;
 
@@ -21,6 +21,30 @@ pub(crate) fn for_run(name: &str) -> Result<PathBuf> {
     let folder = root.join(format!("{name}-{}-{count}", std::process::id()));
     make(&folder)?;
     Ok(folder)
+}
+
+/// Makes `dir` the folder of a bed, whose `parts` are made anew. What else is in it stays. The bed
+/// has it as long as the file is open.
+pub(crate) fn claim<'a>(dir: &Path, parts: impl Iterator<Item = &'a str>) -> Result<File> {
+    make(dir)?;
+    let marker = dir.join(".testbed");
+    let ours = marker.exists();
+    let paths: Vec<PathBuf> = parts.map(|part| dir.join(part)).collect();
+    if let Some(path) = paths.iter().find(|path| path.exists() && !ours) {
+        bail!(
+            "{} is in the way and not from a bed: remove it or choose another folder",
+            path.display()
+        );
+    }
+    let claim =
+        File::create(&marker).with_context(|| format!("cannot make {}", marker.display()))?;
+    if claim.try_lock().is_err() {
+        bail!("a bed already runs in {}", dir.display());
+    }
+    for path in paths.iter().filter(|path| path.exists()) {
+        fs::remove_dir_all(path).with_context(|| format!("cannot clear {}", path.display()))?;
+    }
+    Ok(claim)
 }
 
 /// Makes a folder with its parents.

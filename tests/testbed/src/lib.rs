@@ -21,8 +21,8 @@
 //! processes end with ours, however ours ends. Make one [`kube::Client`] per test, since a client
 //! does belong to the runtime that made it.
 //!
-//! The programs come from `hack/tools/build.sh`. It says nothing about our own services: start them
-//! with [`Bed::spawn`].
+//! The programs of the bed come from `hack/tools/build.sh`; our own services are started on it with
+//! [`Bed::spawn`].
 
 mod address;
 mod apply;

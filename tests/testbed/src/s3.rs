@@ -1,10 +1,11 @@
 //! An S3 server whose buckets are directories.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use tokio::net::TcpStream;
 
 use crate::address::port;
@@ -13,6 +14,8 @@ use crate::process::{Process, Program};
 use crate::site::Site;
 use crate::wait::wait_ok;
 
+/// Its folder in the bed's.
+pub(crate) const FOLDER: &str = "s3";
 const READY: Duration = Duration::from_secs(20);
 
 /// The object store of a bed.
@@ -32,7 +35,7 @@ impl S3 {
     pub const REGION: &'static str = "us-east-1";
 
     pub(crate) async fn start(bed: &Site) -> Result<Self> {
-        let site = bed.part("s3")?;
+        let site = bed.part(FOLDER)?;
         let data = site.dir.join("data");
         folder::make(&data)?;
         let address = format!("{}:{}", site.ip, port::S3);
@@ -102,11 +105,12 @@ impl S3 {
 }
 
 fn walk(root: &Path, folder: &Path, keys: &mut Vec<String>) -> Result<()> {
-    if !folder.exists() {
-        return Ok(());
-    }
-    let entries =
-        fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // Never made, or just removed with its last object.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => bail!("cannot list {}: {error}", folder.display()),
+    };
     for entry in entries.flatten() {
         let path = entry.path();
         // The server's own: uploads that are under way.

@@ -4,7 +4,6 @@
 //! before the bed. So a small shell reads process groups on its standard input, and when that closes,
 //! for whatever reason, it kills them.
 
-use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +11,10 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
-/// It ends only when the killed are gone, since until then their ports are taken.
+use crate::address::Address;
+
+/// It ends only when the killed are gone, since until then their ports are taken. Its argument is the
+/// folder with what is of no use after them.
 const SCRIPT: &str = r#"
 pids=
 while read -r verb pid; do
@@ -26,6 +28,7 @@ tries=0
 for pid in $pids; do
   while [ -d "/proc/$pid" ] && [ $tries -lt 100 ]; do sleep 0.02; tries=$((tries + 1)); done
 done
+rm -rf -- "$1"
 "#;
 
 #[derive(Debug)]
@@ -34,12 +37,15 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// `lock` stays locked until the supervisor has ended: it holds it open as its standard output.
-    pub(crate) fn start(lock: &File) -> Result<Self> {
+    /// `address.lock` stays locked until the supervisor has ended: it holds it open as its standard
+    /// output.
+    pub(crate) fn start(address: &Address) -> Result<Self> {
+        let lock = address.lock.try_clone();
         let shell = Command::new("/bin/sh")
             .args(["-c", SCRIPT, "testbed-supervisor"])
+            .arg(&address.scratch)
             .stdin(Stdio::piped())
-            .stdout(lock.try_clone().context("cannot share the lock file")?)
+            .stdout(lock.context("cannot share the lock file")?)
             .stderr(Stdio::null())
             // Not ours, so that Ctrl-C in a terminal does not reach it.
             .process_group(0)

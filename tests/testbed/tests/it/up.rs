@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use testbed::{BedInfo, process_is_gone, wait_for};
+use testbed::{Bed, BedInfo, process_is_gone, wait_for};
 
 use crate::SOON;
 
@@ -67,6 +67,24 @@ async fn no_process_outlives_a_bed_whose_owner_is_killed() {
     owner.wait().unwrap();
 
     gone(&pids).await;
+}
+
+#[tokio::test]
+async fn a_folder_holds_one_bed_at_a_time_and_nothing_of_others_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let foreign = dir.path().join("hub");
+    fs::create_dir(&foreign).unwrap();
+    let refused = Bed::builder("x").dir(dir.path()).start().await.unwrap_err();
+    assert!(refused.to_string().contains("is in the way"), "{refused}");
+    fs::remove_dir(&foreign).unwrap();
+
+    let bed = Bed::builder("x").dir(dir.path()).start().await.unwrap();
+    let second = Bed::builder("x").dir(dir.path()).start().await.unwrap_err();
+    assert!(second.to_string().contains("already runs"), "{second}");
+    bed.stop().await.unwrap();
+
+    let again = Bed::builder("x").dir(dir.path()).start().await.unwrap();
+    again.stop().await.unwrap();
 }
 
 #[tokio::test]
