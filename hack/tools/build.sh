@@ -3,8 +3,11 @@
 # Each lands in a cache outside the tree, in a folder named by the hash of what went into it, so a
 # changed pin is built anew and an unchanged one never is. In the order in which the bed needs them.
 #
-#   build.sh            builds what is missing, prints the folder with all programs last
-#   build.sh --check    exits 0 if nothing is missing, 1 otherwise; builds nothing
+#   build.sh            builds what is missing; prints the folder with all programs
+#   build.sh --check    builds nothing; exits 1 and names what is missing, if anything
+#
+# The cache is $KURATOR_TOOLS, by default ~/.cache/kurator-rs/tools; a few gigabytes of Go's own cache
+# come on top.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -52,30 +55,62 @@ stamp_of() {
   { cat "$here/$module/go.mod" "$here/$module/go.sum"; echo "$package $flags"; } | sha256sum | cut -c1-16
 }
 
-check_only=false
-[[ ${1:-} == --check ]] && check_only=true
+usage() {
+  sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+}
+
+# Prints the programs that are not built yet, in the order in which they will be.
+missing() {
+  local module program package flags
+  while IFS='|' read -r module program package flags; do
+    [[ -x $cache/store/$program-$(stamp_of "$module" "$package" "$flags")/$program ]] || echo "$program"
+  done < <(programs)
+}
+
+build() {
+  local module=$1 program=$2 package=$3 flags=$4 store=$5 started=$SECONDS
+  echo "  $program: building $package ..." >&2
+  mkdir -p "$store"
+  if ! (cd "$here/$module" && CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local \
+    go build -trimpath -ldflags "-s -w $flags" -o "$store/$program.part" "$package"); then
+    echo "hack/tools/build.sh: $program could not be built, see above. What is built so far is kept." >&2
+    exit 1
+  fi
+  mv "$store/$program.part" "$store/$program"
+  echo "  $program: built in $((SECONDS - started)) s" >&2
+}
+
+case ${1:-} in
+  '') check_only=false ;;
+  --check) check_only=true ;;
+  -h | --help) usage; exit 0 ;;
+  *) usage >&2; exit 2 ;;
+esac
 mkdir -p "$cache/bin" "$cache/store"
-# Two builds at once would build everything twice: the second waits for the first.
-exec 9>"$cache/lock"
-$check_only || flock 9
+todo=$(missing)
+if [[ -n $todo ]]; then
+  if $check_only; then
+    echo "not built: ${todo//$'\n'/ }. Run hack/tools/build.sh, about 18 minutes on two cores." >&2
+    exit 1
+  fi
+  check_go
+  # Two builds at once would build everything twice: the second waits for the first.
+  exec 9>"$cache/lock"
+  if ! flock -n 9; then
+    echo "waiting for another hack/tools/build.sh to finish ..." >&2
+    flock 9
+  fi
+  echo "building ${todo//$'\n'/ } into $cache; once, about 18 minutes for all on two cores" >&2
+fi
 
 while IFS='|' read -r module program package flags; do
   store="$cache/store/$program-$(stamp_of "$module" "$package" "$flags")"
-  if [[ ! -x $store/$program ]]; then
-    if $check_only; then
-      echo "$program is not built: run hack/tools/build.sh" >&2
-      exit 1
-    fi
-    check_go
-    echo "building $program ($package) ..." >&2
-    started=$SECONDS
-    mkdir -p "$store"
-    (cd "$here/$module" && CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local \
-      go build -trimpath -ldflags "-s -w $flags" -o "$store/$program.part" "$package")
-    mv "$store/$program.part" "$store/$program"
-    echo "built $program in $((SECONDS - started)) s" >&2
+  [[ -x $store/$program ]] || build "$module" "$program" "$package" "$flags" "$store"
+  # Renamed over the old one, since a bed may be looking for it at this moment.
+  if [[ $(readlink "$cache/bin/$program") != "$store/$program" ]]; then
+    ln -sfn "$store/$program" "$cache/bin/$program.new.$$"
+    mv -T "$cache/bin/$program.new.$$" "$cache/bin/$program"
   fi
-  ln -sfn "$store/$program" "$cache/bin/$program.new"
-  mv -T "$cache/bin/$program.new" "$cache/bin/$program"
 done < <(programs)
+[[ -z $todo ]] || echo "all programs built in $((SECONDS / 60)) min $((SECONDS % 60)) s" >&2
 echo "$cache/bin"
