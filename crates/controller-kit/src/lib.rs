@@ -1,1 +1,23 @@
-//! Filled in below.
+//! What every process of kurator-rs shares: arguments, telemetry, health and metrics, leadership,
+//! reconcile outcomes, conditions, events, writes to the hub, shutdown.
+//!
+//! Nothing here knows a kind of ours or a member; that is the controllers' and proxy-client's job.
+
+pub mod args;
+pub mod condition;
+pub mod crds;
+pub mod event;
+pub mod http;
+pub mod hub;
+pub mod lease;
+pub mod reconcile;
+pub mod shutdown;
+pub mod telemetry;
+pub mod text;
+
+/// Makes `ring` the process's TLS provider. Call it first in `main`: with two providers in the
+/// build, rustls refuses to choose.
+pub fn install_crypto_provider() {
+    // an error says that one is installed already, which is as good
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
-pub(crate) const LIST_DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const LIST_DEADLINE: Duration = Duration::from_mins(1);
 
 /// What we wait beyond the deadline we send, so that the proxy's own answer wins.
 const GRACE: Duration = Duration::from_millis(500);

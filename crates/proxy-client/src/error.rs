@@ -1,6 +1,6 @@
 //! The one error of every call: what failed, for which object and cluster, what may be done.
 
-use std::{fmt, time::Duration};
+use std::{error::Error as StdError, fmt, time::Duration};
 
 use api_types::key::ClusterKey;
 use tonic::{Code, Status};
@@ -386,13 +386,11 @@ fn origin(domain: &str) -> Origin {
     }
 }
 
-fn sources<'a>(
-    status: &'a Status,
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> + 'a {
-    std::iter::successors(std::error::Error::source(status), |error| error.source())
+fn sources(status: &Status) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(status.source(), |&error| error.source())
 }
 
-fn has_source<E: std::error::Error + 'static>(status: &Status) -> bool {
+fn has_source<E: StdError + 'static>(status: &Status) -> bool {
     sources(status).any(|error| error.is::<E>())
 }
 

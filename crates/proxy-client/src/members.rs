@@ -99,7 +99,7 @@ impl Members {
 
     /// Follows objects of type `K` on the selected members, as long as a handle exists.
     pub fn watch<K: MemberResource>(&self, selection: Selection) -> MemberWatch<K> {
-        MemberWatch::start(Arc::clone(&self.inner.mux), selection)
+        MemberWatch::start(&self.inner.mux, selection)
     }
 
     /// Follows the members themselves, from the first call on.

@@ -205,7 +205,7 @@ impl<K> fmt::Debug for MemberWatch<K> {
 }
 
 impl<K: MemberResource> MemberWatch<K> {
-    pub(crate) fn start(mux: Arc<Mux>, selection: Selection) -> Self {
+    pub(crate) fn start(mux: &Arc<Mux>, selection: Selection) -> Self {
         let shared = Arc::new(Shared {
             store: RwLock::new(Store::new(resource_name::<K>())),
             changes: broadcast::Sender::new(CHANGES),

@@ -274,21 +274,25 @@ impl Session {
         loop {
             tokio::select! {
                 frame = frames.message() => match frame {
-                    Ok(Some(SubscribeFrame { f: Some(frame) })) => {
+                    Ok(Some(SubscribeFrame { f })) => {
                         (self.heard, deaf_at) = (true, Instant::now() + SILENCE);
+                        let Some(frame) = f else { continue };
                         let beat = matches!(frame, F::Heartbeat(_));
                         self.dispatch(shared, frame);
-                        if beat && opened.elapsed() > MENTIONED {
+                        if !beat {
+                            continue;
+                        }
+                        if opened.elapsed() > MENTIONED {
                             shared.tell_all(&Signal::ForgetUnheard);
                         }
                     }
-                    Ok(Some(SubscribeFrame { f: None })) => {}
                     Ok(None) => return Ok("cluster-proxy closed it".into()),
                     Err(status) => return Err(Box::new(Error::from_status(&subject(), &status))),
                 },
                 () = shared.changed.notified() => {}
                 () = sleep_until(deaf_at) => return Ok(format!("nothing was heard for {SILENCE:?}")),
             }
+            // a watch came or went, or a heartbeat: time to ask for refused ones again
             if !self.announce(shared, requests) {
                 return Ok("cluster-proxy takes no more requests".into());
             }
@@ -299,14 +303,14 @@ impl Session {
     fn announce(&mut self, shared: &Shared, requests: &mpsc::Sender<SubscribeRequest>) -> bool {
         let send = |op| requests.try_send(SubscribeRequest { op: Some(op) }).is_ok();
         let watches = shared.watches();
-        let mut sent = true;
+        let mut all_sent = true;
         self.announced.retain(|id, announced| match announced {
             Announced::Refused { since } => {
                 watches.contains_key(id) && since.elapsed() < REFUSED_RETRY
             }
             Announced::As(sub_id) if !watches.contains_key(id) => {
                 self.on_wire.remove(sub_id);
-                sent &= send(Op::Remove(proto::Remove {
+                all_sent &= send(Op::Remove(proto::Remove {
                     sub_id: *sub_id,
                     clusters: Vec::new(),
                 }));
@@ -321,12 +325,12 @@ impl Session {
             self.next_wire += 1;
             self.on_wire.insert(self.next_wire, id);
             self.announced.insert(id, Announced::As(self.next_wire));
-            sent &= send(Op::Add(proto::Add {
+            all_sent &= send(Op::Add(proto::Add {
                 sub_id: self.next_wire,
                 ..watch.add
             }));
         }
-        sent
+        all_sent
     }
 
     fn dispatch(&mut self, shared: &Shared, frame: F) {
@@ -371,9 +375,10 @@ impl Session {
         let Some(sink) = self.sink(shared, sub_id) else {
             return;
         };
-        match cluster.as_ref().and_then(cluster_key) {
-            Some(cluster) => sink.signal(signal(cluster)),
-            None => tracing::warn!(?cluster, "frame about a member without usable name"),
+        if let Some(cluster) = cluster.as_ref().and_then(cluster_key) {
+            sink.signal(signal(cluster));
+        } else {
+            tracing::warn!(?cluster, "frame about a member without usable name");
         }
     }
 

@@ -324,24 +324,22 @@ impl<K: MemberResource> Store<K> {
             state.reason.clone_from(&error.reason);
             state.message.clone_from(&error.message);
         };
-        match cluster {
-            Some(cluster) => self.set_state(&cluster, refuse),
-            None => {
-                refuse(&mut self.unheard);
-                let clusters = self.clusters();
-                clusters
-                    .iter()
-                    .flat_map(|cluster| self.set_state(cluster, refuse))
-                    .collect()
-            }
+        if let Some(cluster) = cluster {
+            return self.set_state(&cluster, refuse);
         }
+        refuse(&mut self.unheard);
+        let clusters = self.clusters();
+        clusters
+            .iter()
+            .flat_map(|cluster| self.set_state(cluster, refuse))
+            .collect()
     }
 
     /// What was received stays; a snapshot that was arriving is not whole and proves nothing gone.
     fn disconnected(&mut self, message: &str) -> Vec<Change<K>> {
         let lost = |state: &mut WatchState| {
             state.link = Link::ProxyLost;
-            state.reason = "ProxyUnavailable".to_owned();
+            "ProxyUnavailable".clone_into(&mut state.reason);
             message.clone_into(&mut state.message);
         };
         lost(&mut self.unheard);

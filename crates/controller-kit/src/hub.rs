@@ -1,0 +1,304 @@
+//! Reads and writes of the hub: a client that repeats nothing, whole statuses by server-side apply,
+//! finalizers by JSON patch.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use kube::{
+    Client, Config, Resource, ResourceExt as _,
+    api::{Patch, PatchParams},
+    config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError},
+    core::{PartialObjectMeta, Request},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A status of 1 MiB takes the hub about a second.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+/// Why there is no client for the hub.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// The kubeconfig cannot be used.
+    #[error("kubeconfig {path} cannot be used")]
+    Kubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: KubeconfigError,
+    },
+    /// No kubeconfig was named, and none was found.
+    #[error("no hub found: name a kubeconfig with --kubeconfig, or run in a pod")]
+    Infer(#[source] Box<InferConfigError>),
+    /// The client refuses the configuration.
+    #[error("no client for the hub")]
+    Client(#[source] Box<kube::Error>),
+}
+
+/// How the hub is reached: by the kubeconfig, else by the usual places and the pod's account.
+pub async fn config(kubeconfig: Option<&Path>) -> Result<Config, HubError> {
+    let mut config = match kubeconfig {
+        Some(path) => {
+            let wrong = |source| HubError::Kubeconfig {
+                path: path.to_owned(),
+                source,
+            };
+            let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+                .await
+                .map_err(wrong)?
+        }
+        None => Config::infer()
+            .await
+            .map_err(|error| HubError::Infer(Box::new(error)))?,
+    };
+    // the default repeats requests up to 15 times, also those that create
+    config.default_retry = false;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    Ok(config)
+}
+
+/// A client for the hub. It repeats nothing: what failed is tried again by the next reconcile.
+pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, HubError> {
+    let config = config(kubeconfig).await?;
+    Client::try_from(config).map_err(|error| HubError::Client(Box::new(error)))
+}
+
+/// Why a write to the hub failed.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The object changed, or another has its name: discard the pass, the change starts the next.
+    #[error("{0} changed meanwhile")]
+    Conflict(String),
+    /// The object is gone.
+    #[error("{0} is gone")]
+    Gone(String),
+    /// The hub will never accept this: a mistake of ours or a value that breaks the schema.
+    #[error("the hub refuses the write to {0}: {1}")]
+    Rejected(String, String),
+    /// We may not.
+    #[error("no permission to write {0}: {1}")]
+    Forbidden(String, String),
+    /// The hub did not answer in time; the write may have happened.
+    #[error("the hub did not answer the write to {0} within {WRITE_TIMEOUT:?}")]
+    Timeout(String),
+    /// The hub failed in another way; the write may have happened.
+    #[error("the write to {0} failed")]
+    Failed(String, #[source] Box<kube::Error>),
+}
+
+impl WriteError {
+    /// A bounded name for metrics.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Conflict(_) => "hub_conflict",
+            Self::Gone(_) => "hub_gone",
+            Self::Rejected(..) => "hub_rejected",
+            Self::Forbidden(..) => "hub_forbidden",
+            Self::Timeout(_) => "hub_timeout",
+            Self::Failed(..) => "hub_failed",
+        }
+    }
+
+    fn from_kube(object: String, error: kube::Error) -> Self {
+        let kube::Error::Api(status) = &error else {
+            return Self::Failed(object, Box::new(error));
+        };
+        match status.code {
+            404 => Self::Gone(object),
+            409 => Self::Conflict(object),
+            403 => Self::Forbidden(object, status.message.clone()),
+            400 | 413 | 415 | 422 => Self::Rejected(object, status.message.clone()),
+            // a value of a wrong type in an apply is answered like this, not with 422
+            500 if status
+                .message
+                .contains("failed to create typed patch object") =>
+            {
+                Self::Rejected(object, status.message.clone())
+            }
+            _ => Self::Failed(object, Box::new(error)),
+        }
+    }
+}
+
+/// Applies the status that `manager` owns, whole: what it owned and does not repeat is dropped.
+/// The object's uid is a precondition, and so is `resource_version` when given; a mismatch is
+/// [`WriteError::Conflict`]. Only metadata comes back. Returns the new resourceVersion.
+pub async fn apply_status<K>(
+    client: &Client,
+    object: &K,
+    status: &(impl Serialize + ?Sized),
+    manager: &str,
+    resource_version: Option<&str>,
+) -> Result<String, WriteError>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned,
+{
+    let body = status_body(object, &json!(status), resource_version);
+    let params = PatchParams::apply(manager).force();
+    write::<K>(client, object, |request, name| {
+        request.patch_subresource("status", name, &params, &Patch::Apply(&body))
+    })
+    .await
+}
+
+fn status_body<K: Resource<DynamicType = ()>>(
+    object: &K,
+    status: &Value,
+    resource_version: Option<&str>,
+) -> Value {
+    let meta = object.meta();
+    let mut metadata = json!({ "name": meta.name });
+    for (field, value) in [
+        ("namespace", meta.namespace.as_deref()),
+        ("uid", meta.uid.as_deref()),
+        ("resourceVersion", resource_version),
+    ] {
+        if let Some(value) = value {
+            metadata[field] = json!(value);
+        }
+    }
+    json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": metadata,
+        "status": status,
+    })
+}
+
+/// Adds a finalizer, unless it is there. Returns the new resourceVersion if it was added.
+///
+/// The patch tests that uid and finalizers are those of `object`; if they are not, or the object is
+/// being deleted, the hub answers 422, which is [`WriteError::Conflict`] here: read again.
+pub async fn add_finalizer<K>(
+    client: &Client,
+    object: &K,
+    finalizer: &str,
+) -> Result<Option<String>, WriteError>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned,
+{
+    if object.finalizers().iter().any(|known| known == finalizer) {
+        return Ok(None);
+    }
+    patch_finalizers(client, object, &added(object, finalizer))
+        .await
+        .map(Some)
+}
+
+/// Removes a finalizer, if it is there. An object that is gone needs no more: `Ok(None)`.
+///
+/// The patch tests uid and finalizers like [`add_finalizer`].
+pub async fn remove_finalizer<K>(
+    client: &Client,
+    object: &K,
+    finalizer: &str,
+) -> Result<Option<String>, WriteError>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned,
+{
+    let Some(patch) = removed(object, finalizer) else {
+        return Ok(None);
+    };
+    match patch_finalizers(client, object, &patch).await {
+        Ok(version) => Ok(Some(version)),
+        Err(WriteError::Gone(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn added<K: Resource>(object: &K, finalizer: &str) -> Value {
+    let known = object.finalizers();
+    let wanted: Vec<_> = known
+        .iter()
+        .map(String::as_str)
+        .chain([finalizer])
+        .collect();
+    // `test` against null passes where the list is absent
+    let tested = if known.is_empty() {
+        json!(null)
+    } else {
+        json!(known)
+    };
+    json!([
+        { "op": "test", "path": "/metadata/uid", "value": object.uid() },
+        { "op": "test", "path": "/metadata/finalizers", "value": tested },
+        { "op": "add", "path": "/metadata/finalizers", "value": wanted },
+    ])
+}
+
+fn removed<K: Resource>(object: &K, finalizer: &str) -> Option<Value> {
+    let at = object
+        .finalizers()
+        .iter()
+        .position(|known| known == finalizer)?;
+    let path = format!("/metadata/finalizers/{at}");
+    Some(json!([
+        { "op": "test", "path": "/metadata/uid", "value": object.uid() },
+        { "op": "test", "path": path, "value": finalizer },
+        { "op": "remove", "path": path },
+    ]))
+}
+
+async fn patch_finalizers<K>(
+    client: &Client,
+    object: &K,
+    patch: &Value,
+) -> Result<String, WriteError>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned,
+{
+    let patch: json_patch::Patch = serde_json::from_value(patch.clone())
+        .map_err(|error| WriteError::Rejected(describe(object), error.to_string()))?;
+    let params = PatchParams::default();
+    let result = write::<K>(client, object, |request, name| {
+        request.patch(name, &params, &Patch::<()>::Json(patch))
+    })
+    .await;
+    match result {
+        Err(WriteError::Rejected(object, _)) => Err(WriteError::Conflict(object)),
+        other => other,
+    }
+}
+
+/// Sends one write, asks for metadata only, and returns the new resourceVersion.
+async fn write<K>(
+    client: &Client,
+    object: &K,
+    request: impl FnOnce(Request, &str) -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+) -> Result<String, WriteError>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned,
+{
+    let meta = object.meta();
+    let path = K::url_path(&(), meta.namespace.as_deref());
+    let name = meta.name.as_deref().unwrap_or_default();
+    let mut request = request(Request::new(path), name)
+        .map_err(|error| WriteError::Rejected(describe(object), error.to_string()))?;
+    let accept = http::HeaderValue::from_static(METADATA_ONLY);
+    request.headers_mut().insert(http::header::ACCEPT, accept);
+    match timeout(
+        WRITE_TIMEOUT,
+        client.request::<PartialObjectMeta<K>>(request),
+    )
+    .await
+    {
+        Ok(Ok(written)) => Ok(written.metadata.resource_version.unwrap_or_default()),
+        Ok(Err(error)) => Err(WriteError::from_kube(describe(object), error)),
+        Err(_elapsed) => Err(WriteError::Timeout(describe(object))),
+    }
+}
+
+fn describe<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    let meta = object.meta();
+    let name = meta.name.as_deref().unwrap_or_default();
+    match meta.namespace.as_deref() {
+        Some(namespace) => format!("{} {namespace}/{name}", K::kind(&())),
+        None => format!("{} {name}", K::kind(&())),
+    }
+}
