@@ -6,6 +6,7 @@
     reason = "kube's KubeSchema repeats each struct, with its visibility, inside a function"
 )]
 
+pub mod aggregate;
 pub mod backup;
 pub mod cluster;
 pub mod common;
@@ -19,5 +20,6 @@ pub mod names;
 pub mod phase;
 pub mod restore;
 pub mod rules;
+pub mod schema;
 mod text;
 pub mod velero_status;
