@@ -1,5 +1,6 @@
 //! A whole bed: hub, members, object store.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -70,7 +71,7 @@ impl BedBuilder {
         rustls::crypto::ring::default_provider()
             .install_default()
             .ok();
-        ensure!(self.members.len() <= port::MAX_MEMBERS, "too many members");
+        self.check_members()?;
         let dir = match self.dir {
             Some(dir) => dir,
             None => folder::for_run(&self.name)?,
@@ -106,6 +107,17 @@ impl BedBuilder {
             _address: address,
             _claim: claim,
         })
+    }
+
+    /// Names are folders of the run, so none may occur twice.
+    fn check_members(&self) -> Result<()> {
+        let most = port::MAX_MEMBERS;
+        ensure!(self.members.len() <= most, "more than {most} members");
+        let mut seen = HashSet::from([HUB, s3::FOLDER]);
+        for (name, _) in &self.members {
+            ensure!(seen.insert(name), "the name {name} is taken in the bed");
+        }
+        Ok(())
     }
 }
 

@@ -8,13 +8,13 @@ use testbed::{Access, Bed, apply_yaml, client_from, install_crds, wait_for, wait
 
 use crate::{SOON, bed};
 
-fn velero_backups(client: &Client) -> Api<DynamicObject> {
-    let backup = GroupVersionKind::gvk("velero.io", "v1", "Backup");
-    Api::namespaced_with(client.clone(), "velero", &ApiResource::from_gvk(&backup))
+fn velero_objects(client: &Client, kind: &str) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("velero.io", "v1", kind);
+    Api::namespaced_with(client.clone(), "velero", &ApiResource::from_gvk(&kind))
 }
 
 async fn backup_phase(client: &Client, name: &str) -> Option<String> {
-    let backup = velero_backups(client).get(name).await.ok()?;
+    let backup = velero_objects(client, "Backup").get(name).await.ok()?;
     Some(backup.data.pointer("/status/phase")?.as_str()?.to_owned())
 }
 
@@ -84,6 +84,42 @@ async fn velero_answers_again_after_it_was_killed() {
 
     assert!(velero.process().is_running());
     assert_ne!(velero.process().pid(), before);
+}
+
+#[tokio::test]
+async fn object_storage_that_goes_away_comes_back_with_its_objects() {
+    let own = Bed::builder("s3")
+        .member("m")
+        .velero()
+        .start()
+        .await
+        .unwrap();
+    let (s3, member) = (own.s3().unwrap(), own.member("m").unwrap());
+    let client = member.client().unwrap();
+    s3.create_bucket("kept").unwrap();
+    std::fs::write(s3.data().join("kept/object"), "tea").unwrap();
+
+    s3.stop().await.unwrap();
+    wait_for("the location to be unavailable", SOON, async || {
+        let locations = velero_objects(&client, "BackupStorageLocation");
+        let location = locations.get("default").await.ok()?;
+        (location.data.pointer("/status/phase")? == "Unavailable").then_some(())
+    })
+    .await
+    .unwrap();
+
+    s3.start_again().await.unwrap();
+    let velero = member.velero().unwrap();
+    velero.wait_available(&client).await.unwrap();
+    assert_eq!(s3.objects("kept", "").unwrap(), ["object"]);
+    assert!(s3.objects("never-made", "").unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn two_members_of_one_name_are_refused() {
+    let twice = Bed::builder("x").member("m").member("m").start().await;
+    let error = twice.unwrap_err().to_string();
+    assert!(error.contains("the name m is taken"), "{error}");
 }
 
 #[tokio::test]
