@@ -171,6 +171,33 @@ fn status_body<K: Resource<DynamicType = ()>>(
     })
 }
 
+/// Sets a label, or takes it away, on the object as it is: uid and resourceVersion of `object` are
+/// preconditions, and a mismatch is [`WriteError::Conflict`]. Returns the new resourceVersion.
+pub async fn set_label<K>(
+    client: &Client,
+    object: &K,
+    label: &str,
+    value: Option<&str>,
+    manager: &str,
+) -> Result<String, WriteError>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned,
+{
+    let body = json!({ "metadata": {
+        "uid": object.uid(),
+        "resourceVersion": object.resource_version(),
+        "labels": { label: value },
+    }});
+    let params = PatchParams {
+        field_manager: Some(manager.to_owned()),
+        ..PatchParams::default()
+    };
+    write::<K>(client, object, |request, name| {
+        request.patch(name, &params, &Patch::Merge(&body))
+    })
+    .await
+}
+
 /// Adds a finalizer, unless it is there. Returns the new resourceVersion if it was added.
 ///
 /// The patch tests that uid and finalizers are those of `object`; if they are not, or the object is
