@@ -1,1 +1,146 @@
-//! Filled in below.
+//! backup-controller: one Velero Backup in each member that a Backup selects, followed to the end.
+
+pub mod args;
+pub mod backup;
+pub mod context;
+pub mod controller;
+pub mod hub;
+pub mod metrics;
+pub mod timings;
+pub mod trigger;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use api_types::backup::Backup;
+use api_types::cluster::AttachedCluster;
+use api_types::fleet::Fleet;
+use api_types::labels;
+use controller_kit::crds::{self, Wanted};
+use controller_kit::event::Events;
+use controller_kit::http::{self, Readiness};
+use controller_kit::reconcile::{Observer, ReconcileMetrics};
+use controller_kit::{hub as kit_hub, lease, shutdown, telemetry};
+use kube::runtime::reflector::Store;
+use prometheus_client::registry::Registry;
+use proxy_client::{Members, Selection};
+use tokio_util::sync::CancellationToken;
+use velero_kit::{NAMESPACE, identity};
+
+use args::Args;
+use context::Context;
+use metrics::Metrics;
+use trigger::Trigger;
+
+/// The name that cluster-proxy's policy knows this process by, and that of its Lease and events.
+pub const CALLER: &str = "backup-controller";
+
+const STORES: &str = "hub-watches";
+const LEASE: &str = "kurator-backup-controller";
+
+/// Runs the process until a signal ends it.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let Args {
+        hub,
+        proxy,
+        http,
+        lease,
+        telemetry,
+        timings,
+    } = args;
+    let _telemetry = telemetry::init(&telemetry, CALLER)?;
+    let stop = shutdown::on_signal().context("cannot listen for signals")?;
+    let release = CancellationToken::new();
+
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let observer = Observer::new("Backup", ReconcileMetrics::register(&mut registry));
+    let readiness = Readiness::waiting_for(&[crds::CHECK, STORES]);
+    let server = http::serve(
+        http.http_address,
+        readiness.clone(),
+        registry,
+        release.clone(),
+    )
+    .await?;
+    tracing::info!(address = %server.address, "serving health and metrics");
+
+    let config = kit_hub::config(hub.kubeconfig.as_deref()).await?;
+    let client = kit_hub::client(hub.kubeconfig.as_deref()).await?;
+    let (leadership, lease_task) = lease::seek(config, &lease, LEASE, release.clone()).await?;
+    let wanted = [
+        Wanted::of::<Backup>(),
+        Wanted::of::<Fleet>(),
+        Wanted::of::<AttachedCluster>(),
+    ];
+    tokio::select! {
+        () = crds::wait(&client, &wanted, &readiness) => {}
+        () = stop.cancelled() => {
+            release.cancel();
+            return Ok(());
+        }
+    }
+
+    let members = Members::connect(&proxy.proxy_endpoint, CALLER)?;
+    let (hub_backups, backups) = hub::follow::<Backup>(&client);
+    let (fleets, fleet_events) = hub::follow::<Fleet>(&client);
+    let (clusters, cluster_events) = hub::follow::<AttachedCluster>(&client);
+    let ours = Selection {
+        namespace: Some(NAMESPACE.to_owned()),
+        labels: Some(identity::selector(labels::BACKUP_NAME)),
+        ..Selection::default()
+    };
+    let all = Selection {
+        namespace: Some(NAMESPACE.to_owned()),
+        ..Selection::default()
+    };
+    let ctx = Arc::new(Context {
+        inventory: members.inventory(),
+        backups: members.watch(ours.clone()),
+        requests: members.watch(ours),
+        locations: members.watch(all),
+        members,
+        hub_backups,
+        fleets,
+        clusters,
+        events: Events::new(client.clone(), CALLER, lease.lease_identity.clone()),
+        client,
+        metrics,
+        timings,
+        memory: backup::memory::Memory::default(),
+        trigger: Trigger::default(),
+        leadership,
+    });
+    let streams = controller::HubStreams {
+        backups,
+        fleets: fleet_events,
+        clusters: cluster_events,
+    };
+    tokio::spawn(ready_when_filled(Arc::clone(&ctx), readiness));
+    let work = controller::run(Arc::clone(&ctx), streams, observer, stop.clone());
+    let lost = tokio::select! {
+        _ = shutdown::graceful(&stop, work) => None,
+        ended = lease_task.ended() => ended.err(),
+    };
+    ctx.events.flush().await;
+    release.cancel();
+    lost.map_or(Ok(()), |lost| Err(lost.into()))
+}
+
+/// Ready once the hub's objects are known.
+async fn ready_when_filled(ctx: Arc<Context>, readiness: Readiness) {
+    let filled = futures::future::try_join3(
+        filled(&ctx.hub_backups),
+        filled(&ctx.fleets),
+        filled(&ctx.clusters),
+    );
+    let state = filled.await.map(|_| ()).map_err(|error| error.to_string());
+    readiness.set(STORES, state);
+}
+
+async fn filled<K>(store: &Store<K>) -> Result<(), kube::runtime::reflector::store::WriterDropped>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + 'static,
+{
+    store.wait_until_ready().await
+}

@@ -1,1 +1,13 @@
-//! Filled in below.
+//! All that two controllers know about Velero: which objects to make, what their outcomes mean,
+//! where they lie and how to get rid of them. Rules about Velero's behaviour come from Velero 1.18.
+
+pub mod carry;
+pub mod classify;
+pub mod deletion;
+pub mod identity;
+pub mod location;
+pub mod probe;
+pub mod problem;
+
+/// The namespace that Velero and all its objects live in, on every member.
+pub use api_types::labels::VELERO_NAMESPACE as NAMESPACE;

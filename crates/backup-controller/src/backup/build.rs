@@ -1,0 +1,76 @@
+//! The Velero Backup that a Backup wants in one member.
+
+use api_types::backup::BackupPolicy;
+use api_types::external::velero;
+use api_types::key::ClusterKey;
+use api_types::names::MemberId;
+use serde_json::{Value, json};
+use velero_kit::identity::Owner;
+
+/// Where and under which name the object is to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    pub cluster: &'a ClusterKey,
+    pub member: &'a MemberId,
+    pub name: &'a str,
+}
+
+/// Builds the object. `resource_policy` is the name that the carried ConfigMap has on the member.
+pub fn build(
+    owner: &Owner,
+    place: Place<'_>,
+    policy: Option<&BackupPolicy>,
+    resource_policy: Option<&str>,
+) -> velero::Backup {
+    velero::Backup {
+        metadata: owner.metadata(place.name, place.cluster, place.member),
+        spec: policy.map_or_else(velero::BackupSpec::default, |p| spec(p, resource_policy)),
+        status: serde_json::Value::Null,
+    }
+}
+
+fn spec(policy: &BackupPolicy, resource_policy: Option<&str>) -> velero::BackupSpec {
+    let filter = policy.resource_filter.clone().unwrap_or_default();
+    velero::BackupSpec {
+        included_namespaces: filter.included_namespaces.0,
+        excluded_namespaces: filter.excluded_namespaces.0,
+        included_resources: filter.included_resources.0,
+        excluded_resources: filter.excluded_resources.0,
+        include_cluster_resources: filter.include_cluster_resources,
+        included_cluster_scoped_resources: filter.included_cluster_scoped_resources.0,
+        excluded_cluster_scoped_resources: filter.excluded_cluster_scoped_resources.0,
+        included_namespace_scoped_resources: filter.included_namespace_scoped_resources.0,
+        excluded_namespace_scoped_resources: filter.excluded_namespace_scoped_resources.0,
+        label_selector: filter.label_selector,
+        or_label_selectors: filter.or_label_selectors,
+        ttl: policy.ttl.as_ref().map(ToString::to_string),
+        ordered_resources: policy.ordered_resources.clone(),
+        hooks: policy
+            .hooks
+            .as_ref()
+            .map_or(Value::Null, |hooks| json!(hooks)),
+        snapshot_volumes: policy.snapshot_volumes,
+        snapshot_move_data: policy.snapshot_move_data,
+        default_volumes_to_fs_backup: policy.default_volumes_to_fs_backup,
+        csi_snapshot_timeout: policy
+            .csi_snapshot_timeout
+            .as_ref()
+            .map(ToString::to_string),
+        item_operation_timeout: policy
+            .item_operation_timeout
+            .as_ref()
+            .map(ToString::to_string),
+        resource_policy: resource_policy.map(|name| velero::ConfigMapReference::new(name)),
+        uploader_config: policy
+            .uploader_config
+            .as_ref()
+            .map(|config| velero::UploaderConfig {
+                parallel_files_upload: config.parallel_files_upload,
+            }),
+        storage_location: policy
+            .storage_location
+            .clone()
+            .filter(|name| !name.is_empty()),
+        ..velero::BackupSpec::default()
+    }
+}

@@ -1,0 +1,377 @@
+//! Deleting a Backup: what its policy says, followed to the end in every cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::backup::{Backup, BackupDetail, BackupStatus};
+use api_types::common::DeletionPolicy;
+use api_types::condition::reason;
+use api_types::external::velero;
+use api_types::key::ClusterKey;
+use api_types::labels;
+use api_types::names::{self, MemberId};
+use controller_kit::event::{Event, Severity};
+use controller_kit::hub::{self, WriteError};
+use controller_kit::reconcile::Outcome;
+use futures::{StreamExt, stream};
+use kube::ResourceExt;
+use proxy_client::{Error as CallError, ListOptions, Preconditions};
+use velero_kit::NAMESPACE;
+use velero_kit::deletion::{self, Observed, Step};
+use velero_kit::identity::Owner;
+
+use super::plan::Link;
+use super::{Error, Problem, apply, dereference, sooner, status};
+use crate::context::Context;
+
+/// What is still to do in one cluster.
+#[derive(Debug, Clone)]
+pub struct Left {
+    pub detail: BackupDetail,
+    /// What the deletion waits for there; `None`: nothing of ours is there any more.
+    pub problem: Option<Problem>,
+    again: Duration,
+}
+
+/// One pass over a Backup that is being deleted.
+pub async fn reconcile(
+    ctx: &Arc<Context>,
+    backup: Backup,
+    owner: &Owner,
+) -> Result<Outcome, Error> {
+    let ours = backup
+        .finalizers()
+        .iter()
+        .any(|f| f == labels::BACKUP_FINALIZER);
+    if !ours {
+        ctx.memory.forget(&owner.uid);
+        return Ok(Outcome::Done);
+    }
+    let left = if backup.spec.deletion_policy == DeletionPolicy::Delete {
+        look_everywhere(ctx, &backup, owner).await
+    } else {
+        // Velero Backups, running ones too, stay until their ttl: no member is needed.
+        Vec::new()
+    };
+    let open: Vec<&Left> = left.iter().filter(|left| left.problem.is_some()).collect();
+    let forced = backup
+        .annotations()
+        .get(labels::FORCE_DELETE)
+        .is_some_and(|v| v == "true");
+    if open.is_empty() || forced {
+        return finish(ctx, &backup, owner, &open).await;
+    }
+    let waiting_since = progress_mark(ctx, owner, &open);
+    let stalled = waiting_since >= ctx.timings.deletion_stalled;
+    let wanted = status::deleting(&backup, &left, stalled, status::now());
+    write(ctx, &backup, wanted).await?;
+    let again = open
+        .iter()
+        .fold(None, |again, left| sooner(again, Some(left.again)));
+    Ok(Outcome::Waiting {
+        reason: "Deletion",
+        after: again.unwrap_or(ctx.timings.look_again),
+    })
+}
+
+/// Since when the deletion has waited for just what it waits for now.
+fn progress_mark(ctx: &Context, owner: &Owner, open: &[&Left]) -> Duration {
+    let waits = open.iter().map(|left| {
+        let why = left
+            .problem
+            .as_ref()
+            .map_or("", |problem| problem.message.as_str());
+        format!("{}: {why}", left.detail.cluster_name)
+    });
+    let waits = waits.collect::<Vec<_>>().join("\n");
+    let now = status::now();
+    ctx.memory.with(&owner.uid, |memory| {
+        let since = match &memory.deletion {
+            Some((known, since)) if *known == waits => *since,
+            _ => {
+                memory.deletion = Some((waits, now));
+                now
+            }
+        };
+        Duration::try_from(now.duration_since(since)).unwrap_or_default()
+    })
+}
+
+/// Lets go of the object, naming what stays behind if somebody forced it.
+async fn finish(
+    ctx: &Context,
+    backup: &Backup,
+    owner: &Owner,
+    open: &[&Left],
+) -> Result<Outcome, Error> {
+    if !open.is_empty() {
+        let wanted = status::leftovers(backup, open, status::now());
+        let note = wanted
+            .leftovers
+            .iter()
+            .map(|left| {
+                format!(
+                    "{}: {} {} ({})",
+                    left.cluster_name, left.kind, left.name, left.message
+                )
+            })
+            .collect::<Vec<_>>()
+            .join("; ");
+        write(ctx, backup, wanted).await?;
+        let event = Event {
+            severity: Severity::Warning,
+            reason: "ObjectsLeftBehind",
+            action: "Delete",
+            note,
+            related: None,
+        };
+        ctx.events.publish(backup, event);
+    }
+    match hub::remove_finalizer(&ctx.client, backup, labels::BACKUP_FINALIZER).await {
+        Ok(_) => {}
+        Err(WriteError::Conflict(_)) => return Ok(Outcome::Done),
+        Err(error) => return Err(error.into()),
+    }
+    ctx.memory.forget(&owner.uid);
+    Ok(Outcome::Done)
+}
+
+/// Writes the status of a deletion; a newer version of the object voids it without harm.
+async fn write(ctx: &Context, backup: &Backup, wanted: BackupStatus) -> Result<(), Error> {
+    let before = backup.status.clone().unwrap_or_default();
+    if before == wanted {
+        return Ok(());
+    }
+    let version = backup.metadata.resource_version.as_deref();
+    match hub::apply_status(
+        &ctx.client,
+        backup,
+        &wanted,
+        labels::BACKUP_MANAGER,
+        version,
+    )
+    .await
+    {
+        Ok(_) => {
+            let mut written = backup.clone();
+            written.status = Some(wanted);
+            super::events::publish(ctx, &written, &before);
+            Ok(())
+        }
+        Err(WriteError::Conflict(_) | WriteError::Gone(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Takes the next step in each cluster, at the same time.
+async fn look_everywhere(ctx: &Arc<Context>, backup: &Backup, owner: &Owner) -> Vec<Left> {
+    let details = backup.status.clone().unwrap_or_default().backup_details;
+    let location = backup
+        .spec
+        .policy
+        .as_ref()
+        .and_then(|policy| policy.storage_location.as_deref())
+        .unwrap_or(labels::DEFAULT_STORAGE_LOCATION);
+    stream::iter(details)
+        .map(|detail| async move {
+            let step = look(ctx, owner, &detail, location).await;
+            let (problem, again) = match step {
+                Ok(Step::Done) => (None, Duration::ZERO),
+                Ok(Step::Wait { why, again }) => {
+                    (Some(Problem::new(reason::DELETION_PENDING, why)), again)
+                }
+                Ok(Step::Failed { why, again }) => {
+                    (Some(Problem::new(reason::DELETION_FAILED, why)), again)
+                }
+                // Made just now; what becomes of it comes by watch.
+                Ok(Step::Request { .. } | Step::DeletePlainly) => (
+                    Some(Problem::new(
+                        reason::DELETION_PENDING,
+                        "Velero is deleting the backup",
+                    )),
+                    ctx.timings.look_again,
+                ),
+                Err(problem) => (Some(problem), ctx.timings.look_again),
+            };
+            Left {
+                detail,
+                problem,
+                again,
+            }
+        })
+        .buffered(apply::PARALLEL)
+        .collect()
+        .await
+}
+
+/// Reads what is there, decides and does the next step in one cluster.
+async fn look(
+    ctx: &Context,
+    owner: &Owner,
+    detail: &BackupDetail,
+    location: &str,
+) -> Result<Step, Problem> {
+    let (Some(uid), Some(name)) = (&detail.member_uid, &detail.backup_name_in_cluster) else {
+        // Never claimed: nothing of ours was ever made there.
+        return Ok(Step::Done);
+    };
+    let Some(key) = dereference::key_of(&owner.namespace, detail) else {
+        return Err(Problem::new(
+            reason::DELETION_PENDING,
+            format!("kind {} is not known to this version", detail.cluster_kind),
+        ));
+    };
+    match dereference::link(ctx, &key) {
+        Link::Down { problem, .. } => return Err(pending(&problem)),
+        Link::Up { member_uid } if member_uid != *uid => {
+            return Err(Problem::new(
+                reason::MEMBER_REPLACED,
+                format!(
+                    "another cluster answers as {}: the backup {name} lies with the former one; \
+                     bring it back, or annotate {}=true to leave it",
+                    key.name,
+                    labels::FORCE_DELETE
+                ),
+            ));
+        }
+        Link::Up { .. } => {}
+    }
+    let target = OnMember {
+        ctx,
+        owner,
+        key: &key,
+        member: MemberId::from_uid(uid),
+        name,
+    };
+    target
+        .step(location)
+        .await
+        .map_err(|error| pending(&Problem::from(&error)))
+}
+
+fn pending(cause: &Problem) -> Problem {
+    Problem::new(
+        reason::DELETION_PENDING,
+        format!("{} ({})", cause.message, cause.reason),
+    )
+}
+
+/// One Velero Backup that is to go.
+struct OnMember<'a> {
+    ctx: &'a Context,
+    owner: &'a Owner,
+    key: &'a ClusterKey,
+    member: MemberId,
+    name: &'a str,
+}
+
+impl OnMember<'_> {
+    async fn step(&self, location: &str) -> Result<Step, CallError> {
+        let backup = self.live_backup().await?;
+        let request = self.newest_request().await?;
+        let last_synced = self
+            .ctx
+            .members
+            .api::<velero::BackupStorageLocation>(self.key)
+            .namespace(NAMESPACE)
+            .get_opt(location)
+            .await?
+            .and_then(|location| location.last_synced_time());
+        let observed = Observed {
+            backup: backup.as_ref(),
+            request: request.as_ref(),
+            last_synced,
+        };
+        let now = jiff::Timestamp::now();
+        let step = self.ctx.memory.with(&self.owner.uid, |memory| {
+            let of = memory.clusters.entry(self.key.clone()).or_default();
+            deletion::next(&mut of.deletion, observed, now)
+        });
+        match (&step, &backup) {
+            (Step::Request { number }, Some(backup)) => self.request(backup, *number).await?,
+            (Step::DeletePlainly, Some(backup)) => self.delete_plainly(backup).await?,
+            _ => {}
+        }
+        Ok(step)
+    }
+
+    /// The Backup under our name, if it is ours: another owner's is none of our business.
+    async fn live_backup(&self) -> Result<Option<velero::Backup>, CallError> {
+        let api = self
+            .ctx
+            .members
+            .api::<velero::Backup>(self.key)
+            .namespace(NAMESPACE);
+        let found = api.get_opt(self.name).await?;
+        Ok(found.filter(|found| self.owner.owns(&found.metadata, &self.member)))
+    }
+
+    async fn newest_request(&self) -> Result<Option<velero::DeleteBackupRequest>, CallError> {
+        let options = ListOptions {
+            labels: Some(format!(
+                "{}={},{}={}",
+                labels::OWNER_UID,
+                self.owner.uid,
+                labels::MEMBER,
+                self.member
+            )),
+            ..ListOptions::default()
+        };
+        let api = self
+            .ctx
+            .members
+            .api::<velero::DeleteBackupRequest>(self.key)
+            .namespace(NAMESPACE);
+        let ours = api.list(&options).await?;
+        Ok(ours
+            .into_iter()
+            .filter(|request| request.spec.backup_name == self.name)
+            .max_by_key(|request| deletion::request_number(&request.name_any())))
+    }
+
+    async fn request(&self, backup: &velero::Backup, number: u32) -> Result<(), CallError> {
+        let uid = backup.uid().unwrap_or_default();
+        let name = deletion::request_name(&uid, number);
+        let mut metadata = self.owner.metadata(&name, self.key, &self.member);
+        metadata.labels.get_or_insert_default().extend([
+            (
+                labels::VELERO_BACKUP_NAME.to_owned(),
+                names::velero_label_value(self.name),
+            ),
+            (labels::VELERO_BACKUP_UID.to_owned(), uid),
+        ]);
+        let request = velero::DeleteBackupRequest {
+            metadata,
+            spec: velero::DeleteBackupRequestSpec {
+                backup_name: self.name.to_owned(),
+            },
+            ..velero::DeleteBackupRequest::default()
+        };
+        let api = self
+            .ctx
+            .members
+            .api::<velero::DeleteBackupRequest>(self.key)
+            .namespace(NAMESPACE);
+        match api.create(&request, labels::BACKUP_MANAGER).await {
+            Ok(_) | Err(CallError::AlreadyExists(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn delete_plainly(&self, backup: &velero::Backup) -> Result<(), CallError> {
+        let only_if = Preconditions {
+            uid: backup.uid(),
+            resource_version: backup.resource_version(),
+        };
+        let api = self
+            .ctx
+            .members
+            .api::<velero::Backup>(self.key)
+            .namespace(NAMESPACE);
+        match api.delete(self.name, &only_if).await {
+            // It changed since it was read: the next look decides anew.
+            Ok(_) | Err(CallError::Conflict(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Events on the hub object: one a phase change, one a cluster that fails or falls silent.
+
+use std::collections::BTreeMap;
+
+use api_types::backup::{Backup, BackupDetail, BackupStatus};
+use api_types::condition::{self, reason};
+use api_types::phase::{EntryPhase, Phase};
+use controller_kit::event::{Event, Severity};
+
+use crate::context::Context;
+
+/// Publishes what changed from the former status to the present one.
+pub fn publish(ctx: &Context, backup: &Backup, before: &BackupStatus) {
+    let Some(status) = &backup.status else { return };
+    ctx.metrics.observe(before, status);
+    for event in of_clusters(before, status) {
+        ctx.events.publish_cluster(backup, event);
+    }
+    if let Some(event) = of_whole(before, status) {
+        ctx.events.publish(backup, event);
+    }
+}
+
+/// The event of a phase change of the whole.
+fn of_whole(before: &BackupStatus, status: &BackupStatus) -> Option<Event> {
+    let ready =
+        |status: &BackupStatus| condition::find(&status.conditions, condition::READY).cloned();
+    let now = ready(status)?;
+    let phase = status.phase?;
+    let no_clusters = now.reason == reason::NO_CLUSTERS;
+    if before.phase == Some(phase)
+        && (!no_clusters || ready(before).is_some_and(|ready| ready.reason == now.reason))
+    {
+        return None;
+    }
+    let note = now.message;
+    match phase {
+        Phase::Pending if no_clusters => Some(event(Severity::Warning, reason::NO_CLUSTERS, note)),
+        Phase::InProgress | Phase::Completed | Phase::Deleting => {
+            Some(event(Severity::Normal, phase.as_str(), note))
+        }
+        Phase::FailedValidation => Some(event(Severity::Warning, reason::INVALID_SPEC, note)),
+        Phase::Failed | Phase::PartiallyFailed => {
+            Some(event(Severity::Warning, phase.as_str(), note))
+        }
+        _ => None,
+    }
+}
+
+fn of_clusters(before: &BackupStatus, status: &BackupStatus) -> Vec<Event> {
+    let former: BTreeMap<(&str, &str), &BackupDetail> = before
+        .backup_details
+        .iter()
+        .map(|detail| {
+            (
+                (detail.cluster_name.as_str(), detail.cluster_kind.as_str()),
+                detail,
+            )
+        })
+        .collect();
+    status
+        .backup_details
+        .iter()
+        .filter_map(|detail| {
+            let key = (detail.cluster_name.as_str(), detail.cluster_kind.as_str());
+            of_cluster(former.get(&key).copied(), detail)
+        })
+        .collect()
+}
+
+/// The event of one cluster, for the reasons that `api.md` 7 lists.
+fn of_cluster(before: Option<&BackupDetail>, detail: &BackupDetail) -> Option<Event> {
+    let changed =
+        before.is_none_or(|before| before.phase != detail.phase || before.reason != detail.reason);
+    if !changed {
+        return None;
+    }
+    let cause = detail.reason.as_deref().unwrap_or_default();
+    let name = match (detail.phase, cause) {
+        (_, reason::UNREACHABLE) => reason::UNREACHABLE,
+        (_, reason::NAME_TAKEN) => reason::NAME_TAKEN,
+        (EntryPhase::Failed, reason::START_DEADLINE_EXCEEDED) => reason::START_DEADLINE_EXCEEDED,
+        (EntryPhase::Failed, _) => reason::FAILED,
+        (EntryPhase::PartiallyFailed, _) => reason::PARTIALLY_FAILED,
+        _ => return None,
+    };
+    let message = detail.message.as_deref().unwrap_or(cause);
+    Some(event(
+        Severity::Warning,
+        name,
+        format!("{}: {message}", detail.cluster_name),
+    ))
+}
+
+fn event(severity: Severity, reason: &'static str, note: String) -> Event {
+    Event {
+        severity,
+        reason,
+        action: "Backup",
+        note,
+        related: None,
+    }
+}

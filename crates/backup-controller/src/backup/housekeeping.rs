@@ -1,0 +1,141 @@
+//! Around a pass: noticing that Velero is silent, and clearing up what is no longer needed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::backup::BackupStatus;
+use api_types::condition::reason;
+use api_types::external::velero;
+use api_types::key::ClusterKey;
+use api_types::labels;
+use api_types::names::MemberId;
+use futures::{StreamExt, stream};
+use tokio::time::Instant;
+use velero_kit::identity::Owner;
+use velero_kit::{NAMESPACE, classify, probe};
+
+use super::memory::Probe;
+use super::pass::Row;
+use super::plan::{Link, Next};
+use super::{Problem, apply, sooner, status};
+use crate::context::Context;
+
+/// For each object that does not move: asks Velero whether it lives, and notes on the row what is
+/// known of it. Returns when to look again.
+pub fn watch_silence(ctx: &Arc<Context>, owner: &Owner, rows: &mut [Row]) -> Option<Duration> {
+    let mut again = None;
+    for row in rows {
+        let Next::Follow(object) = &row.next else {
+            continue;
+        };
+        let Link::Up { member_uid } = &row.entry.facts.link else {
+            continue;
+        };
+        if status::velero_is_done(object) {
+            continue;
+        }
+        let key = &row.entry.key;
+        let timings = &ctx.timings;
+        let (unchanged, probe) = ctx.memory.with(&owner.uid, |memory| {
+            let of = memory.clusters.entry(key.clone()).or_default();
+            let unchanged = of.unchanged(object);
+            let due = unchanged >= timings.velero_silence
+                && match of.probe {
+                    Probe::None => true,
+                    Probe::Asking => false,
+                    Probe::Answered(at) | Probe::Silent(at) => at.elapsed() >= timings.probe_again,
+                };
+            let known = of.probe;
+            if due {
+                of.probe = Probe::Asking;
+                ask(ctx, owner, key, &MemberId::from_uid(member_uid));
+            }
+            (unchanged, known)
+        });
+        let wait = match timings.velero_silence.checked_sub(unchanged) {
+            Some(wait) if !wait.is_zero() => wait,
+            _ => timings.probe_again,
+        };
+        again = sooner(again, Some(wait));
+        row.entry.stuck = stuck(key, probe, unchanged >= timings.no_progress);
+    }
+    again
+}
+
+/// What silence means, by Velero's last answer.
+fn stuck(key: &ClusterKey, probe: Probe, long: bool) -> Option<Problem> {
+    let name = &key.name;
+    match probe {
+        Probe::Silent(_) => Some(Problem::new(
+            reason::VELERO_NOT_RESPONDING,
+            format!("Velero in {name} does not answer: look at its Deployment in namespace velero"),
+        )),
+        Probe::Answered(_) if long => Some(Problem::new(
+            reason::NO_PROGRESS,
+            format!(
+                "nothing has moved for long although Velero in {name} answers: restart Velero there"
+            ),
+        )),
+        _ => None,
+    }
+}
+
+/// Asks beside the passes; the answer starts a new one.
+fn ask(ctx: &Arc<Context>, owner: &Owner, key: &ClusterKey, member: &MemberId) {
+    let ctx = Arc::clone(ctx);
+    let labels = owner.labels(key, member);
+    let (key, owner) = (key.clone(), owner.clone());
+    tokio::spawn(async move {
+        let api = ctx
+            .members
+            .api::<velero::ServerStatusRequest>(&key)
+            .namespace(NAMESPACE);
+        // One question at a time for a Backup and a member, so the name may be fixed.
+        let name = format!("kurator-{}-{}", owner.uid, member_suffix(&key));
+        let patience = ctx.timings.probe_answer;
+        let answer = probe::ask(&api, &name, labels, labels::BACKUP_MANAGER, patience).await;
+        let probe = match answer {
+            Ok(true) => Probe::Answered(Instant::now()),
+            Ok(false) => Probe::Silent(Instant::now()),
+            Err(error) => {
+                tracing::debug!(cluster = %key, %error, "could not ask Velero whether it lives");
+                Probe::None
+            }
+        };
+        ctx.memory.with(&owner.uid, |memory| {
+            memory.clusters.entry(key.clone()).or_default().probe = probe;
+        });
+        ctx.trigger.backup(&owner.namespace, &owner.name);
+    });
+}
+
+/// Keeps the names of two members apart that share one API server, as a fleet may by mistake.
+fn member_suffix(key: &ClusterKey) -> String {
+    let mut name = api_types::names::label_value(&key.name);
+    name.truncate(20);
+    name.trim_end_matches(['-', '.', '_']).to_ascii_lowercase()
+}
+
+/// Removes what no entry needs any more: refused objects of earlier names, and the ConfigMaps of
+/// backups that have just ended.
+pub async fn tidy(ctx: &Context, rows: &[Row], wanted: &BackupStatus) {
+    let jobs = rows
+        .iter()
+        .zip(&wanted.backup_details)
+        .filter(|(row, _)| row.entry.facts.is_up());
+    stream::iter(jobs)
+        .for_each_concurrent(apply::PARALLEL, |(row, detail)| async move {
+            for object in &row.entry.facts.objects {
+                let ours_now = object.metadata.name.as_deref() == row.entry.claimed_name();
+                if !ours_now && classify::name_in_bucket(object) {
+                    apply::drop_stray(ctx, &row.entry.key, object).await;
+                }
+            }
+            if let Next::Follow(object) = &row.next
+                && detail.phase.is_final()
+            {
+                apply::drop_carried(ctx, &row.entry.key, object).await;
+            }
+        })
+        .await;
+}

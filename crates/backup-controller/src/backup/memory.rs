@@ -1,0 +1,90 @@
+//! What this process remembers between passes. Losing it costs time, never correctness.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use api_types::external::velero;
+use api_types::key::ClusterKey;
+use jiff::Timestamp;
+use tokio::time::Instant;
+use velero_kit::deletion;
+
+/// Memory of all Backups, by the hub object's uid. Entries go when their Backup is settled or gone.
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<HashMap<String, Remembered>>);
+
+/// Memory of one Backup.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    /// When its status was last written.
+    pub written: Option<Instant>,
+    /// Its clusters.
+    pub clusters: HashMap<ClusterKey, OfCluster>,
+    /// What the deletion waited for last, and since when it has been just that.
+    pub deletion: Option<(String, Timestamp)>,
+}
+
+/// Memory of one cluster of one Backup.
+#[derive(Debug, Default)]
+pub struct OfCluster {
+    /// The Velero object's uid and resourceVersion as last seen, and since when they are so.
+    version: Option<(String, Instant)>,
+    /// What Velero said when it was last asked whether it lives.
+    pub probe: Probe,
+    /// How far the deletion is.
+    pub deletion: deletion::Memory,
+}
+
+/// The newest question to Velero.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// Not asked since the object last changed.
+    #[default]
+    None,
+    /// Asked, no answer yet.
+    Asking,
+    /// Answered, then.
+    Answered(Instant),
+    /// Not answered in time, then.
+    Silent(Instant),
+}
+
+impl OfCluster {
+    /// How long the object has not changed. A change makes earlier answers of Velero worthless.
+    pub fn unchanged(&mut self, object: &velero::Backup) -> Duration {
+        let meta = &object.metadata;
+        let version = format!(
+            "{}/{}",
+            meta.uid.as_deref().unwrap_or_default(),
+            meta.resource_version.as_deref().unwrap_or_default()
+        );
+        match &self.version {
+            Some((known, since)) if *known == version => since.elapsed(),
+            _ => {
+                self.version = Some((version, Instant::now()));
+                if self.probe != Probe::Asking {
+                    self.probe = Probe::None;
+                }
+                Duration::ZERO
+            }
+        }
+    }
+}
+
+impl Memory {
+    /// Reads or changes the memory of one Backup. Never held across an await.
+    pub fn with<T>(&self, uid: &str, f: impl FnOnce(&mut Remembered) -> T) -> T {
+        f(self.lock().entry(uid.to_owned()).or_default())
+    }
+
+    /// Forgets a Backup.
+    pub fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
+        // A panic while it was held leaves at worst an entry out of date.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,371 @@
+//! One pass over a Backup that is not being deleted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::backup::{Backup, BackupStatus};
+use api_types::condition::reason;
+use api_types::labels;
+use api_types::names::MemberId;
+use controller_kit::hub::{self, WriteError};
+use controller_kit::reconcile::Outcome;
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::Api;
+use tokio::time::Instant;
+use velero_kit::identity::Owner;
+use velero_kit::location;
+
+use super::apply::{self, Applied, Target};
+use super::plan::{Entry, Link, Next, Terms, plan};
+use super::validate::{InvalidSpec, Validated};
+use super::{Error, Problem, dereference, events, housekeeping, sooner, status};
+use crate::context::Context;
+
+/// Look at an unfinished Backup at least this often, should a trigger ever be lost.
+const LEVEL_CHECK: Duration = Duration::from_secs(10 * 60);
+
+/// An entry and what comes next for it.
+#[derive(Debug)]
+pub struct Row {
+    pub entry: Entry,
+    pub next: Next,
+    /// A name was written down for it in this pass.
+    claimed: bool,
+}
+
+/// One pass: the version of the object that it works on, and when it began.
+#[derive(Debug)]
+pub struct Pass<'a> {
+    ctx: &'a Arc<Context>,
+    pub backup: Backup,
+    owner: Owner,
+    now: Timestamp,
+    started: Instant,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass over this version of the object.
+    pub fn new(ctx: &'a Arc<Context>, backup: Backup, owner: Owner) -> Self {
+        Self {
+            ctx,
+            backup,
+            owner,
+            now: status::now(),
+            started: Instant::now(),
+        }
+    }
+
+    /// The whole pass for a spec that can work.
+    pub async fn run(&mut self, spec: &Validated) -> Result<Outcome, Error> {
+        let config_map = self.config_map(spec).await?;
+        let hold = config_map.as_ref().and_then(|found| found.as_ref().err());
+        let terms = Terms {
+            location: &spec.location,
+            hold,
+            deadline: spec.deadline,
+            now: self.now,
+        };
+        let mut rows: Vec<Row> = dereference::entries(self.ctx, &self.backup, spec, &self.owner)
+            .into_iter()
+            .map(|entry| Row {
+                next: plan(&entry, &terms),
+                entry,
+                claimed: false,
+            })
+            .collect();
+
+        self.claim(&mut rows).await;
+        if rows.iter().any(|row| row.claimed) {
+            let claimed = self.status(&rows, spec);
+            if !self.write(claimed).await? {
+                return Ok(stale());
+            }
+        } else if rows.iter().any(touches_member) && !self.is_current().await? {
+            return Ok(stale());
+        }
+        if self.started.elapsed() > self.ctx.timings.pass_limit {
+            return Ok(stale());
+        }
+        let config_map = config_map.as_ref().and_then(|found| found.as_ref().ok());
+        self.apply(&mut rows, config_map).await;
+
+        let silence = housekeeping::watch_silence(self.ctx, &self.owner, &mut rows);
+        let wanted = self.status(&rows, spec);
+        housekeeping::tidy(self.ctx, &rows, &wanted).await;
+        let pace = match self.pace(&wanted) {
+            Some(wait) => Some(wait),
+            None if self.write(wanted).await? => None,
+            None => return Ok(stale()),
+        };
+        Ok(self.outcome(&rows, spec, sooner(pace, silence)))
+    }
+
+    /// The spec can never work: say so, once and for all.
+    pub async fn refuse(&mut self, invalid: &InvalidSpec) -> Result<Outcome, Error> {
+        let wanted = status::refused(&self.backup, invalid, self.now);
+        let written = self.write(wanted).await?;
+        Ok(if written { Outcome::Done } else { stale() })
+    }
+
+    /// A scheduled Backup, which this version does not run.
+    pub async fn not_served(&mut self) -> Result<Outcome, Error> {
+        let wanted = status::not_served(&self.backup, self.now);
+        let written = self.write(wanted).await?;
+        Ok(if written { Outcome::Done } else { stale() })
+    }
+
+    /// The ConfigMap that the policy names; `Err` inside is what keeps all entries from beginning.
+    async fn config_map(
+        &self,
+        spec: &Validated,
+    ) -> Result<Option<Result<ConfigMap, Problem>>, Error> {
+        let Some(name) = &spec.resource_policy else {
+            return Ok(None);
+        };
+        let api = Api::<ConfigMap>::namespaced(self.ctx.client.clone(), &self.owner.namespace);
+        Ok(Some(api.get_opt(name).await?.ok_or_else(|| {
+            Problem::new(
+                reason::CONFIG_MAP_NOT_FOUND,
+                format!(
+                    "policy.resourcePolicy names ConfigMap {name}, which is not in namespace {}: create it",
+                    self.owner.namespace
+                ),
+            )
+        })))
+    }
+
+    /// Chooses member and name for each entry that may begin, and the next name for each whose
+    /// name is in the bucket. Nothing is created under them before they are written down.
+    async fn claim(&self, rows: &mut [Row]) {
+        for row in rows
+            .iter_mut()
+            .filter(|row| matches!(row.next, Next::Rename))
+        {
+            self.rename(row);
+        }
+        let rows = rows
+            .iter_mut()
+            .filter(|row| matches!(row.next, Next::Claim));
+        stream::iter(rows)
+            .for_each_concurrent(apply::PARALLEL, |row| async {
+                let Link::Up { member_uid } = &row.entry.facts.link else {
+                    return;
+                };
+                let member = MemberId::from_uid(member_uid);
+                let name = apply::choose_name(self.ctx, &self.owner, &row.entry.key, &member).await;
+                match name {
+                    Ok(name) => {
+                        let stored = &mut row.entry.stored;
+                        stored.member_uid = Some(member_uid.clone());
+                        stored.backup_name_in_cluster = Some(name);
+                        stored.storage = row.entry.facts.location.as_deref().map(location::storage);
+                        row.claimed = true;
+                        row.next = Next::Create { expired: false };
+                    }
+                    Err(problem) => row.next = Next::Retry(problem),
+                }
+            })
+            .await;
+    }
+
+    /// Claims the name after the present one.
+    fn rename(&self, row: &mut Row) {
+        let name = row.entry.claimed_name().unwrap_or_default();
+        match apply::next_name(&self.owner, &row.entry.key, name) {
+            Some(next) => {
+                let stored = &mut row.entry.stored;
+                stored.backup_name_in_cluster = Some(next);
+                stored.backup_status_in_cluster = None;
+                row.claimed = true;
+                row.next = Next::Create { expired: false };
+            }
+            None => {
+                row.next = Next::Fail(Problem::new(
+                    reason::NAME_TAKEN,
+                    format!(
+                        "the bucket holds every name for this backup of {}: rename this Backup",
+                        row.entry.key.name
+                    ),
+                ));
+            }
+        }
+    }
+
+    /// Creates and confirms objects, each on its own.
+    async fn apply(&self, rows: &mut [Row], config_map: Option<&ConfigMap>) {
+        let policy = self.backup.spec.policy.as_ref();
+        let rows = rows.iter_mut().filter(|row| touches_member(row));
+        stream::iter(rows)
+            .for_each_concurrent(apply::PARALLEL, |row| async {
+                let Some(target) = target(&row.entry) else {
+                    return;
+                };
+                let applied = match row.next {
+                    Next::Create { expired: false } => {
+                        apply::create(self.ctx, &self.owner, &target, policy, config_map).await
+                    }
+                    _ => apply::confirm(self.ctx, &self.owner, &target).await,
+                };
+                self.settle(row, applied);
+            })
+            .await;
+    }
+
+    /// What comes next after the member has answered.
+    fn settle(&self, row: &mut Row, applied: Applied) {
+        let expired = matches!(row.next, Next::Create { expired: true });
+        let confirming = matches!(row.next, Next::Confirm);
+        row.next = match applied {
+            Applied::Present(object) => Next::Follow(Arc::from(object)),
+            Applied::Failed(problem) => Next::Retry(problem),
+            Applied::Absent | Applied::Taken if confirming => Next::Fail(Problem::new(
+                reason::OBJECT_DISAPPEARED,
+                format!(
+                    "the Velero Backup was removed in {} before it ended: find who deletes there",
+                    row.entry.key.name
+                ),
+            )),
+            Applied::Absent | Applied::Taken if expired => Next::Fail(Problem::new(
+                reason::START_DEADLINE_EXCEEDED,
+                "did not begin before spec.startDeadline was over",
+            )),
+            Applied::Absent => Next::Retry(Problem::new(
+                reason::UNREACHABLE,
+                format!(
+                    "the answer of {} to creating the backup was lost",
+                    row.entry.key.name
+                ),
+            )),
+            Applied::Taken => {
+                // The next name is written down with this pass's status, and created in the next.
+                self.rename(row);
+                return;
+            }
+        };
+    }
+
+    fn status(&self, rows: &[Row], spec: &Validated) -> BackupStatus {
+        status::status(&self.backup, rows, spec, self.now)
+    }
+
+    /// How long a status that only shows progress has to wait for its turn; `None`: write it now.
+    fn pace(&self, wanted: &BackupStatus) -> Option<Duration> {
+        let current = self.backup.status.clone().unwrap_or_default();
+        if current == *wanted || !status::only_progress(&current, wanted) {
+            return None;
+        }
+        let timings = &self.ctx.timings;
+        let entries = u32::try_from(wanted.backup_details.len()).unwrap_or(u32::MAX);
+        let pace = timings
+            .progress_pace
+            .max(timings.progress_pace_per_entry.saturating_mul(entries));
+        let written = self
+            .ctx
+            .memory
+            .with(&self.owner.uid, |memory| memory.written)?;
+        pace.checked_sub(written.elapsed())
+            .filter(|wait| !wait.is_zero())
+    }
+
+    /// Writes a status if it differs. `false`: the object has changed meanwhile, the pass is void.
+    async fn write(&mut self, wanted: BackupStatus) -> Result<bool, Error> {
+        if self.backup.status.as_ref() == Some(&wanted) {
+            return Ok(true);
+        }
+        let version = self.backup.metadata.resource_version.as_deref();
+        let manager = labels::BACKUP_MANAGER;
+        let written =
+            hub::apply_status(&self.ctx.client, &self.backup, &wanted, manager, version).await;
+        match written {
+            Ok(version) => {
+                self.ctx.memory.with(&self.owner.uid, |memory| {
+                    memory.written = Some(Instant::now())
+                });
+                let before = self.backup.status.replace(wanted).unwrap_or_default();
+                self.backup.metadata.resource_version = Some(version);
+                events::publish(self.ctx, &self.backup, &before);
+                Ok(true)
+            }
+            Err(WriteError::Conflict(_) | WriteError::Gone(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the version that this pass works on is still the newest: read before a member is
+    /// written to for a claim that an earlier pass made, since a cache may lag behind.
+    async fn is_current(&self) -> Result<bool, Error> {
+        let newest = Api::<Backup>::namespaced(self.ctx.client.clone(), &self.owner.namespace)
+            .get_metadata_opt(&self.owner.name)
+            .await?;
+        Ok(newest.is_some_and(|newest| {
+            newest.metadata.resource_version == self.backup.metadata.resource_version
+        }))
+    }
+
+    /// When to look again, for what no watch tells.
+    fn outcome(&self, rows: &[Row], spec: &Validated, mut after: Option<Duration>) -> Outcome {
+        if super::is_settled(&self.backup) {
+            return Outcome::Done;
+        }
+        // A time that has passed is nothing to wait for.
+        let until = |then: Timestamp| Duration::try_from(then.duration_since(self.now)).ok();
+        let timings = &self.ctx.timings;
+        if rows.is_empty() {
+            after = sooner(after, until(spec.deadline));
+        }
+        for row in rows {
+            let wait = match &row.next {
+                Next::Wait(problem) if problem.reason == reason::CONFIG_MAP_NOT_FOUND => {
+                    Some(timings.look_again)
+                }
+                Next::Retry(_) => Some(timings.retry),
+                Next::Rename | Next::Create { .. } => Some(Duration::ZERO),
+                Next::Wait(_) => until(spec.deadline),
+                Next::Hold if !row.entry.seen() => until(spec.deadline),
+                _ => None,
+            };
+            after = sooner(after, wait);
+            if let Link::Down {
+                since: Some(since), ..
+            } = &row.entry.facts.link
+                && !row.entry.stored.phase.is_final()
+            {
+                let stalled = since
+                    .checked_add(status::unreachable_limit())
+                    .ok()
+                    .and_then(until);
+                after = sooner(after, stalled.filter(|wait| !wait.is_zero()));
+            }
+        }
+        Outcome::Waiting {
+            reason: "Entries",
+            // Status times are whole seconds: a little later is surely after a deadline.
+            after: after
+                .unwrap_or(LEVEL_CHECK)
+                .saturating_add(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// Whether a member is about to be called for this row.
+fn touches_member(row: &Row) -> bool {
+    matches!(row.next, Next::Create { .. } | Next::Confirm)
+}
+
+fn target(entry: &Entry) -> Option<Target> {
+    Some(Target {
+        key: entry.key.clone(),
+        member: MemberId::from_uid(entry.stored.member_uid.as_deref()?),
+        name: entry.claimed_name()?.to_owned(),
+    })
+}
+
+/// The pass was made from an old view; the newer one starts another.
+fn stale() -> Outcome {
+    Outcome::Waiting {
+        reason: "StaleView",
+        after: Duration::from_secs(2),
+    }
+}

@@ -1,0 +1,245 @@
+//! The decision for one entry: what may be done about it now?
+
+use std::sync::Arc;
+
+use api_types::backup::BackupDetail;
+use api_types::condition::reason;
+use api_types::external::velero;
+use api_types::key::ClusterKey;
+use jiff::Timestamp;
+use velero_kit::{classify, location};
+
+use super::Problem;
+
+/// What is known about one member, gathered without asking it anything.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Its object on the hub.
+    pub hub: HubObject,
+    /// How cluster-proxy reaches it.
+    pub link: Link,
+    /// Whether it serves Velero's API.
+    pub velero: Served,
+    /// The location that the backup is to be made in, as last seen.
+    pub location: Option<Arc<velero::BackupStorageLocation>>,
+    /// Whether `objects` is complete: the watch has been synced and is connected.
+    pub objects_synced: bool,
+    /// The Velero Backups that this hub object owns there.
+    pub objects: Vec<Arc<velero::Backup>>,
+}
+
+impl Facts {
+    /// Whether calls to the member can be made.
+    pub fn is_up(&self) -> bool {
+        matches!(self.link, Link::Up { .. })
+    }
+}
+
+/// A cluster's object on the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HubObject {
+    Absent,
+    Terminating,
+    Present,
+}
+
+/// A member's state in the proxy's inventory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Link {
+    /// It answers; the uid of its kube-system namespace.
+    Up { member_uid: String },
+    /// Calls cannot be made, since when and why.
+    Down {
+        problem: Problem,
+        since: Option<Timestamp>,
+    },
+}
+
+/// Whether velero.io is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    Unknown,
+    No,
+    Yes,
+}
+
+/// One requested cluster of a Backup.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub key: ClusterKey,
+    /// As the hub has it; a fresh one for a cluster that has none yet.
+    pub stored: BackupDetail,
+    /// What the fleet says against it.
+    pub problem: Option<Problem>,
+    pub facts: Facts,
+    /// What the silence of its object means, if it is silent.
+    pub stuck: Option<Problem>,
+}
+
+/// What holds for all entries of a Backup.
+#[derive(Debug, Clone)]
+pub struct Terms<'a> {
+    /// Name of the location in each member.
+    pub location: &'a str,
+    /// What keeps the whole Backup from starting anything, such as a missing ConfigMap.
+    pub hold: Option<&'a Problem>,
+    /// When entries that have not begun fail.
+    pub deadline: Timestamp,
+    pub now: Timestamp,
+}
+
+/// What comes next for an entry.
+#[derive(Debug, Clone)]
+pub enum Next {
+    /// Nothing, for ever.
+    Final,
+    /// It cannot begin yet.
+    Wait(Problem),
+    /// A call to the member failed: try again soon.
+    Retry(Problem),
+    /// It may begin: name and member are to be written down.
+    Claim,
+    /// Claimed, and nothing is known of its object: create it, or past the deadline make sure
+    /// that there is none.
+    Create { expired: bool },
+    /// Velero has the name's folder in the bucket: claim the next name.
+    Rename,
+    /// Its object was seen and is not in the watch any more: ask the member.
+    Confirm,
+    /// Its object, as last seen.
+    Follow(Arc<velero::Backup>),
+    /// Keep what was last known.
+    Hold,
+    /// It ends here.
+    Fail(Problem),
+}
+
+impl Entry {
+    /// The name that was claimed.
+    pub fn claimed_name(&self) -> Option<&str> {
+        self.stored
+            .member_uid
+            .as_ref()
+            .and(self.stored.backup_name_in_cluster.as_deref())
+    }
+
+    /// Whether the object was ever seen: its status is copied from then on, be it empty.
+    pub fn seen(&self) -> bool {
+        self.stored.backup_status_in_cluster.is_some()
+    }
+}
+
+/// Decides for one entry. Pure: the same facts give the same answer.
+pub fn plan(entry: &Entry, terms: &Terms<'_>) -> Next {
+    if entry.stored.phase.is_final() {
+        return Next::Final;
+    }
+    match entry.claimed_name() {
+        Some(name) => plan_claimed(entry, name, terms),
+        None => plan_unclaimed(entry, terms),
+    }
+}
+
+fn plan_claimed(entry: &Entry, name: &str, terms: &Terms<'_>) -> Next {
+    let facts = &entry.facts;
+    let claimed_uid = entry.stored.member_uid.as_deref();
+    if let Link::Up { member_uid } = &facts.link
+        && claimed_uid != Some(member_uid)
+    {
+        return Next::Fail(Problem::new(
+            reason::MEMBER_REPLACED,
+            format!(
+                "another cluster answers as {}: the backup was made in the former one; make a new Backup",
+                entry.key.name
+            ),
+        ));
+    }
+    let object = facts
+        .objects
+        .iter()
+        .find(|o| o.metadata.name.as_deref() == Some(name));
+    if let Some(object) = object {
+        return if classify::name_in_bucket(object) {
+            Next::Rename
+        } else {
+            Next::Follow(Arc::clone(object))
+        };
+    }
+    if matches!(facts.link, Link::Down { .. }) || !facts.objects_synced {
+        return Next::Hold;
+    }
+    if entry.seen() {
+        return Next::Confirm;
+    }
+    let expired = terms.now >= terms.deadline;
+    match terms.hold {
+        // Created without what its policy refers to, it would back up something else.
+        Some(problem) if !expired => Next::Wait(problem.clone()),
+        _ => Next::Create { expired },
+    }
+}
+
+fn plan_unclaimed(entry: &Entry, terms: &Terms<'_>) -> Next {
+    let obstacle = obstacle(entry, terms);
+    if terms.now >= terms.deadline {
+        let cause = obstacle.map_or_else(String::new, |problem| {
+            format!("; last: {}", problem.message)
+        });
+        return Next::Fail(Problem::new(
+            reason::START_DEADLINE_EXCEEDED,
+            format!("did not begin before spec.startDeadline was over{cause}"),
+        ));
+    }
+    obstacle.map_or(Next::Claim, Next::Wait)
+}
+
+/// The first thing that keeps an entry from beginning.
+fn obstacle(entry: &Entry, terms: &Terms<'_>) -> Option<Problem> {
+    let name = &entry.key.name;
+    let facts = &entry.facts;
+    if let Some(problem) = &entry.problem {
+        return Some(problem.clone());
+    }
+    match facts.hub {
+        HubObject::Present => {}
+        HubObject::Absent => {
+            return Some(Problem::new(
+                reason::CLUSTER_NOT_FOUND,
+                format!("there is no {} {name}: create it", entry.key.kind),
+            ));
+        }
+        HubObject::Terminating => {
+            return Some(Problem::new(
+                reason::CLUSTER_NOT_FOUND,
+                format!(
+                    "{} {name} is being deleted: nothing new is started there",
+                    entry.key.kind
+                ),
+            ));
+        }
+    }
+    if let Link::Down { problem, .. } = &facts.link {
+        return Some(problem.clone());
+    }
+    match facts.velero {
+        Served::Yes => {}
+        Served::Unknown => {
+            return Some(Problem::new(
+                reason::WAITING_FOR_CLUSTERS,
+                format!("waiting for a first look at Velero in {name}"),
+            ));
+        }
+        Served::No => {
+            return Some(Problem::new(
+                reason::VELERO_NOT_INSTALLED,
+                format!("{name} does not serve velero.io: install Velero there"),
+            ));
+        }
+    }
+    if let Some(problem) = terms.hold {
+        return Some(problem.clone());
+    }
+    location::usable(terms.location, facts.location.as_deref())
+        .err()
+        .map(|unusable| Problem::new(unusable.reason, unusable.message))
+}

@@ -1,0 +1,146 @@
+//! Which clusters does a destination mean, and what is in the way of each?
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api_types::backup::BackupDetail;
+use api_types::common::{ClusterRef, Destination};
+use api_types::condition::reason;
+use api_types::fleet::Fleet;
+use api_types::key::{ClusterKey, ClusterKind};
+use kube::core::{Selector, SelectorExt};
+
+use super::Problem;
+
+/// The clusters that are asked for, each with what keeps it from being used, if anything. One
+/// entry a cluster, in the order of entries in a status.
+pub type Requested = BTreeMap<ClusterKey, Option<Problem>>;
+
+/// Labels of the AttachedClusters of a namespace; a cluster without an object is not in it.
+pub type HubLabels = BTreeMap<String, BTreeMap<String, String>>;
+
+/// Resolves a destination against its fleet. Without a fleet, only clusters that are listed by
+/// name have entries; they wait for it. The result is empty if nothing is selected (yet).
+pub fn resolve(
+    namespace: &str,
+    destination: &Destination,
+    selector: Option<&Selector>,
+    fleet: Option<&Fleet>,
+    hub: &HubLabels,
+) -> Requested {
+    let Some(fleet) = fleet else {
+        let problem = Problem::new(
+            reason::FLEET_NOT_FOUND,
+            format!(
+                "there is no Fleet {namespace}/{}: create it",
+                destination.fleet
+            ),
+        );
+        return destination
+            .clusters
+            .iter()
+            .map(|listed| (named(namespace, listed), Some(problem.clone())))
+            .collect();
+    };
+    let members: BTreeSet<ClusterKey> = fleet
+        .spec
+        .clusters
+        .iter()
+        .filter_map(|member| member.fleet_member(namespace))
+        .collect();
+    if !destination.clusters.is_empty() {
+        return destination
+            .clusters
+            .iter()
+            .map(|listed| find(namespace, &destination.fleet, listed, &members))
+            .collect();
+    }
+    members
+        .into_iter()
+        .filter(|member| match (selector, hub.get(&member.name)) {
+            (None, _) => true,
+            // It may match once it exists: it is kept, and waited for.
+            (Some(_), None) => true,
+            (Some(selector), Some(labels)) => selector.matches(labels),
+        })
+        .map(|member| (member, None))
+        .collect()
+}
+
+/// What stands of a resolution once the set of clusters is frozen: no cluster joins it, and one
+/// leaves only if it was unknown when it was chosen by label and has turned out not to match.
+pub fn frozen(
+    stored: &BTreeMap<ClusterKey, BackupDetail>,
+    mut requested: Requested,
+    by_label: bool,
+    exists: impl Fn(&ClusterKey) -> bool,
+) -> Requested {
+    stored
+        .iter()
+        .filter_map(|(key, detail)| {
+            let begun = detail.member_uid.is_some() || detail.phase.is_final();
+            if begun {
+                return Some((key.clone(), None));
+            }
+            if let Some(problem) = requested.remove(key) {
+                return Some((key.clone(), problem));
+            }
+            if by_label && exists(key) {
+                return None;
+            }
+            let problem = Problem::new(
+                reason::CLUSTER_NOT_IN_FLEET,
+                format!(
+                    "{} has left the Fleet before its backup began: add it again",
+                    key.name
+                ),
+            );
+            Some((key.clone(), Some(problem)))
+        })
+        .collect()
+}
+
+/// The member that a listed cluster means.
+fn find(
+    namespace: &str,
+    fleet: &str,
+    listed: &ClusterRef,
+    members: &BTreeSet<ClusterKey>,
+) -> (ClusterKey, Option<Problem>) {
+    let found: Vec<&ClusterKey> = members
+        .iter()
+        .filter(|member| listed.selects(member))
+        .collect();
+    match found.as_slice() {
+        [member] => ((*member).clone(), None),
+        [] => (
+            named(namespace, listed),
+            Some(Problem::new(
+                reason::CLUSTER_NOT_IN_FLEET,
+                format!(
+                    "{} is not a member of Fleet {fleet}: add it to spec.clusters there",
+                    listed.name
+                ),
+            )),
+        ),
+        _ => (
+            named(namespace, listed),
+            Some(Problem::new(
+                reason::AMBIGUOUS_CLUSTER,
+                format!(
+                    "Fleet {fleet} has two members named {}: write the kind",
+                    listed.name
+                ),
+            )),
+        ),
+    }
+}
+
+/// The key of a listed cluster that no fleet vouches for; without a kind it is taken for an
+/// AttachedCluster, the kind that can be reached.
+fn named(namespace: &str, listed: &ClusterRef) -> ClusterKey {
+    ClusterKey::new(
+        namespace,
+        listed.kind().unwrap_or(ClusterKind::AttachedCluster),
+        &listed.name,
+    )
+}

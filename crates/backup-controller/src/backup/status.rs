@@ -1,0 +1,452 @@
+//! The whole status, computed from what is known. Pure.
+
+use std::time::Duration;
+
+use api_types::aggregate::{
+    self, Decision, Deletion, Motion, Operation, Seen, VeleroPhase, Work, entry_state,
+    sanitize_backup,
+};
+use api_types::backup::{Backup, BackupDetail, BackupStatus};
+use api_types::common::Leftover;
+use api_types::condition::{self, ConditionStatus, SUCCEEDED, reason};
+use api_types::external::velero;
+use api_types::phase::{EntryPhase, Phase};
+use controller_kit::condition::{Activity, Aspect, Conditions, MESSAGE_BYTES};
+use controller_kit::text::truncate;
+use jiff::{Timestamp, Unit};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use velero_kit::{classify, location};
+
+use super::Problem;
+use super::delete::Left;
+use super::pass::Row;
+use super::plan::{Entry, Link, Next};
+use super::validate::{InvalidSpec, Validated};
+
+/// The present time as statuses have it: whole seconds.
+pub fn now() -> Timestamp {
+    let now = Timestamp::now();
+    now.round(Unit::Second).unwrap_or(now)
+}
+
+/// The status of a Backup that is not being deleted.
+pub fn status(backup: &Backup, rows: &[Row], spec: &Validated, now: Timestamp) -> BackupStatus {
+    let stored = backup.status.clone().unwrap_or_default();
+    let mut status = BackupStatus {
+        backup_details: rows
+            .iter()
+            .map(|row| detail(&row.entry, &row.next, now))
+            .collect(),
+        ..stored.clone()
+    };
+    let claimed = status
+        .backup_details
+        .iter()
+        .any(|detail| detail.member_uid.is_some());
+    if claimed && status.start_time.is_none() {
+        status.start_time = Some(Time(now));
+    }
+    let decision = aggregate::decide(&Operation {
+        stored_phase: stored.phase,
+        stored_succeeded: succeeded(&stored),
+        deletion: None,
+        spec_valid: true,
+        fleet_found: spec.fleet_found,
+        deadline_passed: now >= spec.deadline,
+        entries: &status.backup_details,
+        now,
+    });
+    let Some(mut decision) = decision else {
+        return stored;
+    };
+    if decision.motion == Motion::Reconciling && nothing_moves(&status.backup_details) {
+        decision.motion = Motion::Stalled;
+        decision.reason = reason::NO_PROGRESS.to_owned();
+    }
+    let message = message(backup, &decision, &status.backup_details);
+    conclude(backup, &mut status, &decision, &message, now);
+    status
+}
+
+/// The status of a Backup whose spec can never work.
+pub fn refused(backup: &Backup, invalid: &InvalidSpec, now: Timestamp) -> BackupStatus {
+    let mut status = backup.status.clone().unwrap_or_default();
+    let decision = Decision {
+        phase: Phase::FailedValidation,
+        ready: ConditionStatus::False,
+        reason: reason::INVALID_SPEC.to_owned(),
+        motion: Motion::Stalled,
+        succeeded: (!backup.spec.is_scheduled()).then_some(false),
+    };
+    conclude(
+        backup,
+        &mut status,
+        &decision,
+        &format!("spec.{invalid}: make a new Backup"),
+        now,
+    );
+    status
+}
+
+/// The status of a scheduled Backup, which this version stores and does not run.
+pub fn not_served(backup: &Backup, now: Timestamp) -> BackupStatus {
+    let mut status = backup.status.clone().unwrap_or_default();
+    let decision = Decision {
+        phase: Phase::Pending,
+        ready: ConditionStatus::False,
+        reason: reason::NO_CONTROLLER.to_owned(),
+        motion: Motion::Stalled,
+        succeeded: None,
+    };
+    let message = "this version runs one-time Backups only: nothing is backed up by this schedule";
+    conclude(backup, &mut status, &decision, message, now);
+    status
+}
+
+/// The status of a Backup that is being deleted.
+pub fn deleting(backup: &Backup, left: &[Left], blocked: bool, now: Timestamp) -> BackupStatus {
+    let mut status = backup.status.clone().unwrap_or_default();
+    status.backup_details = left.iter().map(|left| deleting_detail(left, now)).collect();
+    let decision = aggregate::decide(&Operation {
+        stored_phase: status.phase,
+        stored_succeeded: succeeded(&status),
+        deletion: Some(if blocked {
+            Deletion::Blocked
+        } else {
+            Deletion::Going
+        }),
+        spec_valid: true,
+        fleet_found: true,
+        deadline_passed: false,
+        entries: &status.backup_details,
+        now,
+    });
+    let Some(decision) = decision else {
+        return status;
+    };
+    let waits: Vec<String> = left
+        .iter()
+        .filter_map(|left| {
+            let problem = left.problem.as_ref()?;
+            Some(format!("{}: {}", left.detail.cluster_name, problem.message))
+        })
+        .collect();
+    conclude(backup, &mut status, &decision, &waits.join("; "), now);
+    status
+}
+
+fn deleting_detail(left: &Left, now: Timestamp) -> BackupDetail {
+    let mut detail = left.detail.clone();
+    match &left.problem {
+        Some(problem) => {
+            detail.phase = EntryPhase::Deleting;
+            say(&mut detail, problem);
+        }
+        None => {
+            detail.phase = EntryPhase::Deleting;
+            detail.reason = None;
+            detail.message = Some("nothing of this Backup is there any more".to_owned());
+        }
+    }
+    transition(&mut detail, left.detail.phase, now);
+    detail
+}
+
+/// The last status of a Backup that is let go by force: what stays behind is named.
+pub fn leftovers(backup: &Backup, open: &[&Left], now: Timestamp) -> BackupStatus {
+    let mut status = backup.status.clone().unwrap_or_default();
+    status.leftovers = open
+        .iter()
+        .take(100)
+        .map(|left| Leftover {
+            cluster_name: left.detail.cluster_name.clone(),
+            cluster_kind: left.detail.cluster_kind.clone(),
+            kind: "velero.io/Backup".to_owned(),
+            name: left
+                .detail
+                .backup_name_in_cluster
+                .clone()
+                .unwrap_or_default(),
+            message: left
+                .problem
+                .as_ref()
+                .map_or_else(String::new, |p| truncate(&p.message, MESSAGE_BYTES)),
+        })
+        .collect();
+    let decision = Decision {
+        phase: Phase::Deleting,
+        ready: ConditionStatus::False,
+        reason: reason::DELETING.to_owned(),
+        motion: Motion::Reconciling,
+        succeeded: succeeded(&status),
+    };
+    let message = format!("let go by force; left behind in {} clusters", open.len());
+    conclude(backup, &mut status, &decision, &message, now);
+    status
+}
+
+/// Phase, conditions, counts and times of a status whose entries are there.
+fn conclude(
+    backup: &Backup,
+    status: &mut BackupStatus,
+    decision: &Decision,
+    message: &str,
+    now: Timestamp,
+) {
+    let generation = backup.metadata.generation;
+    status.observed_generation = generation;
+    status.phase = Some(decision.phase);
+    status.summary = Some(aggregate::summarize(&status.backup_details));
+    status.expiration_time = status
+        .backup_details
+        .iter()
+        .filter(|detail| {
+            matches!(
+                detail.phase,
+                EntryPhase::Completed | EntryPhase::PartiallyFailed
+            )
+        })
+        .filter_map(|detail| detail.backup_status_in_cluster.as_ref()?.expiration.clone())
+        .min();
+    let activity = match decision.motion {
+        Motion::Still => Activity::Settled,
+        Motion::Reconciling => Activity::Reconciling,
+        Motion::Stalled => Activity::Stalled,
+    };
+    let mut conditions = Conditions {
+        list: &mut status.conditions,
+        generation,
+        now,
+    };
+    conditions.ready(decision.ready, activity, &decision.reason, message);
+    // Once there, the outcome stays as it was first written.
+    let known = condition::find(conditions.list, SUCCEEDED).is_some();
+    if let Some(succeeded) = decision.succeeded.filter(|_| !known) {
+        conditions.set(&Aspect {
+            type_: SUCCEEDED,
+            status: succeeded.into(),
+            reason: &decision.reason,
+            message,
+        });
+        status.completion_time = Some(Time(now));
+        if succeeded {
+            status.last_success_time = last_success(&status.backup_details);
+        }
+    }
+    status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    aggregate::fit_backup(status);
+}
+
+/// The oldest completion over all clusters.
+fn last_success(details: &[BackupDetail]) -> Option<Time> {
+    details
+        .iter()
+        .map(|detail| {
+            detail
+                .backup_status_in_cluster
+                .as_ref()?
+                .completion_timestamp
+                .clone()
+        })
+        .min()
+        .flatten()
+}
+
+/// The condition `Succeeded`, if it is there.
+pub fn succeeded(status: &BackupStatus) -> Option<bool> {
+    condition::find(&status.conditions, SUCCEEDED)
+        .map(|condition| condition.status == ConditionStatus::True)
+}
+
+/// Whether a person has to act before anything goes on.
+fn nothing_moves(details: &[BackupDetail]) -> bool {
+    let mut open = details
+        .iter()
+        .filter(|detail| !detail.phase.is_final())
+        .peekable();
+    open.peek().is_some()
+        && open.all(|detail| detail.reason.as_deref() == Some(reason::NO_PROGRESS))
+}
+
+/// One sentence about the whole: what it waits for, or how it went.
+fn message(backup: &Backup, decision: &Decision, details: &[BackupDetail]) -> String {
+    let fleet = &backup.spec.destination.fleet;
+    if details.is_empty() {
+        return if decision.reason == reason::FLEET_NOT_FOUND {
+            format!("there is no Fleet {fleet} in this namespace: create it")
+        } else {
+            format!("no cluster of Fleet {fleet} is selected: mend the Fleet, or make a new Backup")
+        };
+    }
+    let count = |phase| {
+        details
+            .iter()
+            .filter(|detail| detail.phase == phase)
+            .count()
+    };
+    let total = details.len();
+    let first = details
+        .iter()
+        .find(|detail| detail.phase != EntryPhase::Completed && detail.message.is_some());
+    let cause = first.map_or_else(String::new, |detail| {
+        format!(
+            "; {}: {}",
+            detail.cluster_name,
+            detail.message.as_deref().unwrap_or_default()
+        )
+    });
+    match decision.phase {
+        Phase::Completed => format!("completed in all {total} clusters"),
+        _ => format!(
+            "{} of {total} clusters completed{cause}",
+            count(EntryPhase::Completed)
+        ),
+    }
+}
+
+/// The entry of one cluster.
+pub fn detail(entry: &Entry, next: &Next, now: Timestamp) -> BackupDetail {
+    let mut detail = entry.stored.clone();
+    match next {
+        Next::Final => return detail,
+        Next::Wait(problem) | Next::Retry(problem) => say(&mut detail, problem),
+        Next::Claim | Next::Create { .. } | Next::Rename => {
+            let note = Problem::new(reason::QUEUED, "the Velero Backup is being created");
+            say(&mut detail, &note);
+        }
+        Next::Confirm | Next::Hold => {}
+        Next::Follow(object) => follow(&mut detail, entry, object),
+        Next::Fail(problem) => {
+            detail.phase = EntryPhase::Failed;
+            say(&mut detail, problem);
+        }
+    }
+    if !detail.phase.is_final() {
+        overlay_link(&mut detail, entry, now);
+    } else {
+        detail.unreachable_since = None;
+    }
+    transition(&mut detail, entry.stored.phase, now);
+    detail
+}
+
+/// What the member's object says.
+fn follow(detail: &mut BackupDetail, entry: &Entry, object: &velero::Backup) {
+    let seen = Seen::Present {
+        phase: object.phase(),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+    };
+    let Some(state) = entry_state(Work::Backup, entry.stored.phase, seen, false) else {
+        return;
+    };
+    let copy = sanitize_backup(&object.status);
+    let name = object.metadata.name.clone().unwrap_or_default();
+    detail.phase = state.phase;
+    detail.reason = state.reason.map(str::to_owned);
+    detail.message = classify::failure_message(&name, &copy.status)
+        .map(|text| truncate(&text, MESSAGE_BYTES))
+        .or_else(|| waiting_message(object.phase(), state.reason));
+    if state.phase == EntryPhase::Failed
+        && let Some(finer) = classify::failure_reason(&copy.status)
+    {
+        detail.reason = Some(finer.to_owned());
+    }
+    if !copy.invalid.is_empty() && detail.reason.is_none() {
+        say(
+            detail,
+            &Problem::new(
+                reason::MEMBER_ANSWER_INVALID,
+                format!(
+                    "Velero's status has wrong types in {}: check its version",
+                    copy.invalid.join(", ")
+                ),
+            ),
+        );
+    }
+    if !state.phase.is_final()
+        && let Some(stuck) = &entry.stuck
+    {
+        say(detail, stuck);
+    }
+    detail.backup_status_in_cluster = Some(copy.status);
+    detail.backup_name_in_cluster = Some(name);
+    if detail.storage.is_none() {
+        detail.storage = entry.facts.location.as_deref().map(location::storage);
+    }
+}
+
+fn waiting_message(phase: &str, why: Option<&str>) -> Option<String> {
+    match why? {
+        reason::QUEUED => Some("Velero has not started it yet".to_owned()),
+        reason::UNKNOWN_PHASE => Some(format!(
+            "Velero's phase {phase} is newer than this version: upgrade kurator-rs"
+        )),
+        _ => None,
+    }
+}
+
+/// An unfinished entry of a member that does not answer keeps what was last known, and says so.
+fn overlay_link(detail: &mut BackupDetail, entry: &Entry, now: Timestamp) {
+    let Link::Down { problem, since } = &entry.facts.link else {
+        if detail.unreachable_since.take().is_some()
+            && detail.reason.as_deref() == Some(reason::UNREACHABLE)
+        {
+            detail.reason = None;
+            detail.message = None;
+        }
+        return;
+    };
+    if entry.stored.member_uid.is_some() || detail.reason.as_deref() == Some(problem.reason) {
+        say(detail, problem);
+        if detail.unreachable_since.is_none() {
+            detail.unreachable_since = Some(Time(since.map_or(now, whole_seconds)));
+        }
+    }
+}
+
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+fn say(detail: &mut BackupDetail, problem: &Problem) {
+    detail.reason = Some(problem.reason.to_owned());
+    detail.message = Some(truncate(&problem.message, MESSAGE_BYTES));
+}
+
+/// Marks when the phase last changed.
+fn transition(detail: &mut BackupDetail, before: EntryPhase, now: Timestamp) {
+    if detail.phase != before || detail.last_transition_time.is_none() {
+        detail.last_transition_time = Some(Time(now));
+    }
+}
+
+/// Whether two statuses differ only in how far Velero is: such a write may wait for its turn.
+pub fn only_progress(a: &BackupStatus, b: &BackupStatus) -> bool {
+    without_progress(a) == without_progress(b)
+}
+
+fn without_progress(status: &BackupStatus) -> BackupStatus {
+    let mut status = status.clone();
+    for detail in &mut status.backup_details {
+        if let Some(copy) = &mut detail.backup_status_in_cluster {
+            copy.progress = None;
+            copy.queue_position = None;
+            copy.unknown.clear();
+        }
+    }
+    if let Some(summary) = &mut status.summary {
+        (summary.items_done, summary.items_total) = (0, 0);
+        summary.items.clear();
+    }
+    status
+}
+
+/// Whether Velero will not change this object any more.
+pub fn velero_is_done(object: &velero::Backup) -> bool {
+    VeleroPhase::of(object.phase()).is_final()
+}
+
+/// How long an unfinished operation may be out of reach before it counts as stalled.
+pub fn unreachable_limit() -> Duration {
+    Duration::try_from(aggregate::unreachable_limit()).unwrap_or_default()
+}

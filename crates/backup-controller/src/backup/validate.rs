@@ -1,0 +1,153 @@
+//! A spec into values that cannot be wrong, or the sentence that says why it can never work.
+//!
+//! The schema and its CEL rules refuse most mistakes at admission; what is left here is what they
+//! cannot see, and what objects stored by an older version may hold.
+
+use api_types::backup::{Backup, BackupPolicy};
+use api_types::common::{Duration, ResourceFilter};
+use api_types::labels;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::Selector;
+
+/// A spec that can never work, however long one waits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct InvalidSpec {
+    /// Path of the field below `spec`.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// What the spec says, parsed.
+#[derive(Debug, Clone)]
+pub struct Validated {
+    /// Which AttachedClusters of the fleet, when chosen by label.
+    pub selector: Option<Selector>,
+    /// When entries that have not begun fail.
+    pub deadline: Timestamp,
+    /// Whether the Fleet is there.
+    pub fleet_found: bool,
+    /// Name of the BackupStorageLocation in each member.
+    pub location: String,
+    /// Name of the ConfigMap with Velero's volume rules, in the Backup's namespace.
+    pub resource_policy: Option<String>,
+}
+
+/// Checks a one-time Backup.
+pub fn validate(backup: &Backup, fleet_found: bool) -> Result<Validated, InvalidSpec> {
+    let spec = &backup.spec;
+    let selector = spec
+        .destination
+        .cluster_selector
+        .clone()
+        .map(|selector| parse_selector("destination.clusterSelector", selector))
+        .transpose()?;
+    let policy = spec.policy.as_ref();
+    if let Some(policy) = policy {
+        check_policy(policy)?;
+    }
+    let start_deadline = parse_duration("startDeadline", &spec.start_deadline)?;
+    let created = backup
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or(Timestamp::UNIX_EPOCH, |created| created.0);
+    Ok(Validated {
+        selector,
+        fleet_found,
+        deadline: created
+            .checked_add(start_deadline)
+            .unwrap_or(Timestamp::MAX),
+        location: policy
+            .and_then(|policy| policy.storage_location.clone())
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| labels::DEFAULT_STORAGE_LOCATION.to_owned()),
+        resource_policy: policy
+            .and_then(|policy| policy.resource_policy.as_ref())
+            .map(|reference| reference.name.clone()),
+    })
+}
+
+fn check_policy(policy: &BackupPolicy) -> Result<(), InvalidSpec> {
+    let durations = [
+        ("policy.ttl", &policy.ttl),
+        ("policy.csiSnapshotTimeout", &policy.csi_snapshot_timeout),
+        (
+            "policy.itemOperationTimeout",
+            &policy.item_operation_timeout,
+        ),
+    ];
+    for (field, value) in durations {
+        if let Some(value) = value {
+            parse_duration(field, value)?;
+        }
+    }
+    if let Some(reference) = &policy.resource_policy
+        && !reference.kind.eq_ignore_ascii_case("configmap")
+    {
+        // Velero ignores any other kind without a word.
+        return Err(InvalidSpec {
+            field: "policy.resourcePolicy.kind",
+            problem: "kind must be configmap".to_owned(),
+        });
+    }
+    policy.resource_filter.as_ref().map_or(Ok(()), check_filter)
+}
+
+fn check_filter(filter: &ResourceFilter) -> Result<(), InvalidSpec> {
+    let selectors = filter
+        .label_selector
+        .iter()
+        .chain(&filter.or_label_selectors);
+    for selector in selectors {
+        parse_selector("policy.resourceFilter", selector.clone())?;
+    }
+    let old = !filter.included_resources.is_empty()
+        || !filter.excluded_resources.is_empty()
+        || filter.include_cluster_resources.is_some();
+    let scoped = [
+        &filter.included_cluster_scoped_resources,
+        &filter.excluded_cluster_scoped_resources,
+        &filter.included_namespace_scoped_resources,
+        &filter.excluded_namespace_scoped_resources,
+    ]
+    .iter()
+    .any(|names| !names.is_empty());
+    if old && scoped {
+        return Err(InvalidSpec {
+            field: "policy.resourceFilter",
+            problem: "includedResources, excludedResources and includeClusterResources do not mix \
+                      with the four ...ScopedResources fields: use one family"
+                .to_owned(),
+        });
+    }
+    if filter.label_selector.is_some() && !filter.or_label_selectors.is_empty() {
+        return Err(InvalidSpec {
+            field: "policy.resourceFilter",
+            problem: "labelSelector and orLabelSelectors exclude each other: put the one selector \
+                      into orLabelSelectors"
+                .to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// The schema lets any `operator` pass.
+fn parse_selector(field: &'static str, selector: LabelSelector) -> Result<Selector, InvalidSpec> {
+    Selector::try_from(selector).map_err(|error| InvalidSpec {
+        field,
+        problem: format!("not a label selector: {error}"),
+    })
+}
+
+fn parse_duration(
+    field: &'static str,
+    text: &Duration,
+) -> Result<std::time::Duration, InvalidSpec> {
+    text.parse().map_err(|error| InvalidSpec {
+        field,
+        problem: error.to_string(),
+    })
+}

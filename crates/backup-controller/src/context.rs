@@ -1,0 +1,59 @@
+//! What every pass can use.
+
+use std::fmt;
+
+use api_types::backup::Backup;
+use api_types::cluster::AttachedCluster;
+use api_types::external::velero;
+use api_types::fleet::Fleet;
+use controller_kit::event::Events;
+use controller_kit::lease::Leadership;
+use kube::runtime::reflector::Store;
+use proxy_client::{Inventory, MemberWatch, Members};
+
+use crate::backup::memory::Memory;
+use crate::metrics::Metrics;
+use crate::timings::Timings;
+use crate::trigger::Trigger;
+
+/// Clients, local stores and this process's memory.
+pub struct Context {
+    /// The hub.
+    pub client: kube::Client,
+    /// All members, through cluster-proxy.
+    pub members: Members,
+    /// The members' states.
+    pub inventory: Inventory,
+    /// Backups of the hub.
+    pub hub_backups: Store<Backup>,
+    /// Fleets of the hub.
+    pub fleets: Store<Fleet>,
+    /// AttachedClusters of the hub.
+    pub clusters: Store<AttachedCluster>,
+    /// Velero Backups that hub Backups own.
+    pub backups: MemberWatch<velero::Backup>,
+    /// Requests to delete them.
+    pub requests: MemberWatch<velero::DeleteBackupRequest>,
+    /// All BackupStorageLocations.
+    pub locations: MemberWatch<velero::BackupStorageLocation>,
+    /// Publishes events on hub objects.
+    pub events: Events,
+    /// Counts what happens.
+    pub metrics: Metrics,
+    /// How long to wait for what.
+    pub timings: Timings,
+    /// What is remembered between passes.
+    pub memory: Memory,
+    /// Starts passes for what is not seen on the hub.
+    pub trigger: Trigger,
+    /// Whether this process may write.
+    pub leadership: Leadership,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("members", &self.members)
+            .finish_non_exhaustive()
+    }
+}

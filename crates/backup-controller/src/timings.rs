@@ -1,0 +1,83 @@
+//! Every wait of the reconcile loop in one place, so that tests can shorten them.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// How long this controller waits for what (`DESIGN.md` 6). As JSON: milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Timings {
+    /// A Velero object untouched for this long makes us ask whether Velero lives.
+    #[serde(deserialize_with = "millis")]
+    pub velero_silence: Duration,
+    /// A running Velero object without change for this long is reported as `NoProgress`.
+    #[serde(deserialize_with = "millis")]
+    pub no_progress: Duration,
+    /// Velero answers a `ServerStatusRequest` within this time, or counts as not responding.
+    #[serde(deserialize_with = "millis")]
+    pub probe_answer: Duration,
+    /// Time between two such questions while nothing moves.
+    #[serde(deserialize_with = "millis")]
+    pub probe_again: Duration,
+    /// A deletion without progress for this long: `Stalled`, `DeletionBlocked`.
+    #[serde(deserialize_with = "millis")]
+    pub deletion_stalled: Duration,
+    /// Least time between two writes that only show progress.
+    #[serde(deserialize_with = "millis")]
+    pub progress_pace: Duration,
+    /// Added to it for each entry of the object: a large status costs the hub more.
+    #[serde(deserialize_with = "millis")]
+    pub progress_pace_per_entry: Duration,
+    /// Look again at what no watch tells about, such as a ConfigMap of the hub that is missing.
+    #[serde(deserialize_with = "millis")]
+    pub look_again: Duration,
+    /// Try a call to a member again that failed.
+    #[serde(deserialize_with = "millis")]
+    pub retry: Duration,
+    /// A pass that took longer than this to come to its writes is thrown away: its view is old.
+    #[serde(deserialize_with = "millis")]
+    pub pass_limit: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            velero_silence: Duration::from_secs(30),
+            no_progress: Duration::from_secs(30 * 60),
+            probe_answer: Duration::from_secs(15),
+            probe_again: Duration::from_secs(60),
+            deletion_stalled: Duration::from_secs(10 * 60),
+            progress_pace: Duration::from_secs(1),
+            progress_pace_per_entry: Duration::from_millis(10),
+            look_again: Duration::from_secs(10),
+            retry: Duration::from_secs(2),
+            pass_limit: Duration::from_secs(30),
+        }
+    }
+}
+
+impl std::str::FromStr for Timings {
+    type Err = serde_json::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        serde_json::from_str(text)
+    }
+}
+
+fn millis<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_given_keeps_its_default_and_a_wrong_name_is_refused() {
+        let timings: Timings = r#"{"veleroSilence": 500}"#.parse().unwrap();
+        assert_eq!(timings.velero_silence, Duration::from_millis(500));
+        assert_eq!(timings.no_progress, Timings::default().no_progress);
+        assert!(r#"{"veleroSilenze": 500}"#.parse::<Timings>().is_err());
+    }
+}

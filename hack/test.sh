@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Every check that CI runs. The last line says how many tests passed and how many failed.
+#
+#   hack/test.sh              all: format, lints, generated files, unit, integration and e2e tests
+#   hack/test.sh --quick      only what needs none of the test bed's programs (no Go, no Velero)
+#   hack/test.sh --repeat N   the e2e tests N times, as they are built now or built once first
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+mode=all
+repeat=1
+case ${1:-} in
+  "") ;;
+  --quick) mode=quick ;;
+  --repeat)
+    mode=repeat
+    repeat=${2:-}
+    if [[ ! $repeat =~ ^[1-9][0-9]*$ ]]; then
+      echo "usage: hack/test.sh --repeat N, with N of 1 or more" >&2
+      exit 2
+    fi
+    ;;
+  *)
+    echo "usage: hack/test.sh [--quick | --repeat N]" >&2
+    exit 2
+    ;;
+esac
+
+command -v cargo >/dev/null || {
+  echo "hack/test.sh: cargo is missing. Install Rust 1.95 or newer." >&2
+  exit 1
+}
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+passed=0
+failed=0
+# Snapshots are never rewritten by a test run.
+export INSTA_UPDATE=no
+[[ -n ${CI:-} ]] && export CARGO_INCREMENTAL=0
+
+# Runs one command as one check that passes or fails.
+check() {
+  local name=$1 started=$SECONDS
+  shift
+  echo "== $name"
+  if "$@"; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+    echo "FAILED: $name ($*)"
+  fi
+  echo "   took $((SECONDS - started)) s"
+}
+
+# Runs a cargo test command and adds up the results of all its test binaries.
+tests() {
+  local name=$1 started=$SECONDS status p f
+  shift
+  echo "== $name"
+  "$@" 2>&1 | tee "$log"
+  status=${PIPESTATUS[0]}
+  p=$(awk '/^test result:/ {for (i = 2; i <= NF; i++) if ($i ~ /^passed/) n += $(i-1)} END {print n + 0}' "$log")
+  f=$(awk '/^test result:/ {for (i = 2; i <= NF; i++) if ($i ~ /^failed/) n += $(i-1)} END {print n + 0}' "$log")
+  # A test binary that died, or a build that failed, prints no result of its own.
+  if ((status != 0 && f == 0)); then
+    f=1
+    echo "FAILED: $name ended with status $status ($*)"
+  fi
+  passed=$((passed + p))
+  failed=$((failed + f))
+  echo "   took $((SECONDS - started)) s"
+}
+
+# What needs real servers: each crate's integration tests (target `it`), and the e2e crate.
+real=(-p testbed -p api-types -p proxy-client -p controller-kit -p cluster-proxy -p fleet-controller -p backup-controller)
+integration=()
+for package in "${real[@]}"; do
+  [[ $package == -p ]] && continue
+  for dir in crates tests; do
+    [[ -f $dir/$package/tests/it/main.rs ]] && integration+=(-p "$package")
+  done
+done
+
+if [[ $mode != repeat ]]; then
+  check "format" cargo fmt --all --check
+  check "lints" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+  check "generated CRDs are fresh" cargo run --quiet --locked -p api-types --bin crdgen -- --check
+  tests "unit tests" cargo test --workspace --locked --lib --bins
+fi
+
+if [[ $mode != quick ]]; then
+  check "tool binaries" hack/tools/build.sh
+  check "our processes" cargo build --workspace --bins --locked
+fi
+
+if [[ $mode == all ]]; then
+  tests "integration tests" cargo test --locked --no-fail-fast "${integration[@]}" --test it -- --test-threads 4
+fi
+
+if [[ $mode != quick ]]; then
+  for ((i = 1; i <= repeat; i++)); do
+    tests "e2e tests, run $i of $repeat" cargo test --locked --no-fail-fast -p e2e --test it -- --test-threads 4
+  done
+fi
+
+echo "$passed passed, $failed failed"
+((failed == 0))
