@@ -2,6 +2,14 @@
 //! every process shares. Nothing here does I/O.
 
 #![allow(
+    clippy::doc_markdown,
+    reason = "the comments are what `kubectl explain` shows, where backticks are noise"
+)]
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "each printcolumn has a type, and the lint takes the second one for a slip"
+)]
+#![allow(
     unreachable_pub,
     reason = "kube's KubeSchema repeats each struct, with its visibility, inside a function"
 )]

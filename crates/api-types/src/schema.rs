@@ -56,11 +56,10 @@ pub fn crd<K: CustomResourceExt + JsonSchema>()
     }
     let schema = serde_json::from_value(schema)?;
     let mut crd = K::crd();
-    for version in &mut crd.spec.versions {
+    if let Some(version) = crd.spec.versions.first_mut() {
         version.schema = Some(CustomResourceValidation {
             open_api_v3_schema: Some(schema),
         });
-        break;
     }
     Ok(crd)
 }
@@ -152,7 +151,7 @@ fn strings_of(variants: &[Value]) -> Option<Vec<Value>> {
         match (variant.get("const"), variant.get("enum")) {
             (Some(value), _) if value.is_string() => values.push(value.clone()),
             (_, Some(Value::Array(several))) if several.iter().all(Value::is_string) => {
-                values.extend(several.clone())
+                values.extend(several.clone());
             }
             _ => return None,
         }

@@ -1,12 +1,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use super::*;
 
-/// Every schema of a definition with its path, such as `Backup .spec.policy.ttl`.
-fn schemas() -> Vec<(String, Value)> {
+static CRDS: LazyLock<Vec<CustomResourceDefinition>> = LazyLock::new(|| all().unwrap());
+
+/// Every schema with its path, such as `Backup .spec.policy.ttl`. Made once: it takes a while.
+static SCHEMAS: LazyLock<Vec<(String, Value)>> = LazyLock::new(|| {
     let mut found = Vec::new();
-    for crd in all().unwrap() {
+    for crd in CRDS.iter() {
         let schema = crd.spec.versions[0]
             .schema
             .clone()
@@ -21,7 +24,7 @@ fn schemas() -> Vec<(String, Value)> {
         );
     }
     found
-}
+});
 
 fn walk(path: &str, schema: &Value, found: &mut Vec<(String, Value)>) {
     found.push((path.to_owned(), schema.clone()));
@@ -43,11 +46,11 @@ fn walk(path: &str, schema: &Value, found: &mut Vec<(String, Value)>) {
 #[test]
 fn committed_definitions_are_what_the_types_say() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/crds");
-    for crd in all().unwrap() {
-        let name = file_name(&crd);
+    for crd in CRDS.iter() {
+        let name = file_name(crd);
         let committed = std::fs::read_to_string(folder.join(&name)).unwrap_or_default();
         assert!(
-            committed == render(&crd).unwrap(),
+            committed == render(crd).unwrap(),
             "{name} is stale: run `cargo run -p api-types --bin crdgen`"
         );
     }
@@ -55,17 +58,17 @@ fn committed_definitions_are_what_the_types_say() {
 
 #[test]
 fn a_rendered_definition_reads_back_equal() {
-    for crd in all().unwrap() {
+    for crd in CRDS.iter() {
         let again: CustomResourceDefinition =
-            serde_saphyr::from_str(&render(&crd).unwrap()).unwrap();
-        assert_eq!(again, crd);
+            serde_saphyr::from_str(&render(crd).unwrap()).unwrap();
+        assert_eq!(&again, crd);
     }
 }
 
 #[test]
 fn only_the_documented_fields_have_a_schema_default() {
-    let defaults: BTreeSet<String> = schemas()
-        .into_iter()
+    let defaults: BTreeSet<String> = SCHEMAS
+        .iter()
         .filter_map(|(path, schema)| Some(format!("{path} {}", schema.get("default")?)))
         .collect();
     let volumes = |list: &str| {
@@ -96,8 +99,8 @@ fn only_the_documented_fields_have_a_schema_default() {
 
 #[test]
 fn every_integer_has_bounds_that_its_type_can_hold() {
-    let integers: Vec<(String, Value)> = schemas()
-        .into_iter()
+    let integers: Vec<&(String, Value)> = SCHEMAS
+        .iter()
         .filter(|(_, schema)| schema.get("type") == Some(&json!("integer")))
         .collect();
     assert!(integers.len() > 40, "{}", integers.len());
@@ -121,7 +124,7 @@ fn every_integer_has_bounds_that_its_type_can_hold() {
 
 #[test]
 fn every_field_is_described_in_one_line() {
-    for (path, schema) in schemas() {
+    for (path, schema) in SCHEMAS.iter() {
         let needs_one = !path.ends_with("[]") && !path.ends_with(".*");
         let text = schema.get("description").and_then(Value::as_str);
         assert!(!needs_one || text.is_some(), "{path} has no description");
@@ -137,7 +140,7 @@ fn every_field_is_described_in_one_line() {
 #[test]
 fn every_rule_is_attached_somewhere_and_no_other() {
     let mut attached = BTreeSet::new();
-    for (_, schema) in schemas() {
+    for (_, schema) in SCHEMAS.iter() {
         for rule in schema
             .get("x-kubernetes-validations")
             .and_then(Value::as_array)
@@ -169,10 +172,10 @@ fn rules_sit_where_they_are_documented() {
                 .flatten()
                 .any(|attached| attached["message"] == rule.1)
         };
-        schemas()
-            .into_iter()
+        SCHEMAS
+            .iter()
             .filter(|(_, schema)| has(schema))
-            .map(|(path, _)| path)
+            .map(|(path, _)| path.clone())
             .collect()
     };
     assert_eq!(
@@ -198,7 +201,7 @@ fn rules_sit_where_they_are_documented() {
 
 #[test]
 fn nothing_is_nullable_that_kurator_did_not_make_so() {
-    for (path, schema) in schemas() {
+    for (path, schema) in SCHEMAS.iter() {
         if schema.get("nullable") != Some(&json!(true)) {
             continue;
         }
@@ -225,13 +228,13 @@ fn nothing_is_nullable_that_kurator_did_not_make_so() {
 
 #[test]
 fn names_columns_and_status_are_as_documented() {
-    let crds = all().unwrap();
+    let crds = &*CRDS;
     let short: Vec<Vec<String>> = crds
         .iter()
         .map(|crd| crd.spec.names.short_names.clone().unwrap())
         .collect();
     assert_eq!(short, [["kac"], ["kfl"], ["kbk"], ["krs"], ["kmg"]]);
-    for crd in &crds {
+    for crd in crds {
         assert_eq!(crd.spec.scope, "Namespaced");
         assert_eq!(
             crd.spec.names.categories,

@@ -15,10 +15,9 @@ const SHORT_TEXT: usize = 128;
 pub fn fit_backup(status: &mut BackupStatus) -> bool {
     let steps: [fn(&mut BackupStatus); 3] = [
         |status| {
-            status
-                .backup_details
-                .iter_mut()
-                .for_each(|entry| entry.runs.clear())
+            for entry in &mut status.backup_details {
+                entry.runs.clear();
+            }
         },
         |status| {
             for entry in &mut status.backup_details {

@@ -247,4 +247,8 @@ pub fn transition_allowed(kind: OperationKind, from: Phase, to: Phase) -> bool {
 
 #[cfg(test)]
 #[path = "operation_tests.rs"]
-pub(super) mod tests;
+mod tests;
+
+#[cfg(test)]
+#[path = "operation_properties.rs"]
+pub(super) mod properties;

@@ -47,6 +47,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::aggregate::operation::properties::any_phase;
     use crate::backup::{BackupDetail, VeleroBackupProgress, VeleroBackupStatus};
 
     fn entry(phase: EntryPhase, done: i32, total: i32) -> BackupDetail {
@@ -95,7 +96,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_five_counts_add_up_to_the_total(phases in prop::collection::vec(super::super::operation::tests::any_phase(), 0..40)) {
+        fn the_five_counts_add_up_to_the_total(phases in prop::collection::vec(any_phase(), 0..40)) {
             let entries: Vec<BackupDetail> = phases.into_iter().map(|phase| entry(phase, 0, 0)).collect();
             let s = summarize(&entries);
             prop_assert_eq!(s.pending + s.in_progress + s.completed + s.partially_failed + s.failed, s.total);
