@@ -212,6 +212,10 @@ pub const KUBECONFIG_REFUSED: &str = "KubeconfigRefused";
 pub const CERTIFICATE_INVALID: &str = "CertificateInvalid";
 /// Some rights are missing.
 pub const ACCESS_INCOMPLETE: &str = "AccessIncomplete";
+/// cluster-proxy, which would know, does not answer.
+pub const PROXY_NOT_RESPONDING: &str = "ProxyNotResponding";
+/// The credentials work and will expire soon.
+pub const CREDENTIALS_EXPIRING: &str = "CredentialsExpiring";
 /// The connection is being closed.
 pub const DRAINING: &str = "Draining";
 /// A Fleet or an unfinished operation still needs it.
