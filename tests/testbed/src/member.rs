@@ -17,6 +17,7 @@ use crate::velero::Velero;
 #[derive(Debug)]
 pub struct Member {
     control_plane: ControlPlane,
+    upstream: SocketAddr,
     relay: Relay,
     velero: Option<Velero>,
 }
@@ -38,6 +39,7 @@ impl Member {
         };
         Ok(Self {
             control_plane,
+            upstream,
             relay,
             velero,
         })
@@ -78,6 +80,11 @@ impl Member {
         self.velero
             .as_ref()
             .with_context(|| format!("{} was built without Velero", self.name()))
+    }
+
+    /// Where its API server listens.
+    pub(crate) fn upstream(&self) -> SocketAddr {
+        self.upstream
     }
 
     pub(crate) async fn stop(&self) -> Result<()> {

@@ -161,6 +161,25 @@ impl Process {
         .await
     }
 
+    /// Stops it in its tracks, with all its descendants: it keeps its connections and answers
+    /// nothing, as a process does that hangs.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal_group(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on after [`Process::freeze`].
+    pub fn thaw(&self) -> Result<()> {
+        self.signal_group(Signal::SIGCONT)
+    }
+
+    fn signal_group(&self, signal: Signal) -> Result<()> {
+        let pid = self
+            .pid()
+            .with_context(|| format!("{} does not run", self.name()))?;
+        killpg(to_pid(pid), signal)
+            .with_context(|| format!("cannot send {signal} to {}", self.name()))
+    }
+
     /// Asks it to end (SIGTERM), waits for `grace`, and kills what is left. Gives the exit status.
     pub async fn stop(&self, grace: Duration) -> Result<ExitStatus> {
         if let Some(pid) = self.pid() {

@@ -121,3 +121,29 @@ async fn a_missing_program_is_named() {
             .success()
     );
 }
+
+#[tokio::test]
+async fn a_frozen_process_goes_on_where_it_was() {
+    let script = "while read -r line; do echo \"$line\"; done < \"$0\"";
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let bed = bed().await;
+    let program = Program::new("frozen", "/bin/sh", bed.dir().join("frozen.log"))
+        .args(["-c", script])
+        .arg(&pipe);
+    let process = bed.spawn(program).unwrap();
+
+    process.freeze().unwrap();
+    let pid = process.pid().unwrap();
+    wait_for("a stopped process", SOON, async || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.contains(") T ").then_some(())
+    })
+    .await
+    .unwrap();
+    process.thaw().unwrap();
+
+    std::fs::write(&pipe, "42\n").unwrap();
+    pids(&process, 1).await;
+}

@@ -1,0 +1,185 @@
+//! The quickstart: the main job on an embedded default, with its progress shown.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use api_types::backup::Backup;
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+use testbed::apply_yaml;
+
+use crate::cluster::MemberView;
+use crate::examples;
+use crate::follow::{Followed, follow};
+use crate::screen::{Screen, after};
+use crate::stack::Stack;
+
+const MEMBERS: [&str; 2] = ["kurator-member1", "kurator-member2"];
+const BACKUP_DEADLINE: Duration = Duration::from_secs(180);
+/// What is promised for the time between Velero's end and the hub's status.
+const PROMISE: Duration = Duration::from_secs(1);
+
+/// Starts everything in `dir` and gives it back when it is ready for work.
+pub async fn start(screen: &Screen, dir: &Path) -> Result<Stack> {
+    screen.step("starting a hub, two member clusters, Velero in both, and object storage");
+    let builder = MEMBERS
+        .iter()
+        .fold(Stack::builder("quickstart"), |stack, name| {
+            stack.velero_member(name)
+        });
+    let builder = builder.dir(dir);
+    let bed = builder.start_bed().await?;
+    screen.step("starting cluster-proxy, fleet-controller and backup-controller");
+    let stack = builder.start_services(bed).await?;
+    screen.step("all of it is ready");
+    Ok(stack)
+}
+
+/// Applies the examples, follows the announcement's Backup to its end, and shows what came of it.
+/// An error unless every cluster completed.
+pub async fn run(screen: &mut Screen, stack: &Stack) -> Result<()> {
+    let tenant = stack.empty_tenant("default").await?;
+    let hub = tenant.hub();
+    apply_yaml(
+        hub,
+        &examples::kubeconfig_secrets(|name| stack.member(name))?,
+    )
+    .await?;
+    for example in [examples::CLUSTERS, examples::FLEET] {
+        apply(screen, hub, example).await?;
+    }
+    tenant.wait_fleet_ready().await?;
+    screen.step("both clusters are attached, their fleet is Ready");
+
+    let members: Vec<MemberView> = stack
+        .bed()
+        .members()
+        .iter()
+        .map(MemberView::of)
+        .collect::<Result<_>>()?;
+    let applied = apply(screen, hub, examples::SELECT_LABELS).await?;
+    let backup = backup(applied)?;
+    screen.text("");
+    let followed = follow(
+        &tenant.backups(),
+        backup,
+        &members,
+        BACKUP_DEADLINE,
+        |state| screen.progress(state),
+    )
+    .await;
+    screen.end_progress();
+    let followed = followed?;
+    // The last write may come after the one that showed the outcome.
+    let backup = tenant.backups().get(&followed.backup.name_any()).await?;
+    screen.text(&format!("\n{}", status_block(&backup)?));
+    screen.text(&times(&followed));
+    if !followed.is_success() {
+        bail!(
+            "the Backup did not complete in every cluster: {}",
+            followed.explain()
+        );
+    }
+    Ok(())
+}
+
+/// Where everything is and what to try.
+pub fn next_steps(stack: &Stack) -> Result<String> {
+    let bed = stack.bed();
+    let kubectl = bed.tools().path("kubectl")?;
+    let kubectl = if on_path("kubectl") {
+        PathBuf::from("kubectl")
+    } else {
+        kubectl
+    };
+    let kubectl = kubectl.display();
+    let mut lines = vec!["Kubeconfigs and logs:".to_owned()];
+    let hub = bed.hub().kubeconfig_path();
+    lines.push(format!("  {:16} {}", "hub", hub.display()));
+    for member in bed.members() {
+        let path = member.control_plane().kubeconfig_path();
+        lines.push(format!("  {:16} {}", member.name(), path.display()));
+    }
+    lines.push(format!("  {:16} {}", "logs", bed.dir().display()));
+    let example = |name: &str| examples::path(name).display().to_string();
+    lines.extend([
+        String::new(),
+        "What to try next:".to_owned(),
+        format!("  export KUBECONFIG={}", hub.display()),
+        format!("  {kubectl} get kurator-dev"),
+        format!("  {kubectl} describe kbk select-labels"),
+        format!(
+            "  {kubectl} apply -f {}",
+            example("backup/backup-minimal.yaml")
+        ),
+        format!("  {kubectl} wait --for=condition=Succeeded backups.backup.kurator.dev/minimal"),
+        format!("  {kubectl} explain backups.backup.kurator.dev.spec"),
+    ]);
+    if let Some(member) = bed.members().first() {
+        let member = member
+            .control_plane()
+            .kubeconfig_path()
+            .display()
+            .to_string();
+        lines.push(format!(
+            "  {kubectl} --kubeconfig {member} -n velero get backups.velero.io"
+        ));
+    }
+    Ok(lines.join("\n"))
+}
+
+async fn apply(screen: &Screen, hub: &kube::Client, example: &str) -> Result<Vec<DynamicObject>> {
+    screen.step(&format!("kubectl apply -f tests/examples/{example}"));
+    let applied = apply_yaml(hub, &examples::read(example)?).await;
+    applied.with_context(|| format!("tests/examples/{example}"))
+}
+
+fn backup(applied: Vec<DynamicObject>) -> Result<Backup> {
+    let object = applied
+        .into_iter()
+        .next()
+        .context("the example holds no object")?;
+    object.try_parse().context("the example is no Backup")
+}
+
+/// The status as `kubectl get -o yaml` has it.
+fn status_block(backup: &Backup) -> Result<String> {
+    // By way of a value, whose keys are sorted.
+    let status: Value = serde_json::to_value(&backup.status).context("an unprintable status")?;
+    let text = serde_saphyr::to_string(&json!({ "status": status }));
+    text.context("an unprintable status")
+}
+
+fn times(followed: &Followed) -> String {
+    let since = |then: Option<Instant>| {
+        then.map_or_else(String::new, |then| {
+            format!(
+                "{:.2} s",
+                then.saturating_duration_since(followed.started)
+                    .as_secs_f64()
+            )
+        })
+    };
+    let mut lines = vec!["Times since the Backup was applied:".to_owned()];
+    for (name, row) in &followed.rows {
+        let lag = row.lag();
+        let verdict = match lag {
+            Some(lag) if lag <= PROMISE => "",
+            Some(_) => ", LATER THAN THE SECOND THAT IS PROMISED",
+            None => ", never both seen",
+        };
+        lines.push(format!(
+            "  {name:16} Velero done {:>8}, shown on the hub {}{verdict}",
+            since(row.done),
+            lag.map(after).unwrap_or_default(),
+        ));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
