@@ -1,15 +1,15 @@
 //! Typed reads and writes of one member's objects.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, time::Duration};
 
 use api_types::key::ClusterKey;
 use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tonic::{Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    call::{AccessClient, Caller, LIST_DEADLINE, Subject, request_id},
+    call::{AccessClient, Caller, DEADLINE, LIST_DEADLINE, Subject, request_id},
     error::Error,
     proto::{self, write_result::Outcome},
     wire::cluster_ref,
@@ -17,6 +17,9 @@ use crate::{
 
 /// The proxy accepts messages up to 4 MiB; an object leaves room for its envelope.
 const MAX_OBJECT_BYTES: usize = 3 * 1024 * 1024;
+
+/// The proxy allows no more.
+const MAX_DEADLINE: Duration = Duration::from_mins(1);
 
 /// A Kubernetes type that can be read from and written to members.
 pub trait MemberResource:
@@ -94,6 +97,7 @@ pub struct MemberApi<K> {
     cluster: ClusterKey,
     namespace: String,
     metadata_only: bool,
+    deadline: Duration,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -104,6 +108,7 @@ impl<K: MemberResource> MemberApi<K> {
             cluster,
             namespace: String::new(),
             metadata_only: false,
+            deadline: DEADLINE,
             kind: PhantomData,
         }
     }
@@ -122,6 +127,13 @@ impl<K: MemberResource> MemberApi<K> {
         self
     }
 
+    /// Ends calls other than lists after this time, 60 s at most.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline.min(MAX_DEADLINE);
+        self
+    }
+
     /// The member that is addressed.
     pub fn cluster(&self) -> &ClusterKey {
         &self.cluster
@@ -135,7 +147,7 @@ impl<K: MemberResource> MemberApi<K> {
             projection: Some(self.projection()),
         };
         let send = |mut client: AccessClient, request| async move { client.get(request).await };
-        let object = self.caller.unary(&subject, request, send).await?;
+        let object = self.unary(&subject, request, send).await?;
         decode(&subject, &object)
     }
 
@@ -190,7 +202,7 @@ impl<K: MemberResource> MemberApi<K> {
             ..Default::default()
         };
         let send = |mut client: AccessClient, request| async move { client.create(request).await };
-        written(&subject, self.caller.unary(&subject, request, send).await?)
+        written(&subject, self.unary(&subject, request, send).await?)
     }
 
     /// Server-side apply of a whole `K` or of a JSON value with only the fields that are ours.
@@ -214,7 +226,7 @@ impl<K: MemberResource> MemberApi<K> {
             ..Default::default()
         };
         let send = |mut client: AccessClient, request| async move { client.apply(request).await };
-        written(&subject, self.caller.unary(&subject, request, send).await?)
+        written(&subject, self.unary(&subject, request, send).await?)
     }
 
     /// Patches an object.
@@ -242,7 +254,7 @@ impl<K: MemberResource> MemberApi<K> {
             ..Default::default()
         };
         let send = |mut client: AccessClient, request| async move { client.patch(request).await };
-        written(&subject, self.caller.unary(&subject, request, send).await?)
+        written(&subject, self.unary(&subject, request, send).await?)
     }
 
     /// Deletes an object in the background.
@@ -257,7 +269,7 @@ impl<K: MemberResource> MemberApi<K> {
             ..Default::default()
         };
         let send = |mut client: AccessClient, request| async move { client.delete(request).await };
-        let result = self.caller.unary(&subject, request, send).await;
+        let result = self.unary(&subject, request, send).await;
         match result.map(|result| result.outcome()) {
             Ok(Outcome::Deleted) => Ok(Deleted::Accepted),
             Ok(Outcome::Absent) | Err(Error::NotFound(_)) => Ok(Deleted::Absent),
@@ -267,6 +279,20 @@ impl<K: MemberResource> MemberApi<K> {
             )),
             Err(error) => Err(error),
         }
+    }
+
+    async fn unary<M, R, F>(
+        &self,
+        subject: &Subject,
+        message: M,
+        send: impl FnOnce(AccessClient, Request<M>) -> F,
+    ) -> Result<R, Error>
+    where
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        self.caller
+            .unary(subject, self.deadline, message, send)
+            .await
     }
 
     fn subject(&self, verb: &'static str, name: &str, writes: bool) -> Subject {

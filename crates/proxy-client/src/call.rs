@@ -142,6 +142,7 @@ impl Caller {
     pub(crate) async fn unary<M, R, F>(
         &self,
         subject: &Subject,
+        deadline: Duration,
         message: M,
         send: impl FnOnce(AccessClient, Request<M>) -> F,
     ) -> Result<R, Error>
@@ -149,7 +150,7 @@ impl Caller {
         F: Future<Output = Result<Response<R>, Status>>,
     {
         let receive = async |response: Response<R>| Ok(response.into_inner());
-        self.call(subject, DEADLINE, message, send, receive).await
+        self.call(subject, deadline, message, send, receive).await
     }
 
     /// Makes a call, and reads its answer within the same deadline.

@@ -104,7 +104,10 @@ impl Caller {
         let send = |mut client: AccessClient, request| async move {
             client.ensure_namespace(request).await
         };
-        outcome(&subject, &self.unary(&subject, request, send).await?)
+        outcome(
+            &subject,
+            &self.unary(&subject, DEADLINE, request, send).await?,
+        )
     }
 
     pub(crate) async fn ensure_secret(
@@ -128,7 +131,10 @@ impl Caller {
         };
         let send =
             |mut client: AccessClient, request| async move { client.ensure_secret(request).await };
-        outcome(&subject, &self.unary(&subject, request, send).await?)
+        outcome(
+            &subject,
+            &self.unary(&subject, DEADLINE, request, send).await?,
+        )
     }
 }
 

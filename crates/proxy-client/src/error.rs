@@ -391,7 +391,7 @@ fn sources(status: &Status) -> impl Iterator<Item = &(dyn StdError + 'static)> {
 }
 
 fn has_source<E: StdError + 'static>(status: &Status) -> bool {
-    sources(status).any(|error| error.is::<E>())
+    sources(status).any(<dyn StdError>::is::<E>)
 }
 
 /// The message and what caused it; the transport's own message alone is "transport error".

@@ -19,7 +19,7 @@ use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
 
 use crate::{
     backoff::Backoff,
-    call::{Caller, Subject},
+    call::{Caller, DEADLINE, Subject},
     error::Error,
     proto::{
         self, ClusterEvent, cluster_event::Type, cluster_status::State,
@@ -273,7 +273,7 @@ impl Caller {
             cluster: Some(crate::wire::cluster_ref(cluster)),
         };
         let send = |_, request| async move { inventory.probe(request).await };
-        let status = self.unary(&subject, request, send).await?;
+        let status = self.unary(&subject, DEADLINE, request, send).await?;
         ClusterState::from_wire(status)
             .ok_or_else(|| Error::unreadable(&subject, "the answer names no member"))
     }

@@ -335,29 +335,37 @@ impl Session {
 
     fn dispatch(&mut self, shared: &Shared, frame: F) {
         match frame {
-            F::SyncStart(start) => self.tell(shared, start.sub_id, start.cluster, |cluster| {
-                Signal::SyncStart { cluster }
-            }),
+            F::SyncStart(proto::SyncStart {
+                sub_id, cluster, ..
+            }) => {
+                self.tell(shared, sub_id, cluster.as_ref(), |cluster| {
+                    Signal::SyncStart { cluster }
+                });
+            }
             F::Batch(mut batch) => {
                 let cluster = batch.cluster.take();
-                self.tell(shared, batch.sub_id, cluster, |cluster| Signal::Batch {
-                    cluster,
-                    batch,
+                self.tell(shared, batch.sub_id, cluster.as_ref(), |cluster| {
+                    Signal::Batch { cluster, batch }
                 });
             }
-            F::SyncEnd(end) => self.tell(shared, end.sub_id, end.cluster, |cluster| {
-                Signal::SyncEnd { cluster }
-            }),
+            F::SyncEnd(proto::SyncEnd {
+                sub_id, cluster, ..
+            }) => {
+                self.tell(shared, sub_id, cluster.as_ref(), |cluster| {
+                    Signal::SyncEnd { cluster }
+                });
+            }
             F::Link(mut state) => {
                 let cluster = state.cluster.take();
-                self.tell(shared, state.sub_id, cluster, |cluster| Signal::Link {
-                    cluster,
-                    state,
+                self.tell(shared, state.sub_id, cluster.as_ref(), |cluster| {
+                    Signal::Link { cluster, state }
                 });
             }
-            F::Removed(removed) => self.tell(shared, removed.sub_id, removed.cluster, |cluster| {
-                Signal::Removed { cluster }
-            }),
+            F::Removed(proto::ClusterRemoved { sub_id, cluster }) => {
+                self.tell(shared, sub_id, cluster.as_ref(), |cluster| {
+                    Signal::Removed { cluster }
+                });
+            }
             F::Error(refused) => self.refuse(shared, refused),
             F::Heartbeat(beat) => shared.tell_all(&heartbeat(beat)),
         }
@@ -369,13 +377,13 @@ impl Session {
         &self,
         shared: &Shared,
         sub_id: u32,
-        cluster: Option<proto::ClusterRef>,
+        cluster: Option<&proto::ClusterRef>,
         signal: impl FnOnce(ClusterKey) -> Signal,
     ) {
         let Some(sink) = self.sink(shared, sub_id) else {
             return;
         };
-        if let Some(cluster) = cluster.as_ref().and_then(cluster_key) {
+        if let Some(cluster) = cluster.and_then(cluster_key) {
             sink.signal(signal(cluster));
         } else {
             tracing::warn!(?cluster, "frame about a member without usable name");

@@ -1,0 +1,8 @@
+//! The client against a small fake of the proxy that misbehaves on command. What is shown here is
+//! how the client behaves; that the real proxy behaves as the fake does is shown in its own tests.
+
+mod calls;
+mod errors;
+mod fake;
+mod inventory;
+mod watch;
