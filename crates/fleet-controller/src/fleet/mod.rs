@@ -1,0 +1,95 @@
+//! Fleet: one pass, from what is known to what is written.
+
+pub mod deletion;
+pub mod dereference;
+pub mod event;
+pub mod members;
+pub mod status;
+pub mod validate;
+
+mod apply;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::condition;
+use api_types::fleet::Fleet;
+use api_types::phase::FleetPhase;
+use controller_kit::reconcile::Outcome;
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use self::deletion::Step;
+use crate::attached_cluster::damping::left;
+use crate::context::Context;
+use crate::error::Error;
+use crate::text::whole_seconds;
+
+/// Brings one Fleet up to date.
+pub async fn reconcile(context: &Context, fleet: Arc<Fleet>) -> Result<Outcome, Error> {
+    let now = whole_seconds(Timestamp::now());
+    let known = dereference::dereference(context, fleet);
+    let validated = validate::validate(&known);
+    let fleet = &*known.fleet;
+    let version = apply::finalizer(context, fleet, &validated).await?;
+    let stalls = validated
+        .deletion
+        .as_ref()
+        .map(|step| stalls_at(context, fleet, step, now));
+    let stalled = stalls.is_some_and(|at| at <= now);
+    let old = fleet.status.as_ref();
+    let status = status::status(&validated, fleet.metadata.generation, old, stalled, now);
+    if let Some(after) = apply::status(context, fleet, &status, &version, now).await? {
+        return Ok(Outcome::Waiting {
+            reason: "Paced",
+            after,
+        });
+    }
+    if validated.deletion == Some(Step::Done) {
+        apply::let_go(context, &known).await?;
+        return Ok(Outcome::Done);
+    }
+    Ok(match stalls {
+        // The time when it stalls; afterwards only a change can bring anything new.
+        Some(at) if at > now => Outcome::Waiting {
+            reason: "Deletion",
+            after: Duration::try_from(at.duration_since(now)).unwrap_or_default(),
+        },
+        _ => Outcome::Done,
+    })
+}
+
+/// When the deletion counts as stalled. What stood still before this process was started has stood
+/// still for long enough, if the status says so.
+fn stalls_at(context: &Context, fleet: &Fleet, step: &Step, now: Timestamp) -> Timestamp {
+    let (namespace, name) = (fleet.namespace().unwrap_or_default(), fleet.name_any());
+    let since = context.memory.fleet(&namespace, &name, |memory| {
+        memory.waiting_since(format!("{step:?}"), now)
+    });
+    if stood_still(fleet, step) {
+        return now;
+    }
+    since
+        .checked_add(context.timings.deletion_stalled)
+        .unwrap_or(Timestamp::MAX)
+}
+
+fn stood_still(fleet: &Fleet, step: &Step) -> bool {
+    fleet.status.as_ref().is_some_and(|status| {
+        status.phase == Some(FleetPhase::TerminateFailed)
+            && condition::find(&status.conditions, condition::READY)
+                .is_some_and(|ready| ready.message == step.message())
+    })
+}
+
+/// How long a status write waits for the one before: the more members, the more a write costs.
+fn pace_left(context: &Context, fleet: &Fleet, members: usize, now: Timestamp) -> Duration {
+    let timings = &context.timings;
+    let members = u32::try_from(members).unwrap_or(u32::MAX);
+    let pace = timings.fleet_pace + timings.fleet_pace_per_member.saturating_mul(members);
+    let (namespace, name) = (fleet.namespace().unwrap_or_default(), fleet.name_any());
+    let last = context
+        .memory
+        .fleet(&namespace, &name, |memory| memory.last_write());
+    last.map_or(Duration::ZERO, |last| left(last, pace, now))
+}

@@ -1,0 +1,196 @@
+//! What the hub holds, from local stores: who lists whom, who needs what.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+use api_types::backup::Backup;
+use api_types::cluster::AttachedCluster;
+use api_types::fleet::Fleet;
+use api_types::key::ClusterKey;
+use api_types::migrate::Migrate;
+use api_types::restore::Restore;
+use api_types::{labels, names};
+use kube::runtime::reflector::{ObjectRef, Store, store::WriterDropped};
+use kube::{Resource, ResourceExt};
+
+use crate::claim;
+use crate::fleet::members::Object;
+use crate::follow::Unreadable;
+use crate::operation::{Holder, Need, Operation};
+
+/// Stores of all kinds that matter here. Clones share them.
+#[derive(Clone)]
+pub struct Hub {
+    /// Fleets.
+    pub fleets: Store<Fleet>,
+    /// AttachedClusters.
+    pub clusters: Store<AttachedCluster>,
+    /// Backups, as far as they hold something.
+    pub backups: Store<Operation<Backup>>,
+    /// Restores, as far as they hold something.
+    pub restores: Store<Operation<Restore>>,
+    /// Migrates, as far as they hold something.
+    pub migrates: Store<Operation<Migrate>>,
+    /// What of these could not be read.
+    pub unreadable: Unreadable,
+}
+
+impl Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub")
+            .field("unreadable", &self.unreadable)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// Waits until every store holds all there is. A decision before that would take what is not
+    /// listed yet for gone.
+    pub async fn ready(&self) -> Result<(), WriterDropped> {
+        self.fleets.wait_until_ready().await?;
+        self.clusters.wait_until_ready().await?;
+        self.backups.wait_until_ready().await?;
+        self.restores.wait_until_ready().await?;
+        self.migrates.wait_until_ready().await
+    }
+
+    /// All Fleets of a namespace.
+    pub fn fleets_in(&self, namespace: &str) -> Vec<Arc<Fleet>> {
+        in_namespace(&self.fleets, namespace)
+    }
+
+    /// All AttachedClusters of a namespace.
+    pub fn clusters_in(&self, namespace: &str) -> Vec<Arc<AttachedCluster>> {
+        in_namespace(&self.clusters, namespace)
+    }
+
+    /// The Fleets that list a cluster, terminating ones included.
+    pub fn fleets_listing(&self, cluster: &ClusterKey) -> Vec<Arc<Fleet>> {
+        let mut fleets = self.fleets_in(&cluster.namespace);
+        fleets.retain(|fleet| claim::lists(fleet, cluster));
+        fleets
+    }
+
+    /// An AttachedCluster.
+    pub fn attached(&self, key: &ClusterKey) -> Object {
+        let object = ObjectRef::new(&key.name).within(&key.namespace);
+        match self
+            .unreadable
+            .why::<AttachedCluster>(&key.namespace, &key.name)
+        {
+            Some(why) => Object::Unreadable(why),
+            None => self
+                .clusters
+                .get(&object)
+                .map_or(Object::Absent, Object::Present),
+        }
+    }
+
+    /// The AttachedClusters that carry a Fleet's label.
+    pub fn labelled(&self, namespace: &str, fleet: &str) -> Vec<String> {
+        let value = names::label_value(fleet);
+        let mut names: Vec<String> = self
+            .clusters_in(namespace)
+            .iter()
+            .filter(|cluster| cluster.labels().get(labels::FLEET_NAME) == Some(&value))
+            .map(|cluster| cluster.name_any())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// The operations that still need a Fleet.
+    pub fn holders_of_fleet(&self, fleet: &Fleet) -> Vec<Holder> {
+        let namespace = fleet.namespace().unwrap_or_default();
+        let name = fleet.name_any();
+        let borrows = |backup: &str| {
+            let backup = self.backups.get(&ObjectRef::new(backup).within(&namespace));
+            backup.is_some_and(|backup| backup.fleets().any(|fleet| fleet == name))
+        };
+        self.holders(
+            &namespace,
+            &Wanted {
+                backup: &|operation| operation.fleets().any(|fleet| fleet == name),
+                restore: &|operation| {
+                    operation.fleets().any(|fleet| fleet == name)
+                        || operation.borrowed_from().is_some_and(borrows)
+                },
+                migrate: &|operation| operation.fleets().any(|fleet| fleet == name),
+            },
+        )
+    }
+
+    /// What beside readable Fleets still needs a cluster, for people.
+    pub fn holders_of_cluster(&self, cluster: &ClusterKey) -> Vec<String> {
+        let fleets = unreadable::<Fleet>(&self.unreadable, &cluster.namespace);
+        let operations = self.holders(
+            &cluster.namespace,
+            &Wanted {
+                backup: &|operation| operation.names(cluster),
+                restore: &|operation| operation.names(cluster),
+                migrate: &|operation| operation.names(cluster),
+            },
+        );
+        fleets
+            .into_iter()
+            .chain(operations)
+            .map(|holder| holder.to_string())
+            .collect()
+    }
+
+    /// The operations of a namespace that still need something and are wanted here. One that cannot
+    /// be read may need anything.
+    fn holders(&self, namespace: &str, wanted: &Wanted<'_>) -> Vec<Holder> {
+        let mut holders = needing(&self.backups, namespace, wanted.backup);
+        holders.extend(needing(&self.restores, namespace, wanted.restore));
+        holders.extend(needing(&self.migrates, namespace, wanted.migrate));
+        holders.extend(unreadable::<Backup>(&self.unreadable, namespace));
+        holders.extend(unreadable::<Restore>(&self.unreadable, namespace));
+        holders.extend(unreadable::<Migrate>(&self.unreadable, namespace));
+        holders.sort_by(|one, other| (&one.kind, &one.name).cmp(&(&other.kind, &other.name)));
+        holders
+    }
+}
+
+/// Which operations are meant.
+struct Wanted<'a> {
+    backup: &'a dyn Fn(&Operation<Backup>) -> bool,
+    restore: &'a dyn Fn(&Operation<Restore>) -> bool,
+    migrate: &'a dyn Fn(&Operation<Migrate>) -> bool,
+}
+
+fn needing<K: Resource<DynamicType = ()> + 'static>(
+    store: &Store<Operation<K>>,
+    namespace: &str,
+    wanted: &dyn Fn(&Operation<K>) -> bool,
+) -> Vec<Holder> {
+    in_namespace(store, namespace)
+        .iter()
+        .filter(|operation| wanted(operation))
+        .filter_map(|operation| operation.holder())
+        .collect()
+}
+
+fn unreadable<K: Resource<DynamicType = ()>>(
+    unreadable: &Unreadable,
+    namespace: &str,
+) -> Vec<Holder> {
+    let names = unreadable.all::<K>(namespace).into_iter();
+    let kind = K::kind(&());
+    names
+        .map(|name| Holder {
+            kind: kind.clone(),
+            name,
+            need: Need::Unreadable,
+        })
+        .collect()
+}
+
+fn in_namespace<K>(store: &Store<K>, namespace: &str) -> Vec<Arc<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let mut objects = store.state();
+    objects.retain(|object| object.meta().namespace.as_deref() == Some(namespace));
+    objects
+}

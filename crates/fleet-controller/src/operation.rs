@@ -1,0 +1,365 @@
+//! What a Backup, Restore or Migrate still needs its Fleet and its clusters for.
+//!
+//! Only the few fields that decide this are read: a status of a thousand clusters is not kept in
+//! memory, and an object that this version cannot decode as a whole still holds what it names.
+
+use std::borrow::Cow;
+use std::fmt::Debug;
+use std::marker::PhantomData;
+
+use api_types::key::{ClusterKey, ClusterKind};
+use api_types::phase::Phase;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::Deserialize;
+
+/// A Backup, Restore or Migrate, as far as deletion of others has to know it.
+#[derive(Deserialize)]
+#[serde(bound = "")]
+pub struct Operation<K> {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
+    status: Option<Status>,
+    #[serde(skip)]
+    kind: PhantomData<fn() -> K>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    schedule: Option<String>,
+    deletion_policy: Option<String>,
+    destination: Option<FleetName>,
+    source_cluster: Option<Source>,
+    target_cluster: Option<FleetName>,
+    backup_name: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+struct FleetName {
+    #[serde(default)]
+    fleet: Option<String>,
+}
+
+/// `sourceCluster` is a destination in a Migrate and a single cluster in a Restore.
+type Source = FleetName;
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    phase: Option<String>,
+    backup_details: Option<Vec<Entry>>,
+    former_clusters: Option<Vec<Entry>>,
+    restore_details: Option<Vec<Entry>>,
+    source_cluster_status: Option<Entry>,
+    target_cluster_status: Option<Vec<Entry>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Entry {
+    cluster_name: Option<Box<str>>,
+    cluster_kind: Option<Box<str>>,
+}
+
+/// Why an operation still needs what it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// It is being deleted, and what it made on clusters goes with it.
+    Deleting,
+    /// It runs again and again.
+    Scheduled,
+    /// It has not ended; its phase.
+    Unfinished(String),
+    /// It has ended, and removes its data when it is deleted.
+    DeletesData,
+    /// Nobody can tell: the object cannot be read.
+    Unreadable,
+}
+
+/// An operation that still needs a Fleet or a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its kind.
+    pub kind: Cow<'static, str>,
+    /// Its name, in the namespace of what it holds.
+    pub name: String,
+    /// Why.
+    pub need: Need,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { kind, name, need } = self;
+        match need {
+            Need::Deleting => write!(f, "{kind} {name} (being deleted)"),
+            Need::Scheduled => write!(f, "{kind} {name} (scheduled)"),
+            Need::Unfinished(phase) => write!(f, "{kind} {name} ({phase})"),
+            Need::DeletesData => write!(f, "{kind} {name} (deletionPolicy Delete)"),
+            Need::Unreadable => write!(f, "{kind} {name} (cannot be read)"),
+        }
+    }
+}
+
+impl<K: Resource<DynamicType = ()>> Operation<K> {
+    /// Why it still needs its Fleets and clusters; `None` when it has let go of them.
+    pub fn need(&self) -> Option<Need> {
+        let phase = self
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref());
+        let phase = phase
+            .filter(|phase| !phase.is_empty())
+            .unwrap_or(Phase::Pending.as_str());
+        if self.metadata.deletion_timestamp.is_some() {
+            Some(Need::Deleting)
+        } else if self
+            .spec
+            .schedule
+            .as_deref()
+            .is_some_and(|schedule| !schedule.is_empty())
+        {
+            Some(Need::Scheduled)
+        } else if !has_ended(phase) {
+            Some(Need::Unfinished(phase.to_owned()))
+        } else if self.spec.deletion_policy.as_deref() == Some("Delete") {
+            Some(Need::DeletesData)
+        } else {
+            None
+        }
+    }
+
+    /// Itself as a holder, while it needs something.
+    pub fn holder(&self) -> Option<Holder> {
+        Some(Holder {
+            kind: K::kind(&()),
+            name: self.metadata.name.clone()?,
+            need: self.need()?,
+        })
+    }
+
+    /// The Fleets that its spec names, all in its own namespace.
+    pub fn fleets(&self) -> impl Iterator<Item = &str> {
+        let Spec {
+            destination,
+            source_cluster,
+            target_cluster,
+            ..
+        } = &self.spec;
+        [destination, source_cluster, target_cluster]
+            .into_iter()
+            .filter_map(|named| named.as_ref()?.fleet.as_deref())
+            .filter(|fleet| !fleet.is_empty())
+    }
+
+    /// The Backup whose destination it takes, when it has none of its own.
+    pub fn borrowed_from(&self) -> Option<&str> {
+        let own = self.spec.destination.is_some();
+        self.spec.backup_name.as_deref().filter(|_| !own)
+    }
+
+    /// Whether its status names a cluster.
+    pub fn names(&self, cluster: &ClusterKey) -> bool {
+        let Some(status) = &self.status else {
+            return false;
+        };
+        let lists = [
+            &status.backup_details,
+            &status.former_clusters,
+            &status.restore_details,
+            &status.target_cluster_status,
+        ];
+        self.metadata.namespace.as_deref() == Some(&cluster.namespace)
+            && lists
+                .into_iter()
+                .flatten()
+                .flatten()
+                .chain(&status.source_cluster_status)
+                .any(|entry| entry.means(cluster))
+    }
+
+    /// Whether another state of it holds the same things for the same reasons.
+    pub fn holds_as(&self, other: &Self) -> bool {
+        let entries = |operation: &Self| {
+            operation.status.clone().map(|status| Status {
+                phase: None,
+                ..status
+            })
+        };
+        self.need() == other.need() && self.spec == other.spec && entries(self) == entries(other)
+    }
+}
+
+impl Entry {
+    fn means(&self, cluster: &ClusterKey) -> bool {
+        let kind = match self.cluster_kind.as_deref() {
+            None | Some("") => true,
+            Some(kind) => kind.parse() == Ok::<ClusterKind, _>(cluster.kind),
+        };
+        kind && self.cluster_name.as_deref() == Some(cluster.name.as_str())
+    }
+}
+
+fn has_ended(phase: &str) -> bool {
+    let ends = [
+        Phase::Completed,
+        Phase::PartiallyFailed,
+        Phase::Failed,
+        Phase::FailedValidation,
+    ];
+    ends.into_iter().any(|end| end.as_str() == phase)
+}
+
+// By hand: derives would ask the same of `K`.
+impl<K> Clone for Operation<K> {
+    fn clone(&self) -> Self {
+        Self {
+            metadata: self.metadata.clone(),
+            spec: self.spec.clone(),
+            status: self.status.clone(),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<K> Debug for Operation<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Operation")
+            .field("metadata", &self.metadata)
+            .field("spec", &self.spec)
+            .field("status", &self.status)
+            .finish()
+    }
+}
+
+impl<K: Resource<DynamicType = ()>> Resource for Operation<K> {
+    type DynamicType = ();
+    type Scope = K::Scope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        K::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        K::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        K::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        K::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use api_types::backup::Backup;
+    use api_types::migrate::Migrate;
+    use api_types::restore::Restore;
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn operation<K: Resource<DynamicType = ()>>(mut object: Value) -> Operation<K> {
+        object["metadata"]["name"] = json!("nightly");
+        object["metadata"]["namespace"] = json!("oslo");
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[rstest]
+    #[case::nothing_known_yet(json!({"spec": {}}), Some(Need::Unfinished("Pending".into())))]
+    #[case::running(json!({"status": {"phase": "InProgress"}}), Some(Need::Unfinished("InProgress".into())))]
+    #[case::of_a_newer_version(json!({"status": {"phase": "Pondering"}}), Some(Need::Unfinished("Pondering".into())))]
+    #[case::completed(json!({"status": {"phase": "Completed"}}), None)]
+    #[case::partial(json!({"status": {"phase": "PartiallyFailed"}}), None)]
+    #[case::failed(json!({"status": {"phase": "Failed"}}), None)]
+    #[case::refused(json!({"status": {"phase": "FailedValidation"}}), None)]
+    #[case::retained(json!({"spec": {"deletionPolicy": "Retain"}, "status": {"phase": "Completed"}}), None)]
+    #[case::scheduled(json!({"spec": {"schedule": "@daily"}, "status": {"phase": "Scheduled"}}), Some(Need::Scheduled))]
+    #[case::deletes(json!({"spec": {"deletionPolicy": "Delete"}, "status": {"phase": "Completed"}}), Some(Need::DeletesData))]
+    #[case::terminating(
+        json!({"metadata": {"deletionTimestamp": "2026-02-03T04:05:06Z"}, "status": {"phase": "Completed"}}),
+        Some(Need::Deleting)
+    )]
+    fn an_operation_needs_its_fleet_until_nothing_of_it_is_left_to_do(
+        #[case] object: Value,
+        #[case] need: Option<Need>,
+    ) {
+        assert_eq!(operation::<Backup>(object).need(), need);
+    }
+
+    #[test]
+    fn each_kind_names_its_fleets() {
+        let backup = operation::<Backup>(json!({"spec": {"destination": {"fleet": "north"}}}));
+        assert_eq!(backup.fleets().collect::<Vec<_>>(), ["north"]);
+
+        let spec =
+            json!({"sourceCluster": {"fleet": "north"}, "targetCluster": {"fleet": "south"}});
+        let migrate = operation::<Migrate>(json!({"spec": spec}));
+        assert_eq!(migrate.fleets().collect::<Vec<_>>(), ["north", "south"]);
+
+        let spec = json!({"backupName": "weekly", "sourceCluster": {"name": "bergen"}});
+        let restore = operation::<Restore>(json!({"spec": spec}));
+        assert_eq!(restore.fleets().count(), 0);
+        assert_eq!(restore.borrowed_from(), Some("weekly"));
+
+        let spec = json!({"backupName": "weekly", "destination": {"fleet": "south"}});
+        let restore = operation::<Restore>(json!({"spec": spec}));
+        assert_eq!(restore.borrowed_from(), None);
+        assert_eq!(restore.fleets().collect::<Vec<_>>(), ["south"]);
+    }
+
+    #[rstest]
+    #[case(json!({"backupDetails": [{"clusterName": "bergen", "clusterKind": "AttachedCluster"}]}), true)]
+    #[case(json!({"backupDetails": [{"clusterName": "bergen"}]}), true)]
+    #[case(json!({"backupDetails": [{"clusterName": "bergen", "clusterKind": "Cluster"}]}), false)]
+    #[case(json!({"backupDetails": [{"clusterName": "hamar", "clusterKind": "AttachedCluster"}]}), false)]
+    #[case(json!({"formerClusters": [{"clusterName": "bergen", "clusterKind": "AttachedCluster"}]}), true)]
+    #[case(json!({"restoreDetails": [{"clusterName": "bergen", "clusterKind": "AttachedCluster"}]}), true)]
+    #[case(json!({"targetClusterStatus": [{"clusterName": "bergen", "clusterKind": "AttachedCluster"}]}), true)]
+    #[case(json!({"sourceClusterStatus": {"clusterName": "bergen", "clusterKind": "AttachedCluster"}}), true)]
+    #[case(json!({"backupDetails": null, "phase": null}), false)]
+    fn a_status_names_a_cluster_by_kind_and_name(#[case] status: Value, #[case] named: bool) {
+        let operation = operation::<Backup>(json!({"status": status}));
+        assert_eq!(
+            operation.names(&ClusterKey::attached("oslo", "bergen")),
+            named
+        );
+        assert!(!operation.names(&ClusterKey::attached("elsewhere", "bergen")));
+    }
+
+    #[test]
+    fn progress_alone_changes_nothing_that_is_held() {
+        let at = |phase: &str, items: u32| {
+            let progress = json!({"progress": {"itemsBackedUp": items}});
+            let details = json!([{"clusterName": "bergen", "backupStatusInCluster": progress}]);
+            operation::<Backup>(json!({"status": {"phase": phase, "backupDetails": details}}))
+        };
+        assert!(at("InProgress", 1).holds_as(&at("InProgress", 2)));
+        assert!(!at("InProgress", 2).holds_as(&at("Completed", 2)));
+    }
+
+    #[test]
+    fn a_holder_says_what_it_is_and_why_it_holds() {
+        let running = operation::<Backup>(json!({"status": {"phase": "InProgress"}}));
+        assert_eq!(
+            running.holder().unwrap().to_string(),
+            "Backup nightly (InProgress)"
+        );
+        let done = operation::<Restore>(json!({"status": {"phase": "Completed"}}));
+        assert_eq!(done.holder(), None);
+    }
+}

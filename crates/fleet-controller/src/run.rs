@@ -1,0 +1,133 @@
+//! The process: what is started, in which order, and how it ends.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use api_types::backup::Backup;
+use api_types::cluster::AttachedCluster;
+use api_types::fleet::Fleet;
+use api_types::migrate::Migrate;
+use api_types::restore::Restore;
+use controller_kit::event::Events;
+use controller_kit::http::{self, Readiness};
+use controller_kit::lease::{self, LeaseTask};
+use controller_kit::reconcile::ReconcileMetrics;
+use controller_kit::{crds, hub, shutdown};
+use kube::Client;
+use prometheus_client::registry::Registry;
+use proxy_client::Members;
+use tokio_util::sync::CancellationToken;
+
+use crate::CALLER;
+use crate::args::Args;
+use crate::context::{Context, MemberView, Triggers, Writer};
+use crate::controller::{self, Streams};
+use crate::memory::Memory;
+
+/// The readiness check that the hub's objects have been read.
+const CACHES: &str = "caches";
+
+/// Runs until `shutdown` is cancelled, or until leadership is lost, which is an error.
+pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let Args {
+        hub,
+        proxy,
+        http,
+        lease,
+        telemetry: _,
+        timings,
+    } = args;
+    let config = hub::config(hub.kubeconfig.as_deref()).await?;
+    let client = Client::try_from(config.clone()).context("no client for the hub")?;
+    let members = Members::connect(&proxy.proxy_endpoint, CALLER)?;
+    let readiness = Readiness::waiting_for(&[crds::CHECK, CACHES]);
+    let mut registry = Registry::default();
+    let metrics = ReconcileMetrics::register(&mut registry);
+    let ended = CancellationToken::new();
+    let server = http::serve(
+        http.http_address,
+        readiness.clone(),
+        registry,
+        ended.clone(),
+    )
+    .await?;
+    tracing::info!(address = %server.address, proxy = %proxy.proxy_endpoint, "serving health and metrics");
+    let (leadership, lease) = lease::seek(config, &lease, CALLER, ended.clone()).await?;
+
+    let streams = Streams::default();
+    let context = Arc::new(Context {
+        triggers: Triggers::default(),
+        hub: streams.hub(),
+        members: MemberView::new(&members),
+        writer: Writer {
+            events: Events::new(client.clone(), CALLER, None),
+            client,
+            leadership,
+        },
+        memory: Memory::default(),
+        timings,
+    });
+    let work = work(&context, streams, &readiness, metrics, &shutdown);
+    finish(lease, shutdown::graceful(&shutdown, work), &ended).await?;
+    server
+        .ended()
+        .await
+        .context("health and metrics server failed")
+}
+
+async fn work(
+    context: &Arc<Context>,
+    streams: Streams,
+    readiness: &Readiness,
+    metrics: ReconcileMetrics,
+    shutdown: &CancellationToken,
+) {
+    tokio::select! {
+        () = wait_for_kinds(&context.writer.client, readiness) => {}
+        () = shutdown.cancelled() => return,
+    }
+    let caches = async {
+        let read = context
+            .hub
+            .ready()
+            .await
+            .map_err(|dropped| dropped.to_string());
+        readiness.set(CACHES, read);
+        pending::<()>().await;
+    };
+    tokio::select! {
+        () = controller::run(context, streams, metrics, shutdown.clone()) => {}
+        () = caches => {}
+    }
+    context.writer.events.flush().await;
+}
+
+async fn wait_for_kinds(client: &Client, readiness: &Readiness) {
+    let wanted = [
+        crds::Wanted::of::<Fleet>(),
+        crds::Wanted::of::<AttachedCluster>(),
+        crds::Wanted::of::<Backup>(),
+        crds::Wanted::of::<Restore>(),
+        crds::Wanted::of::<Migrate>(),
+    ];
+    crds::wait(client, &wanted, readiness).await;
+}
+
+/// The work first, then the Lease: nobody else may lead while something is still being written.
+async fn finish(
+    lease: LeaseTask,
+    work: impl Future<Output = Option<()>>,
+    ended: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut lease = std::pin::pin!(lease.ended());
+    tokio::select! {
+        _ended_or_abandoned = work => {}
+        lost = &mut lease => {
+            ended.cancel();
+            return lost.context("leadership ended");
+        }
+    }
+    ended.cancel();
+    lease.await.context("the lease was not given back")
+}

@@ -1,0 +1,76 @@
+//! Every wait of this controller in one place, so that tests can shorten them.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// How long this controller waits for what. As JSON: milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Timings {
+    /// cluster-proxy may be silent for this long, or a member that was known be connecting again,
+    /// before its state is given up: a restart of the proxy changes nothing on the hub.
+    #[serde(deserialize_with = "millis")]
+    pub proxy_grace: Duration,
+    /// A member may become ready or not ready twice in this time; later changes wait.
+    #[serde(deserialize_with = "millis")]
+    pub flap_window: Duration,
+    /// Least time between two writes that only refresh details of a member, such as its nodes.
+    #[serde(deserialize_with = "millis")]
+    pub detail_pace: Duration,
+    /// `lastSeenTime` of a ready member is never older than this.
+    #[serde(deserialize_with = "millis")]
+    pub last_seen: Duration,
+    /// A deletion that makes no progress for this long is reported as blocked.
+    #[serde(deserialize_with = "millis")]
+    pub deletion_stalled: Duration,
+    /// Least time between two status writes of a Fleet.
+    #[serde(deserialize_with = "millis")]
+    pub fleet_pace: Duration,
+    /// Added to it for each member: a large status costs the hub more.
+    #[serde(deserialize_with = "micros")]
+    pub fleet_pace_per_member: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            proxy_grace: Duration::from_secs(30),
+            flap_window: Duration::from_secs(60),
+            detail_pace: Duration::from_secs(30),
+            last_seen: Duration::from_secs(30 * 60),
+            deletion_stalled: Duration::from_secs(10 * 60),
+            fleet_pace: Duration::from_millis(100),
+            fleet_pace_per_member: Duration::from_millis(1),
+        }
+    }
+}
+
+impl std::str::FromStr for Timings {
+    type Err = serde_json::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        serde_json::from_str(text)
+    }
+}
+
+fn millis<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+fn micros<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_given_keeps_its_default_and_a_wrong_name_is_refused() {
+        let timings: Timings = r#"{"proxyGrace": 500}"#.parse().unwrap();
+        assert_eq!(timings.proxy_grace, Duration::from_millis(500));
+        assert_eq!(timings.last_seen, Timings::default().last_seen);
+        assert!(r#"{"proxyGraze": 500}"#.parse::<Timings>().is_err());
+    }
+}
