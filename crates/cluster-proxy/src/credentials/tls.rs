@@ -1,0 +1,92 @@
+//! The TLS side of a kubeconfig.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
+use kube::config::{AuthInfo, Cluster};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use secrecy::ExposeSecret;
+use zeroize::Zeroizing;
+
+use super::{CredentialError, invalid};
+
+/// Builds a configuration that verifies the member and, with a certificate, identifies us. The
+/// second part is the certificate's expiry.
+pub(super) fn client_config(
+    cluster: &Cluster,
+    user: &AuthInfo,
+) -> Result<(ClientConfig, Option<Timestamp>), CredentialError> {
+    let builder = ClientConfig::builder().with_root_certificates(roots(cluster)?);
+    let (mut config, expiry) = match identity(user)? {
+        Some((chain, key)) => {
+            let expiry = chain.first().and_then(|cert| not_after(cert));
+            let config = builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|e| invalid(format!("client certificate and key do not fit: {e}")))?;
+            // A certificate whose date cannot be read still counts as one.
+            (config, expiry.or(Some(Timestamp::MAX)))
+        }
+        None => (builder.with_no_client_auth(), None),
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok((config, expiry))
+}
+
+fn roots(cluster: &Cluster) -> Result<RootCertStore, CredentialError> {
+    const FIELD: &str = "certificate-authority-data";
+    let data = cluster
+        .certificate_authority_data
+        .as_deref()
+        .filter(|data| !data.is_empty())
+        .ok_or_else(|| invalid(format!("{FIELD} is missing: members are verified with it")))?;
+    let pem = decode(FIELD, data)?;
+    let mut roots = RootCertStore::empty();
+    for cert in CertificateDer::pem_slice_iter(&pem) {
+        let cert = cert.map_err(|_| invalid(format!("{FIELD} is not PEM")))?;
+        roots
+            .add(cert)
+            .map_err(|e| invalid(format!("{FIELD} holds an unusable certificate: {e}")))?;
+    }
+    if roots.is_empty() {
+        return Err(invalid(format!("{FIELD} holds no PEM certificate")));
+    }
+    Ok(roots)
+}
+
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn identity(user: &AuthInfo) -> Result<Option<Identity>, CredentialError> {
+    const CERT: &str = "client-certificate-data";
+    const KEY: &str = "client-key-data";
+    let (cert, key) = match (&user.client_certificate_data, &user.client_key_data) {
+        (Some(cert), Some(key)) => (cert, key),
+        (None, None) => return Ok(None),
+        (Some(_), None) => return Err(invalid(format!("{KEY} is missing"))),
+        (None, Some(_)) => return Err(invalid(format!("{CERT} is missing"))),
+    };
+    let chain = CertificateDer::pem_slice_iter(&decode(CERT, cert)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| invalid(format!("{CERT} is not PEM")))?;
+    if chain.is_empty() {
+        return Err(invalid(format!("{CERT} holds no PEM certificate")));
+    }
+    let key = PrivateKeyDer::from_pem_slice(&decode(KEY, key.expose_secret())?)
+        .map_err(|_| invalid(format!("{KEY} holds no PEM private key")))?;
+    Ok(Some((chain, key)))
+}
+
+fn decode(field: &str, data: &str) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
+    let compact: Zeroizing<String> =
+        Zeroizing::new(data.chars().filter(|c| !c.is_ascii_whitespace()).collect());
+    STANDARD
+        .decode(compact.as_bytes())
+        .map(Zeroizing::new)
+        .map_err(|_| invalid(format!("{field} is not base64")))
+}
+
+fn not_after(cert: &CertificateDer<'_>) -> Option<Timestamp> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(cert).ok()?;
+    Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()
+}

@@ -1,0 +1,282 @@
+//! Follows AttachedClusters and the Secrets that they name.
+//!
+//! When the hub does not answer, what is known stays: links live on.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use api_types::{
+    cluster::AttachedCluster,
+    key::{ClusterKey, ClusterKind},
+};
+use controller_kit::http::Readiness;
+use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, Client, ResourceExt,
+    core::{DeserializeGuard, ObjectMeta, PartialObjectMeta},
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
+    },
+};
+use tokio::time::timeout;
+use tokio_stream::StreamMap;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use super::{Registry, Wanted};
+use crate::{
+    credentials::source::{SecretSource, SourceError},
+    link::LinkSpec,
+};
+
+/// The readiness check of this room.
+pub const CHECK: &str = "inventory";
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Reads Secrets of the hub, live.
+#[derive(Clone)]
+pub struct HubSource {
+    client: Client,
+}
+
+impl std::fmt::Debug for HubSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HubSource").finish_non_exhaustive()
+    }
+}
+
+impl HubSource {
+    /// A source on the hub.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    async fn get(
+        &self,
+        namespace: &str,
+        name: &str,
+        key: &str,
+    ) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let found = timeout(READ_TIMEOUT, secrets.get_opt(name))
+            .await
+            .map_err(|_| SourceError::Hub("no answer within 10 s".to_owned()))?
+            .map_err(|e| SourceError::Hub(e.to_string()))?;
+        let secret = format!("{namespace}/{name}");
+        let Some(mut found) = found else {
+            return Err(SourceError::SecretNotFound(secret));
+        };
+        match found.data.as_mut().and_then(|data| data.remove(key)) {
+            Some(value) => Ok(Zeroizing::new(value.0)),
+            None => Err(SourceError::KeyNotFound {
+                secret,
+                key: key.to_owned(),
+            }),
+        }
+    }
+}
+
+impl SecretSource for HubSource {
+    fn read<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Zeroizing<Vec<u8>>, SourceError>> {
+        Box::pin(self.get(namespace, name, key))
+    }
+}
+
+type Guarded = DeserializeGuard<AttachedCluster>;
+type SecretEvent = Result<Event<PartialObjectMeta<Secret>>, watcher::Error>;
+
+/// Follows the hub until stopped.
+pub async fn run(
+    client: Client,
+    registry: Arc<Registry>,
+    readiness: Readiness,
+    stop: CancellationToken,
+) {
+    let mut follower = Follower {
+        client: client.clone(),
+        registry,
+        readiness,
+        listed: None,
+        secrets: StreamMap::new(),
+        versions: HashMap::new(),
+    };
+    let clusters: Api<Guarded> = Api::all(client);
+    let mut clusters = watcher(clusters, watcher::Config::default())
+        .default_backoff()
+        .boxed();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            event = clusters.next() => match event {
+                Some(event) => follower.cluster_event(event).await,
+                None => return,
+            },
+            Some((namespace, event)) = follower.secrets.next() => {
+                follower.secret_event(&namespace, event);
+            }
+        }
+    }
+}
+
+struct Follower {
+    client: Client,
+    registry: Arc<Registry>,
+    readiness: Readiness,
+    /// The clusters seen during a list.
+    listed: Option<HashSet<ClusterKey>>,
+    /// One metadata watch for each namespace that has members.
+    secrets: StreamMap<String, BoxStream<'static, SecretEvent>>,
+    /// Resource versions of the Secrets in use.
+    versions: HashMap<(String, String), String>,
+}
+
+impl Follower {
+    async fn cluster_event(&mut self, event: Result<Event<Guarded>, watcher::Error>) {
+        match event {
+            Ok(Event::Init) => self.listed = Some(HashSet::new()),
+            Ok(Event::InitApply(cluster)) => {
+                let key = put(&self.registry, cluster).await;
+                if let Some(listed) = &mut self.listed {
+                    listed.insert(key);
+                }
+            }
+            Ok(Event::InitDone) => {
+                if let Some(listed) = self.listed.take() {
+                    self.registry.retain(&listed).await;
+                }
+                self.follow_namespaces();
+                self.registry.set_synced();
+                self.readiness.set(CHECK, Ok(()));
+            }
+            Ok(Event::Apply(cluster)) => {
+                put(&self.registry, cluster).await;
+                self.follow_namespaces();
+            }
+            Ok(Event::Delete(cluster)) => {
+                self.registry.remove(&key_of(&cluster)).await;
+                self.follow_namespaces();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the hub's AttachedClusters cannot be followed");
+                if !self.registry.is_synced() {
+                    self.readiness.set(CHECK, Err(error.to_string()));
+                }
+            }
+        }
+    }
+
+    /// Watches Secrets where there are members, and nowhere else.
+    fn follow_namespaces(&mut self) {
+        let links = self.registry.links();
+        let wanted: HashSet<&String> = links.keys().map(|key| &key.namespace).collect();
+        let followed: Vec<String> = self.secrets.keys().cloned().collect();
+        for namespace in followed {
+            if !wanted.contains(&namespace) {
+                self.secrets.remove(&namespace);
+                self.versions.retain(|(known, _), _| *known != namespace);
+            }
+        }
+        for namespace in wanted {
+            if self.secrets.contains_key(namespace) {
+                continue;
+            }
+            let api: Api<PartialObjectMeta<Secret>> =
+                Api::namespaced(self.client.clone(), namespace);
+            let events = watcher(api, watcher::Config::default()).default_backoff();
+            self.secrets.insert(namespace.clone(), events.boxed());
+        }
+    }
+
+    fn secret_event(&mut self, namespace: &str, event: SecretEvent) {
+        let (secret, gone) = match event {
+            Ok(Event::Apply(secret) | Event::InitApply(secret)) => (secret, false),
+            Ok(Event::Delete(secret)) => (secret, true),
+            Ok(Event::InitDone) => return self.recheck(namespace),
+            Ok(Event::Init) => return,
+            Err(error) => {
+                tracing::warn!(namespace, %error, "Secrets of the hub cannot be followed");
+                return;
+            }
+        };
+        let name = secret.name_any();
+        let id = (namespace.to_owned(), name.clone());
+        let version = secret.resource_version().unwrap_or_default();
+        let known = if gone {
+            self.versions.remove(&id);
+            None
+        } else {
+            self.versions.insert(id, version.clone())
+        };
+        if gone || known.as_ref() != Some(&version) {
+            self.tell(namespace, |used| used == name);
+        }
+    }
+
+    /// After a list: a Secret that vanished in between sent no event.
+    fn recheck(&mut self, namespace: &str) {
+        self.tell(namespace, |_| true);
+    }
+
+    fn tell(&self, namespace: &str, concerned: impl Fn(&str) -> bool) {
+        for link in self.registry.links().values() {
+            let used = link.secret_name();
+            if link.key().namespace == namespace && used.is_some_and(|used| concerned(&used)) {
+                link.secret_changed();
+            }
+        }
+    }
+}
+
+async fn put(registry: &Registry, cluster: Guarded) -> ClusterKey {
+    let key = key_of(&cluster);
+    let wanted = match cluster.0 {
+        Ok(cluster) => wanted(&cluster),
+        Err(invalid) => {
+            tracing::warn!(cluster = %key, error = %invalid.error, "not a usable AttachedCluster");
+            // What was known of it before stays true.
+            if registry.link(&key).is_some() {
+                return key;
+            }
+            from_metadata(&invalid.metadata)
+        }
+    };
+    registry.put(key.clone(), wanted).await;
+    key
+}
+
+fn key_of(cluster: &Guarded) -> ClusterKey {
+    ClusterKey::new(
+        cluster.namespace().unwrap_or_default(),
+        ClusterKind::AttachedCluster,
+        cluster.name_any(),
+    )
+}
+
+fn wanted(cluster: &AttachedCluster) -> Wanted {
+    let kubeconfig = cluster.spec.kubeconfig.as_ref();
+    let mut wanted = from_metadata(&cluster.metadata);
+    wanted.spec.secret = kubeconfig.map(|secret| (secret.name.clone(), secret.key.clone()));
+    wanted
+}
+
+fn from_metadata(metadata: &ObjectMeta) -> Wanted {
+    Wanted {
+        uid: metadata.uid.clone().unwrap_or_default(),
+        labels: metadata.labels.clone().unwrap_or_default(),
+        spec: LinkSpec {
+            secret: None,
+            deleting: metadata.deletion_timestamp.is_some(),
+            secret_revision: 0,
+        },
+    }
+}

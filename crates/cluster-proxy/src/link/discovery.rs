@@ -1,0 +1,345 @@
+//! What a member serves, cached for a short while.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Deserialize;
+use tokio::{sync::Mutex, time::Instant};
+
+use super::{
+    Link,
+    call::exchange_on,
+    connection::Connection,
+    exchange::{Accept, PAGE_MAX, Request},
+};
+use crate::{
+    error::{CallError, WriteOutcome},
+    json,
+    request::{
+        answer::Asked,
+        deadline::Deadline,
+        path::{Gvr, Path},
+    },
+};
+
+/// A cached answer is believed for this long.
+const FRESH: Duration = Duration::from_secs(10);
+const LEGACY_MAX: usize = 256;
+
+/// One resource type that a member serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The type.
+    pub gvr: Gvr,
+    /// Its kind.
+    pub kind: String,
+    /// Whether its objects live in namespaces.
+    pub namespaced: bool,
+    /// Kubernetes' verbs.
+    pub verbs: Vec<String>,
+}
+
+/// All that a member serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalogue(Vec<Served>);
+
+impl Catalogue {
+    /// Every type, or those of one group.
+    pub fn types<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a Served> {
+        self.0
+            .iter()
+            .filter(move |served| group.is_empty() || served.gvr.group() == group)
+    }
+
+    /// The kind of a type.
+    pub fn kind(&self, gvr: &Gvr) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|served| served.gvr == *gvr)
+            .map(|served| served.kind.as_str())
+    }
+
+    /// The groups' names, sorted, without the core group.
+    pub fn groups(&self) -> Vec<String> {
+        let mut groups: Vec<String> = self
+            .0
+            .iter()
+            .map(|served| served.gvr.group().to_owned())
+            .filter(|group| !group.is_empty())
+            .collect();
+        groups.sort();
+        groups.dedup();
+        groups
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Discovery {
+    /// Held while asking, so that many callers make one request.
+    cached: Mutex<Option<(Instant, Arc<Catalogue>)>>,
+    latest: arc_swap::ArcSwapOption<Catalogue>,
+}
+
+impl Link {
+    /// What the member serves, at most 10 s old.
+    pub async fn catalogue(&self, deadline: Deadline) -> Result<Arc<Catalogue>, CallError> {
+        let mut cached = self.discovery.cached.lock().await;
+        if let Some((at, catalogue)) = cached.as_ref()
+            && at.elapsed() < FRESH
+            && self.status.borrow().is_up()
+        {
+            return Ok(Arc::clone(catalogue));
+        }
+        let catalogue = Arc::new(self.ask_catalogue(deadline).await?);
+        self.remember_catalogue(&catalogue);
+        *cached = Some((Instant::now(), Arc::clone(&catalogue)));
+        Ok(catalogue)
+    }
+
+    /// The kind of a type from the newest catalogue, without asking.
+    pub fn known_kind(&self, gvr: &Gvr) -> Option<String> {
+        let latest = self.discovery.latest.load();
+        latest.as_ref()?.kind(gvr).map(str::to_owned)
+    }
+
+    /// A type that was not served is now, or the other way round.
+    pub async fn refresh_catalogue(&self) {
+        *self.discovery.cached.lock().await = None;
+        if let Err(error) = self.catalogue(Deadline::after(FRESH)).await {
+            tracing::debug!(cluster = %self.key, %error, "discovery failed");
+        }
+    }
+
+    /// The catalogue of a fresh connection.
+    pub(super) async fn first_catalogue(&self, connection: &Connection) -> Result<(), CallError> {
+        let deadline = Deadline::after(FRESH).instant();
+        let mut all = Vec::new();
+        for root in ["/api", "/apis"] {
+            let request = root_request(root);
+            let answer = exchange_on(connection, &request, ASKED, deadline).await?;
+            match parse_aggregated(&answer.body)? {
+                Some(served) => all.extend(served),
+                // An old server: asked group by group when a caller needs it.
+                None => return Ok(()),
+            }
+        }
+        self.remember_catalogue(&Arc::new(Catalogue(all)));
+        Ok(())
+    }
+
+    fn remember_catalogue(&self, catalogue: &Arc<Catalogue>) {
+        self.discovery.latest.store(Some(Arc::clone(catalogue)));
+        let groups = catalogue.groups();
+        self.status.send_if_modified(|status| {
+            let changed = *status.groups != *groups;
+            if changed {
+                status.groups = Arc::from(groups);
+            }
+            changed
+        });
+    }
+
+    async fn ask_catalogue(&self, deadline: Deadline) -> Result<Catalogue, CallError> {
+        let mut all = Vec::new();
+        for root in ["/api", "/apis"] {
+            let request = root_request(root);
+            let answer = self.call(&request, ASKED, deadline).await?;
+            match parse_aggregated(&answer.body)? {
+                Some(served) => all.extend(served),
+                None => return self.ask_legacy(deadline).await,
+            }
+        }
+        Ok(Catalogue(all))
+    }
+
+    /// For servers without aggregated discovery (before 1.26): one request a group version.
+    async fn ask_legacy(&self, deadline: Deadline) -> Result<Catalogue, CallError> {
+        let groups: GroupList = self.read_json("/apis", deadline).await?;
+        let mut versions = vec![(String::new(), "v1".to_owned())];
+        for group in groups.groups {
+            for version in group.versions {
+                versions.push((group.name.clone(), version.version));
+            }
+        }
+        let mut all = Vec::new();
+        for (group, version) in versions.into_iter().take(LEGACY_MAX) {
+            let Ok(path) = Path::group_version(&group, &version) else {
+                continue;
+            };
+            let request = Request::get(path, Accept::Json);
+            let answer = self.call(&request, ASKED, deadline).await?;
+            let list: ResourceList = parse(&answer.body)?;
+            all.extend(list.resources.into_iter().filter_map(|r| {
+                let gvr = Gvr::new(&group, &version, &r.name).ok()?;
+                Some(Served {
+                    gvr,
+                    kind: r.kind,
+                    namespaced: r.namespaced,
+                    verbs: r.verbs,
+                })
+            }));
+        }
+        Ok(Catalogue(all))
+    }
+
+    async fn read_json<T: for<'a> Deserialize<'a>>(
+        &self,
+        path: &'static str,
+        deadline: Deadline,
+    ) -> Result<T, CallError> {
+        let request = Request::get(Path::fixed(path), Accept::Json);
+        let answer = self.call(&request, ASKED, deadline).await?;
+        parse(&answer.body)
+    }
+}
+
+const ASKED: Asked<'static> = Asked {
+    what: "discovery",
+    write: false,
+    secret: false,
+};
+
+fn root_request(root: &'static str) -> Request {
+    Request {
+        max_body: PAGE_MAX,
+        ..Request::get(Path::fixed(root), Accept::Discovery)
+    }
+}
+
+fn parse<T: for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, CallError> {
+    json::text(body)
+        .and_then(|text| json::parse(text))
+        .map_err(|e| CallError::malformed(format_args!("discovery: {e}"), WriteOutcome::NotSent))
+}
+
+/// None if the server does not know aggregated discovery.
+fn parse_aggregated(body: &[u8]) -> Result<Option<Vec<Served>>, CallError> {
+    let list: Aggregated = parse(body)?;
+    if list.kind != "APIGroupDiscoveryList" {
+        return Ok(None);
+    }
+    let mut all = Vec::new();
+    for group in list.items {
+        for version in group.versions {
+            for resource in version.resources {
+                let name = group.metadata.name.as_deref().unwrap_or_default();
+                // A type whose name we would not send is a type we cannot serve.
+                let Ok(gvr) = Gvr::new(name, &version.version, &resource.resource) else {
+                    continue;
+                };
+                all.push(Served {
+                    gvr,
+                    kind: resource.response_kind.map(|k| k.kind).unwrap_or_default(),
+                    namespaced: resource.scope == "Namespaced",
+                    verbs: resource.verbs,
+                });
+            }
+        }
+    }
+    Ok(Some(all))
+}
+
+#[derive(Deserialize)]
+struct Aggregated {
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    items: Vec<AggregatedGroup>,
+}
+
+#[derive(Deserialize)]
+struct AggregatedGroup {
+    #[serde(default)]
+    metadata: GroupMeta,
+    #[serde(default)]
+    versions: Vec<AggregatedVersion>,
+}
+
+#[derive(Deserialize, Default)]
+struct GroupMeta {
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct AggregatedVersion {
+    version: String,
+    #[serde(default)]
+    resources: Vec<AggregatedResource>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AggregatedResource {
+    resource: String,
+    response_kind: Option<ResponseKind>,
+    #[serde(default)]
+    scope: String,
+    #[serde(default)]
+    verbs: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct ResponseKind {
+    #[serde(default)]
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct GroupList {
+    #[serde(default)]
+    groups: Vec<LegacyGroup>,
+}
+
+#[derive(Deserialize)]
+struct LegacyGroup {
+    name: String,
+    #[serde(default)]
+    versions: Vec<LegacyVersion>,
+}
+
+#[derive(Deserialize)]
+struct LegacyVersion {
+    version: String,
+}
+
+#[derive(Deserialize)]
+struct ResourceList {
+    #[serde(default)]
+    resources: Vec<LegacyResource>,
+}
+
+#[derive(Deserialize)]
+struct LegacyResource {
+    name: String,
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    namespaced: bool,
+    #[serde(default)]
+    verbs: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aggregated_discovery_becomes_a_catalogue() {
+        let body = br#"{"kind":"APIGroupDiscoveryList","apiVersion":"apidiscovery.k8s.io/v2","items":[
+            {"metadata":{"name":"velero.io"},"versions":[{"version":"v1","resources":[
+                {"resource":"backups","responseKind":{"group":"","version":"","kind":"Backup"},"scope":"Namespaced","verbs":["get","list"]},
+                {"resource":"../evil","responseKind":{"kind":"X"},"scope":"Cluster"}]}]}]}"#;
+        let catalogue = Catalogue(parse_aggregated(body).unwrap().unwrap());
+        let gvr = Gvr::new("velero.io", "v1", "backups").unwrap();
+        assert_eq!(catalogue.kind(&gvr), Some("Backup"));
+        assert_eq!(catalogue.groups(), ["velero.io"]);
+        assert_eq!(catalogue.types("velero.io").count(), 1);
+        assert_eq!(catalogue.types("apps").count(), 0);
+    }
+
+    #[test]
+    fn an_old_servers_answer_asks_for_the_old_way() {
+        let body = br#"{"kind":"APIGroupList","groups":[]}"#;
+        assert_eq!(parse_aggregated(body).unwrap(), None);
+        assert!(parse_aggregated(b"<html>").is_err());
+    }
+}

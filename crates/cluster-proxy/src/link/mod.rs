@@ -1,0 +1,313 @@
+//! A link: all that the proxy holds for one member.
+//!
+//! Links share no lock, queue or task. A supervisor task keeps the connection for watches and the
+//! state; calls use a second connection that is opened when it is first needed; each shared watch is
+//! a task of its own.
+
+pub mod breaker;
+pub mod call;
+pub mod connection;
+pub mod discovery;
+pub mod exchange;
+pub mod limiter;
+pub mod status;
+mod supervisor;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use api_types::key::ClusterKey;
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    breaker::Breaker, call::Unary, connection::Connection, discovery::Discovery, limiter::Limiter,
+    status::LinkStatus,
+};
+use crate::{
+    credentials::{address::AddressPolicy, source::SecretSource},
+    error::CallError,
+    metrics::Metrics,
+    watch::{SharedWatch, WatchKey},
+};
+
+/// What the hub says about a member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkSpec {
+    /// Name and key of the Secret with the kubeconfig.
+    pub secret: Option<(String, String)>,
+    /// The hub object is being deleted.
+    pub deleting: bool,
+    /// Grows with each change of the Secret.
+    pub secret_revision: u64,
+}
+
+/// A proven connection for watches. A new one takes its place after each loss or rotation.
+#[derive(Debug)]
+pub struct Session {
+    /// The connection.
+    pub connection: Arc<Connection>,
+    /// Uid of the member's `kube-system` as read on it.
+    pub member_uid: Arc<str>,
+}
+
+/// What a link needs of the rest of the proxy.
+#[derive(Clone)]
+pub struct LinkContext {
+    /// Reads kubeconfigs.
+    pub source: Arc<dyn SecretSource>,
+    /// Which addresses may be dialled.
+    pub addresses: Arc<AddressPolicy>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for LinkContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinkContext").finish_non_exhaustive()
+    }
+}
+
+/// What other tasks tell the supervisor.
+#[derive(Debug)]
+enum Signal {
+    /// Too much speaks against the member.
+    Tripped(String),
+    /// The member answered 401 to these credentials.
+    Unauthorized([u8; 32]),
+    /// Try now.
+    Probe,
+}
+
+/// A link to one member.
+#[derive(Debug)]
+pub struct Link {
+    key: ClusterKey,
+    hub_uid: String,
+    labels: ArcSwap<BTreeMap<String, String>>,
+    context: LinkContext,
+    spec: watch::Sender<LinkSpec>,
+    status: watch::Sender<LinkStatus>,
+    session: watch::Sender<Option<Arc<Session>>>,
+    signals: mpsc::Sender<Signal>,
+    breaker: Mutex<Breaker>,
+    limiter: Limiter,
+    unary: Unary,
+    discovery: Discovery,
+    watches: Mutex<HashMap<WatchKey, Weak<SharedWatch>>>,
+    cached_bytes: Arc<AtomicUsize>,
+    last_ok: AtomicI64,
+    last_probe: Mutex<Option<Instant>>,
+    stop: CancellationToken,
+}
+
+impl Link {
+    /// Starts a link and its supervisor; [`Link::stop`] ends all its tasks.
+    pub fn start(
+        key: ClusterKey,
+        hub_uid: String,
+        labels: BTreeMap<String, String>,
+        spec: LinkSpec,
+        context: LinkContext,
+    ) -> Arc<Self> {
+        let (signals, inbox) = mpsc::channel(8);
+        let link = Arc::new(Self {
+            key,
+            hub_uid,
+            labels: ArcSwap::from_pointee(labels),
+            context,
+            spec: watch::Sender::new(spec),
+            status: watch::Sender::new(LinkStatus::connecting()),
+            session: watch::Sender::new(None),
+            signals,
+            breaker: Mutex::default(),
+            limiter: Limiter::default(),
+            unary: Unary::default(),
+            discovery: Discovery::default(),
+            watches: Mutex::default(),
+            cached_bytes: Arc::default(),
+            last_ok: AtomicI64::new(i64::MIN),
+            last_probe: Mutex::default(),
+            stop: CancellationToken::new(),
+        });
+        tokio::spawn(supervisor::run(Arc::clone(&link), inbox));
+        link
+    }
+
+    /// The member's key.
+    pub fn key(&self) -> &ClusterKey {
+        &self.key
+    }
+
+    /// Uid of the hub object; another uid is another member.
+    pub fn hub_uid(&self) -> &str {
+        &self.hub_uid
+    }
+
+    /// Labels of the hub object.
+    pub fn labels(&self) -> Arc<BTreeMap<String, String>> {
+        self.labels.load_full()
+    }
+
+    /// Takes over what the hub object says now.
+    pub fn update(&self, labels: BTreeMap<String, String>, spec: LinkSpec) {
+        self.labels.store(Arc::new(labels));
+        self.spec.send_if_modified(|known| {
+            let spec = LinkSpec {
+                secret_revision: known.secret_revision,
+                ..spec
+            };
+            let changed = *known != spec;
+            *known = spec;
+            changed
+        });
+    }
+
+    /// The Secret may have changed: read it again.
+    pub fn secret_changed(&self) {
+        self.spec.send_modify(|spec| spec.secret_revision += 1);
+    }
+
+    /// The name of the Secret in use.
+    pub fn secret_name(&self) -> Option<String> {
+        self.spec
+            .borrow()
+            .secret
+            .as_ref()
+            .map(|(name, _)| name.clone())
+    }
+
+    /// What is known now.
+    pub fn status(&self) -> LinkStatus {
+        self.status.borrow().clone()
+    }
+
+    /// Follows the status.
+    pub fn follow(&self) -> watch::Receiver<LinkStatus> {
+        self.status.subscribe()
+    }
+
+    /// Follows the connection for watches.
+    pub fn sessions(&self) -> watch::Receiver<Option<Arc<Session>>> {
+        self.session.subscribe()
+    }
+
+    /// The member's last sign of life.
+    pub fn last_ok(&self) -> Option<Timestamp> {
+        let answered = self.last_ok.load(Ordering::Relaxed);
+        let heard = self.session.borrow().as_ref().map(|session| {
+            let silence = i64::try_from(session.connection.silence().as_millis());
+            Timestamp::now().as_millisecond() - silence.unwrap_or(i64::MAX)
+        });
+        let last = answered.max(heard.unwrap_or(i64::MIN));
+        Timestamp::from_millisecond(last).ok()
+    }
+
+    /// Counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.context.metrics
+    }
+
+    /// Cancelled when the link is drained.
+    pub fn stopped(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Ends the link: its hub object is gone.
+    pub fn stop(&self) {
+        self.stop.cancel();
+        self.session.send_replace(None);
+    }
+
+    /// Bytes in all watch caches of this link.
+    pub fn cached_bytes(&self) -> &Arc<AtomicUsize> {
+        &self.cached_bytes
+    }
+
+    /// Counts an answer for the breaker and for "last seen".
+    pub fn report(&self, result: Result<(), &CallError>) {
+        let now = Instant::now();
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Err(error) if error.weight > 0 => {
+                if breaker.failure(now, error.weight) {
+                    *breaker = Breaker::default();
+                    self.signal(Signal::Tripped(error.message.clone()));
+                }
+            }
+            _ => {
+                breaker.success(now);
+                drop(breaker);
+                self.seen();
+            }
+        }
+    }
+
+    /// How long ago the member answered, if that is within `limit`.
+    fn answered_within(&self, limit: Duration) -> Option<Duration> {
+        let last = self.last_ok.load(Ordering::Relaxed);
+        let age = Timestamp::now().as_millisecond().saturating_sub(last);
+        let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
+        (age <= limit).then_some(age)
+    }
+
+    /// The member showed a sign of life.
+    pub fn seen(&self) {
+        let now = Timestamp::now().as_millisecond();
+        self.last_ok.store(now, Ordering::Relaxed);
+    }
+
+    /// The member answered 401: the Secret is read again before anything else is tried.
+    pub fn unauthorized(&self, digest: [u8; 32]) {
+        self.signal(Signal::Unauthorized(digest));
+    }
+
+    /// Asks the supervisor to try now; true at most once a second.
+    pub fn probe(&self) -> bool {
+        let mut last = self
+            .last_probe
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let allowed = last.is_none_or(|at| now.duration_since(at).as_secs() >= 1);
+        if allowed {
+            *last = Some(now);
+            self.signal(Signal::Probe);
+        }
+        allowed
+    }
+
+    /// The shared watch for a key, started if nobody has it yet.
+    pub fn shared_watch(self: &Arc<Self>, key: &WatchKey) -> Arc<SharedWatch> {
+        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = watches.get(key).and_then(Weak::upgrade) {
+            return shared;
+        }
+        watches.retain(|_, watch| watch.strong_count() > 0);
+        let shared = SharedWatch::start(self, key.clone());
+        watches.insert(key.clone(), Arc::downgrade(&shared));
+        shared
+    }
+
+    /// How many upstream watches run.
+    pub fn watch_count(&self) -> usize {
+        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        watches.values().filter(|w| w.strong_count() > 0).count()
+    }
+
+    fn signal(&self, signal: Signal) {
+        // A full inbox means that the supervisor has enough to act on already.
+        let _ = self.signals.try_send(signal);
+    }
+}

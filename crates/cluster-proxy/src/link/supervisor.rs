@@ -1,0 +1,484 @@
+//! The task that keeps a link: reads the kubeconfig, connects, proves the connection, watches over it
+//! and says how it is.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Deserialize;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
+
+use super::{
+    Link, LinkSpec, Session, Signal,
+    breaker::{BACKOFF_CAP, backoff, jitter},
+    call::exchange_on,
+    connection::{Connection, End, WATCH_WINDOWS},
+    exchange::{Accept, Request},
+    status::{Condition, State, reason},
+};
+use crate::{
+    credentials::{CredentialError, Credentials, source::SourceError},
+    error::CallError,
+    json,
+    request::{
+        answer::Asked,
+        path::{Gvr, Path},
+    },
+};
+
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_secs(5);
+/// Without an answer for this long the member is asked whether it is well.
+const QUIET: Duration = Duration::from_secs(30);
+/// A connection that held for this long starts the back-off anew.
+const STABLE: Duration = Duration::from_secs(30);
+/// Refused credentials are tried again slowly; a changed Secret is tried at once.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+
+const ASKED: Asked<'static> = Asked {
+    what: "a health probe",
+    write: false,
+    secret: false,
+};
+
+/// Runs until the link is stopped.
+pub(super) async fn run(link: Arc<Link>, inbox: mpsc::Receiver<Signal>) {
+    let stop = link.stopped().clone();
+    let supervisor = Supervisor {
+        spec: link.spec.subscribe(),
+        link,
+        inbox,
+        credentials: None,
+        unusable: None,
+        secret_problem: None,
+        warning: None,
+        attempt: 0,
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = supervisor.supervise() => {}
+    }
+}
+
+struct Supervisor {
+    link: Arc<Link>,
+    inbox: mpsc::Receiver<Signal>,
+    spec: watch::Receiver<LinkSpec>,
+    /// The last good credentials; they outlive their Secret.
+    credentials: Option<Arc<Credentials>>,
+    /// Why there are none.
+    unusable: Option<Condition>,
+    /// The Secret is gone, while its last content still works.
+    secret_problem: Option<(&'static str, String)>,
+    /// The member answers, but not as it should.
+    warning: Option<String>,
+    attempt: u32,
+}
+
+/// Why the supervisor stopped watching over a connection.
+enum Ended {
+    Reload,
+    Lost(End),
+    Tripped(String),
+    Unauthorized,
+}
+
+/// Why a connection was not proven.
+enum Unproven {
+    Condition(Condition),
+    Unauthorized,
+}
+
+impl Supervisor {
+    async fn supervise(mut self) {
+        let mut reload = true;
+        loop {
+            if std::mem::take(&mut reload) {
+                self.load().await;
+            }
+            let Some(credentials) = self.credentials.clone() else {
+                self.link.session.send_replace(None);
+                let condition = self
+                    .unusable
+                    .clone()
+                    .unwrap_or_else(Condition::unauthorized);
+                self.set(condition);
+                reload = true;
+                self.pause_backoff().await;
+                continue;
+            };
+            if !self.is_live(&credentials) {
+                match self.establish(&credentials).await {
+                    Ok(session) => self.publish(session, &credentials),
+                    Err(Unproven::Unauthorized) => {
+                        reload = self.refused(&credentials).await;
+                        continue;
+                    }
+                    Err(Unproven::Condition(condition)) => {
+                        self.link.session.send_replace(None);
+                        self.set(condition);
+                        reload = self.pause_backoff().await;
+                        continue;
+                    }
+                }
+            }
+            let started = Instant::now();
+            let ended = self.hold().await;
+            if started.elapsed() >= STABLE {
+                self.attempt = 0;
+            }
+            reload = match ended {
+                Ended::Reload => true,
+                Ended::Unauthorized => self.refused(&credentials).await,
+                // A restarted API server is back at once: first try, then complain.
+                Ended::Lost(End::Closed) if self.attempt == 0 => {
+                    self.link.session.send_replace(None);
+                    self.attempt = 1;
+                    false
+                }
+                Ended::Lost(End::Closed) => {
+                    self.give_up("it closes the connection again and again")
+                        .await
+                }
+                Ended::Lost(End::Silent) => {
+                    self.give_up("it does not answer on an open connection")
+                        .await
+                }
+                Ended::Tripped(message) => self.give_up(&message).await,
+            };
+        }
+    }
+
+    /// Reads the Secret and judges what it holds.
+    async fn load(&mut self) {
+        let spec = self.spec.borrow_and_update().clone();
+        let read = match &spec.secret {
+            None => Err(SourceError::NotSet),
+            Some((name, key)) => {
+                let namespace = &self.link.key.namespace;
+                self.link.context.source.read(namespace, name, key).await
+            }
+        };
+        let bytes = match read {
+            Ok(bytes) => bytes,
+            Err(error) => return self.no_secret(&error),
+        };
+        self.secret_problem = None;
+        match Credentials::parse(&bytes) {
+            Ok(new)
+                if self
+                    .credentials
+                    .as_ref()
+                    .is_some_and(|c| c.digest == new.digest) => {}
+            Ok(new) => {
+                tracing::info!(cluster = %self.link.key, "using the kubeconfig of the Secret");
+                self.credentials = Some(Arc::new(new));
+                self.unusable = None;
+                self.attempt = 0;
+            }
+            Err(error) => {
+                let reason = match &error {
+                    CredentialError::Invalid(_) => reason::KUBECONFIG_INVALID,
+                    CredentialError::Refused { .. } => reason::KUBECONFIG_REFUSED,
+                };
+                let message = format!("the kubeconfig cannot be used: {error}");
+                self.credentials = None;
+                self.unusable = Some(Condition::new(State::Misconfigured, reason, message));
+            }
+        }
+        self.refresh_overlay();
+    }
+
+    fn no_secret(&mut self, error: &SourceError) {
+        let message = error.to_string();
+        let reason = match error {
+            SourceError::NotSet => reason::KUBECONFIG_INVALID,
+            SourceError::SecretNotFound(_) => reason::SECRET_NOT_FOUND,
+            SourceError::KeyNotFound { .. } => reason::SECRET_KEY_NOT_FOUND,
+            SourceError::Hub(_) => {
+                // What was known before the hub went away stays true.
+                if self.credentials.is_none() && self.unusable.is_none() {
+                    let waiting = Condition::new(State::Connecting, reason::CONNECTING, message);
+                    self.unusable = Some(waiting);
+                }
+                return;
+            }
+        };
+        if self.credentials.is_some() {
+            let message = format!("{message}; its last content stays in use");
+            self.secret_problem = Some((reason, message));
+            self.refresh_overlay();
+        } else {
+            self.unusable = Some(Condition::new(State::Misconfigured, reason, message));
+        }
+    }
+
+    fn is_live(&self, credentials: &Credentials) -> bool {
+        self.link.session.borrow().as_ref().is_some_and(|session| {
+            session.connection.is_open()
+                && session.connection.credentials().digest == credentials.digest
+        })
+    }
+
+    /// Opens a connection and proves it: version, identity of the member, what it serves.
+    async fn establish(&mut self, credentials: &Arc<Credentials>) -> Result<Session, Unproven> {
+        let addresses = &self.link.context.addresses;
+        let connection = Connection::open(credentials, addresses, WATCH_WINDOWS)
+            .await
+            .map_err(|e| Unproven::Condition(Condition::from_connect(&e)))?;
+        let started = Instant::now();
+        let version: Version = ask(&connection, Path::fixed("/version")).await?;
+        let rtt = started.elapsed();
+        let uid = member_uid(&connection).await?;
+        self.warning = uid.is_none().then(|| {
+            "the credentials may not read namespace kube-system, so the member has no identity"
+                .to_owned()
+        });
+        if let Err(error) = self.link.first_catalogue(&connection).await {
+            tracing::debug!(cluster = %self.link.key, %error, "discovery failed");
+        }
+        self.link.seen();
+        self.link.status.send_modify(|status| {
+            status.version = Arc::from(version.git_version);
+            status.rtt = rtt;
+            status.expiry = credentials.expiry;
+        });
+        Ok(Session {
+            connection: Arc::new(connection),
+            member_uid: Arc::from(uid.unwrap_or_default()),
+        })
+    }
+
+    fn publish(&mut self, session: Session, credentials: &Credentials) {
+        let uid = Arc::clone(&session.member_uid);
+        tracing::info!(cluster = %self.link.key, host = %credentials.host, "connected");
+        self.link.status.send_modify(|status| {
+            if !status.member_uid.is_empty() && status.member_uid != uid {
+                tracing::warn!(
+                    cluster = %self.link.key, old = %status.member_uid, new = %uid,
+                    "another cluster answers under this name"
+                );
+            }
+            status.member_uid = uid;
+            status.next_probe = None;
+        });
+        self.link.session.send_replace(Some(Arc::new(session)));
+        self.set_up();
+    }
+
+    /// Watches over the connection until something must be done about it.
+    async fn hold(&mut self) -> Ended {
+        let Some(session) = self.link.session.borrow().clone() else {
+            return Ended::Lost(End::Closed);
+        };
+        let digest = session.connection.credentials().digest;
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let check = tokio::select! {
+                end = session.connection.ended() => return Ended::Lost(end),
+                changed = self.spec.changed() => match changed {
+                    Ok(()) => return Ended::Reload,
+                    Err(_) => return Ended::Tripped("the link is being closed".to_owned()),
+                },
+                signal = self.inbox.recv() => match signal {
+                    Some(Signal::Tripped(message)) => return Ended::Tripped(message),
+                    Some(Signal::Unauthorized(refused)) if refused == digest => {
+                        return Ended::Unauthorized;
+                    }
+                    Some(Signal::Unauthorized(_)) => false,
+                    Some(Signal::Probe) => true,
+                    None => return Ended::Tripped("the link is being closed".to_owned()),
+                },
+                _ = tick.tick() => {
+                    self.link.unary.close_idle();
+                    self.link.answered_within(QUIET).is_none() || self.warning.is_some()
+                }
+            };
+            if check && let Some(ended) = self.check(&session.connection).await {
+                return ended;
+            }
+        }
+    }
+
+    /// Asks whether the member is well. An answer of any kind proves that it lives.
+    async fn check(&mut self, connection: &Connection) -> Option<Ended> {
+        let request = Request::get(Path::fixed("/readyz"), Accept::Json);
+        let result = exchange_on(connection, &request, ASKED, Instant::now() + PROBE_TIMEOUT).await;
+        let error = match result {
+            Ok(_) => {
+                self.link.report(Ok(()));
+                if self.link.status.borrow().member_uid.is_empty() {
+                    return None;
+                }
+                self.warning = None;
+                self.set_up();
+                return None;
+            }
+            Err(error) => error,
+        };
+        match error.http_code {
+            Some(401) => return Some(Ended::Unauthorized),
+            Some(500..) => {
+                self.warning = Some(format!("it says that it is not ready: {}", error.message));
+                self.set_up();
+            }
+            _ => {}
+        }
+        self.link.report(Err(&error));
+        None
+    }
+
+    /// The member answered 401: reads the Secret once more, and waits if that changes nothing.
+    async fn refused(&mut self, credentials: &Credentials) -> bool {
+        self.load().await;
+        let renewed = self
+            .credentials
+            .as_ref()
+            .is_none_or(|now| now.digest != credentials.digest);
+        if renewed {
+            return false;
+        }
+        self.link.session.send_replace(None);
+        self.set(Condition::unauthorized());
+        let pause = REFUSED_PAUSE + backoff(self.attempt + 2, jitter());
+        self.attempt += 1;
+        self.pause(pause.min(BACKOFF_CAP)).await
+    }
+
+    async fn give_up(&mut self, message: &str) -> bool {
+        self.link.session.send_replace(None);
+        self.set(Condition::unreachable(message));
+        self.pause_backoff().await
+    }
+
+    async fn pause_backoff(&mut self) -> bool {
+        let pause = backoff(self.attempt, jitter());
+        self.attempt += 1;
+        self.pause(pause).await
+    }
+
+    /// Waits for the next try; true when the Secret is to be read first.
+    async fn pause(&mut self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        self.link.status.send_if_modified(|status| {
+            status.next_probe = Some(until);
+            false
+        });
+        let wait = sleep(pause);
+        tokio::pin!(wait);
+        loop {
+            tokio::select! {
+                () = &mut wait => return false,
+                changed = self.spec.changed() => {
+                    if changed.is_ok() {
+                        self.attempt = 0;
+                    }
+                    return true;
+                }
+                // What calls found out before the link was given up is no news.
+                signal = self.inbox.recv() => if matches!(signal, Some(Signal::Probe) | None) {
+                    return true;
+                }
+            }
+        }
+    }
+
+    fn refresh_overlay(&self) {
+        if self.link.status.borrow().is_up() {
+            self.set_up();
+        }
+    }
+
+    fn set_up(&self) {
+        let deleting = self.spec.borrow().deleting;
+        let problem = self.secret_problem.clone().or_else(|| {
+            let warning = self.warning.clone()?;
+            Some((reason::DEGRADED, warning))
+        });
+        self.set(match (deleting, problem) {
+            (true, problem) => {
+                let message = problem.map(|(_, message)| message).unwrap_or_default();
+                Condition::new(State::Draining, reason::DRAINING, message)
+            }
+            (false, Some((reason, message))) => Condition::new(State::Degraded, reason, message),
+            (false, None) => Condition::new(State::Ready, reason::CONNECTED, ""),
+        });
+    }
+
+    fn set(&self, condition: Condition) {
+        self.link.status.send_if_modified(|status| {
+            if status.condition == condition {
+                return false;
+            }
+            if status.condition.state != condition.state {
+                status.since = jiff::Timestamp::now();
+                self.link.metrics().transition(condition.state);
+                tracing::info!(
+                    cluster = %self.link.key, from = status.condition.state.as_str(),
+                    to = condition.state.as_str(), reason = condition.reason,
+                    message = %condition.message, "link state"
+                );
+            }
+            status.condition = condition;
+            true
+        });
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    git_version: String,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    metadata: NamedMeta,
+}
+
+#[derive(Deserialize)]
+struct NamedMeta {
+    uid: String,
+}
+
+/// None when the credentials may not read it.
+async fn member_uid(connection: &Connection) -> Result<Option<String>, Unproven> {
+    let path = Gvr::new("", "v1", "namespaces")
+        .and_then(|gvr| Path::object(&gvr, "", "kube-system", ""))
+        .map_err(|e| Unproven::Condition(Condition::unreachable(e.message)))?;
+    match ask_raw(connection, path).await {
+        Ok(named) => {
+            let named: Named = named;
+            Ok(Some(named.metadata.uid))
+        }
+        Err(error) if error.http_code == Some(403) => Ok(None),
+        Err(error) => Err(unproven(error)),
+    }
+}
+
+async fn ask<T: for<'a> Deserialize<'a>>(
+    connection: &Connection,
+    path: Path,
+) -> Result<T, Unproven> {
+    ask_raw(connection, path).await.map_err(unproven)
+}
+
+async fn ask_raw<T: for<'a> Deserialize<'a>>(
+    connection: &Connection,
+    path: Path,
+) -> Result<T, CallError> {
+    let request = Request::get(path, Accept::Json);
+    let answer = exchange_on(connection, &request, ASKED, Instant::now() + PROBE_TIMEOUT).await?;
+    json::text(&answer.body)
+        .and_then(json::parse)
+        .map_err(|e| CallError::malformed(e, crate::error::WriteOutcome::NotSent))
+}
+
+fn unproven(error: CallError) -> Unproven {
+    if error.http_code == Some(401) {
+        return Unproven::Unauthorized;
+    }
+    Unproven::Condition(Condition::unreachable(error.message))
+}

@@ -1,0 +1,432 @@
+//! The member's HTTP answers as errors.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde::Deserialize;
+use tonic::Code;
+
+use crate::{
+    error::{CallError, Origin, Retryable, WriteOutcome},
+    link::breaker::BACKOFF_CAP,
+};
+
+const MESSAGE_MAX: usize = 1024;
+/// Bodies of errors are read no further than this.
+const STATUS_MAX: usize = 64 * 1024;
+
+/// A complete answer of a member.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// `Retry-After` in seconds, if sent.
+    pub retry_after: Option<Duration>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// What the answer answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The resource, for texts.
+    pub what: &'a str,
+    /// A write, so that the outcome matters.
+    pub write: bool,
+    /// A Secret: nothing that the member says about it is passed on.
+    pub secret: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct KubeStatus {
+    kind: String,
+    reason: String,
+    message: String,
+    details: Details,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Details {
+    retry_after_seconds: u64,
+    causes: Vec<Cause>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Cause {
+    reason: String,
+    message: String,
+}
+
+impl Answer {
+    /// The answer itself if it is a success, an error otherwise.
+    pub fn success(self, asked: Asked<'_>) -> Result<Self, CallError> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        Err(self.error(asked))
+    }
+
+    fn error(&self, asked: Asked<'_>) -> CallError {
+        let http = self.status.as_u16();
+        let parsed = self.kube_status();
+        let status = parsed.as_ref();
+        let reason = status.map_or("", |s| s.reason.as_str());
+        let rejected = WriteOutcome::Rejected;
+        let unknown = if asked.write {
+            WriteOutcome::Unknown
+        } else {
+            rejected
+        };
+        let idempotent = Retryable::Yes;
+        let (code, name, retryable, outcome) = match (http, reason) {
+            (300..=399, _) => (
+                Code::FailedPrecondition,
+                "MEMBER_REDIRECT",
+                Retryable::AfterFix,
+                rejected,
+            ),
+            (400 | 422, _) => (
+                Code::InvalidArgument,
+                if http == 422 {
+                    "INVALID"
+                } else {
+                    "BAD_REQUEST"
+                },
+                Retryable::No,
+                rejected,
+            ),
+            (401, _) => (
+                Code::FailedPrecondition,
+                "MEMBER_UNAUTHORIZED",
+                Retryable::AfterFix,
+                rejected,
+            ),
+            (403, _) => (
+                Code::PermissionDenied,
+                "FORBIDDEN",
+                Retryable::AfterFix,
+                rejected,
+            ),
+            (404, _) if status.is_none() => return CallError::not_served(asked.what),
+            (404, _) => (Code::NotFound, "NOT_FOUND", Retryable::No, rejected),
+            (405, _) => (
+                Code::Unimplemented,
+                "METHOD_NOT_ALLOWED",
+                Retryable::No,
+                rejected,
+            ),
+            (409, "AlreadyExists") => (
+                Code::AlreadyExists,
+                "ALREADY_EXISTS",
+                Retryable::No,
+                rejected,
+            ),
+            (409, _) if status.is_some_and(KubeStatus::is_apply_conflict) => {
+                (Code::Aborted, "APPLY_CONFLICT", Retryable::No, rejected)
+            }
+            (409, _) => (Code::Aborted, "CONFLICT", Retryable::AfterReread, rejected),
+            (410, _) => (
+                Code::OutOfRange,
+                "EXPIRED",
+                Retryable::AfterReread,
+                rejected,
+            ),
+            (413, _) => (Code::InvalidArgument, "TOO_LARGE", Retryable::No, rejected),
+            (429, _) => (
+                Code::ResourceExhausted,
+                "TOO_MANY_REQUESTS",
+                Retryable::Yes,
+                rejected,
+            ),
+            (503, _) | (_, "ServerTimeout") => {
+                (Code::Unavailable, "UNAVAILABLE", idempotent, unknown)
+            }
+            (504, _) => (Code::DeadlineExceeded, "TIMEOUT", idempotent, unknown),
+            // A wrong type in a server-side apply is a 500 without a reason; trying again is vain.
+            (500, "") => (Code::Internal, "INTERNAL", Retryable::No, rejected),
+            (500..=599, _) => (Code::Internal, "INTERNAL", idempotent, unknown),
+            _ => {
+                return CallError::malformed(format_args!("HTTP status {http}"), unknown);
+            }
+        };
+        let mut error = CallError::proxy(code, name, self.text(status, asked));
+        error.origin = Origin::Member;
+        error.retryable = retryable;
+        error.write_outcome = outcome;
+        error.http_code = Some(http);
+        error.retry_after = matches!(http, 429 | 503 | 504).then(|| self.retry_after(status));
+        error.weight = u32::from(matches!(http, 500 | 502..=504));
+        error
+    }
+
+    fn kube_status(&self) -> Option<KubeStatus> {
+        let head = self.body.get(..self.body.len().min(STATUS_MAX))?;
+        serde_json::from_slice::<KubeStatus>(head)
+            .ok()
+            .filter(|status| status.kind == "Status")
+    }
+
+    /// The member's hint, but never more than the cap of our own back-off.
+    fn retry_after(&self, status: Option<&KubeStatus>) -> Duration {
+        let said = status
+            .map(|s| s.details.retry_after_seconds)
+            .filter(|seconds| *seconds > 0)
+            .map(Duration::from_secs);
+        self.retry_after
+            .or(said)
+            .unwrap_or(Duration::from_secs(1))
+            .min(BACKOFF_CAP)
+    }
+
+    fn text(&self, status: Option<&KubeStatus>, asked: Asked<'_>) -> String {
+        let http = self.status.as_u16();
+        let Some(status) = status.filter(|s| !asked.secret && !s.message.is_empty()) else {
+            let reason = status.map_or("", |s| s.reason.as_str());
+            let reason = clean(reason);
+            return format!("the member answered {http} {reason} for {}", asked.what);
+        };
+        clean(&status.message)
+    }
+}
+
+impl KubeStatus {
+    fn is_apply_conflict(&self) -> bool {
+        self.details.causes.iter().any(|cause| {
+            cause.reason == "FieldManagerConflict" || cause.message.contains("conflict with")
+        })
+    }
+}
+
+/// A text of the member without control characters and not too long.
+pub fn clean(text: &str) -> String {
+    let mut out: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MESSAGE_MAX)
+        .collect();
+    if out.len() < text.len() {
+        out.push('…');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READ: Asked<'static> = Asked {
+        what: "velero.io/v1 backups",
+        write: false,
+        secret: false,
+    };
+
+    fn status_body(code: u16, reason: &str, details: &str) -> Answer {
+        Answer {
+            status: StatusCode::from_u16(code).unwrap(),
+            retry_after: None,
+            body: Bytes::from(format!(
+                r#"{{"kind":"Status","reason":"{reason}","message":"text of {reason}","details":{details}}}"#
+            )),
+        }
+    }
+
+    fn error(code: u16, reason: &str) -> CallError {
+        status_body(code, reason, "{}")
+            .success(Asked {
+                write: true,
+                ..READ
+            })
+            .unwrap_err()
+    }
+
+    #[test]
+    fn every_row_of_the_table_has_its_code_and_outcome() {
+        let rows = [
+            (
+                400,
+                "BadRequest",
+                Code::InvalidArgument,
+                "BAD_REQUEST",
+                Retryable::No,
+                WriteOutcome::Rejected,
+            ),
+            (
+                422,
+                "Invalid",
+                Code::InvalidArgument,
+                "INVALID",
+                Retryable::No,
+                WriteOutcome::Rejected,
+            ),
+            (
+                401,
+                "Unauthorized",
+                Code::FailedPrecondition,
+                "MEMBER_UNAUTHORIZED",
+                Retryable::AfterFix,
+                WriteOutcome::Rejected,
+            ),
+            (
+                403,
+                "Forbidden",
+                Code::PermissionDenied,
+                "FORBIDDEN",
+                Retryable::AfterFix,
+                WriteOutcome::Rejected,
+            ),
+            (
+                404,
+                "NotFound",
+                Code::NotFound,
+                "NOT_FOUND",
+                Retryable::No,
+                WriteOutcome::Rejected,
+            ),
+            (
+                405,
+                "MethodNotAllowed",
+                Code::Unimplemented,
+                "METHOD_NOT_ALLOWED",
+                Retryable::No,
+                WriteOutcome::Rejected,
+            ),
+            (
+                409,
+                "AlreadyExists",
+                Code::AlreadyExists,
+                "ALREADY_EXISTS",
+                Retryable::No,
+                WriteOutcome::Rejected,
+            ),
+            (
+                409,
+                "Conflict",
+                Code::Aborted,
+                "CONFLICT",
+                Retryable::AfterReread,
+                WriteOutcome::Rejected,
+            ),
+            (
+                410,
+                "Expired",
+                Code::OutOfRange,
+                "EXPIRED",
+                Retryable::AfterReread,
+                WriteOutcome::Rejected,
+            ),
+            (
+                413,
+                "RequestEntityTooLarge",
+                Code::InvalidArgument,
+                "TOO_LARGE",
+                Retryable::No,
+                WriteOutcome::Rejected,
+            ),
+            (
+                429,
+                "TooManyRequests",
+                Code::ResourceExhausted,
+                "TOO_MANY_REQUESTS",
+                Retryable::Yes,
+                WriteOutcome::Rejected,
+            ),
+            (
+                500,
+                "InternalError",
+                Code::Internal,
+                "INTERNAL",
+                Retryable::Yes,
+                WriteOutcome::Unknown,
+            ),
+            (
+                503,
+                "ServiceUnavailable",
+                Code::Unavailable,
+                "UNAVAILABLE",
+                Retryable::Yes,
+                WriteOutcome::Unknown,
+            ),
+            (
+                504,
+                "Timeout",
+                Code::DeadlineExceeded,
+                "TIMEOUT",
+                Retryable::Yes,
+                WriteOutcome::Unknown,
+            ),
+            (
+                302,
+                "",
+                Code::FailedPrecondition,
+                "MEMBER_REDIRECT",
+                Retryable::AfterFix,
+                WriteOutcome::Rejected,
+            ),
+        ];
+        for (http, reason, code, name, retryable, outcome) in rows {
+            let error = error(http, reason);
+            assert_eq!(error.code, code, "{http} {reason}");
+            assert_eq!(error.reason, name, "{http} {reason}");
+            assert_eq!(error.retryable, retryable, "{http} {reason}");
+            assert_eq!(error.write_outcome, outcome, "{http} {reason}");
+            assert_eq!(error.origin, Origin::Member);
+        }
+    }
+
+    #[test]
+    fn a_plain_404_means_that_the_type_is_not_served() {
+        let answer = Answer {
+            status: StatusCode::NOT_FOUND,
+            retry_after: None,
+            body: Bytes::from_static(b"404 page not found\n"),
+        };
+        let error = answer.success(READ).unwrap_err();
+        assert_eq!(error.reason, "GVR_NOT_SERVED");
+        assert_eq!(error.retryable, Retryable::Yes);
+    }
+
+    #[test]
+    fn a_conflict_of_field_managers_is_the_callers_decision() {
+        let details = r#"{"causes":[{"reason":"FieldManagerConflict","message":"conflict with \"kubectl\""}]}"#;
+        let error = status_body(409, "Conflict", details)
+            .success(READ)
+            .unwrap_err();
+        assert_eq!(error.reason, "APPLY_CONFLICT");
+        assert_eq!(error.retryable, Retryable::No);
+    }
+
+    #[test]
+    fn an_absurd_retry_after_is_clamped() {
+        let mut answer = status_body(429, "TooManyRequests", r#"{"retryAfterSeconds":86400}"#);
+        assert_eq!(
+            answer.clone().success(READ).unwrap_err().retry_after,
+            Some(BACKOFF_CAP)
+        );
+        answer.retry_after = Some(Duration::from_secs(5));
+        assert_eq!(
+            answer.success(READ).unwrap_err().retry_after,
+            Some(Duration::from_secs(5))
+        );
+    }
+
+    #[test]
+    fn what_a_member_says_about_a_secret_is_not_passed_on() {
+        let error = status_body(422, "Invalid", "{}")
+            .success(Asked {
+                secret: true,
+                ..READ
+            })
+            .unwrap_err();
+        assert!(!error.message.contains("text of"), "{}", error.message);
+    }
+
+    #[test]
+    fn texts_of_a_member_are_cut_and_cleaned() {
+        assert_eq!(clean("a\u{1b}[31mb\nc"), "a [31mb c");
+        assert!(clean(&"x".repeat(5000)).len() < 1100);
+    }
+}

@@ -1,0 +1,388 @@
+//! One `Subscribe` stream: what the client asks for on one side, its queue on the other.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use api_types::key::ClusterKey;
+use jiff::{SignedDuration, Timestamp};
+use proxy_client::proto::{
+    self, SubscribeFrame, SubscribeRequest, subscribe_frame::F, subscribe_request::Op,
+};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tonic::{Code, Status, Streaming};
+
+use super::{
+    queue::{Lane, LaneLabel, Queue},
+    selection::{Selection, cluster_key},
+};
+use crate::{
+    error::{CallError, Retryable},
+    inventory::cluster_ref,
+    json::Projection,
+    link::{Link, status::timestamp},
+    policy::{Access, Verb},
+    request::{name, path::Gvr},
+    services::{Core, projection},
+    watch::{Attachment, WatchKey},
+};
+
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+const HEARTBEAT: Duration = Duration::from_secs(10);
+const STALE: SignedDuration = SignedDuration::from_secs(90);
+const SUBSCRIPTIONS_MAX: usize = 64;
+const CLUSTERS_MAX: usize = 10_000;
+
+type Output = mpsc::Sender<Result<SubscribeFrame, Status>>;
+
+/// A stream of one caller.
+struct Session {
+    core: Arc<Core>,
+    caller: String,
+    queue: Arc<Queue>,
+    subscriptions: HashMap<u32, Subscription>,
+}
+
+struct Subscription {
+    key: WatchKey,
+    selection: Selection,
+    excluded: HashSet<ClusterKey>,
+    members: HashMap<ClusterKey, Member>,
+    /// Named clusters of which the client was told that nobody knows them.
+    unknown: HashSet<ClusterKey>,
+}
+
+struct Member {
+    link: Arc<Link>,
+    lane: Lane,
+    attachment: Attachment,
+}
+
+/// Runs a stream to its end.
+pub async fn run(
+    core: Arc<Core>,
+    caller: String,
+    mut input: Streaming<SubscribeRequest>,
+    output: Output,
+) {
+    let open = match timeout(OPEN_TIMEOUT, input.message()).await {
+        Ok(Ok(Some(SubscribeRequest {
+            op: Some(Op::Open(open)),
+        }))) => open,
+        Ok(Ok(None) | Err(_)) => return,
+        Ok(Ok(Some(_))) | Err(_) => {
+            let error = CallError::invalid("op", "the first message must be Open, within 10 s");
+            let _ = output.send(Err(error.into())).await;
+            return;
+        }
+    };
+    tracing::debug!(caller, client = %open.client_name, "subscribe stream opened");
+    let frame_max = usize::try_from(open.max_frame_bytes).unwrap_or(0);
+    let session = Session {
+        core,
+        caller,
+        queue: Queue::new(frame_max),
+        subscriptions: HashMap::new(),
+    };
+    if let Err(error) = session.follow(input, &output).await {
+        let _ = output.send(Err(error.into())).await;
+    }
+}
+
+impl Session {
+    async fn follow(
+        mut self,
+        mut input: Streaming<SubscribeRequest>,
+        output: &Output,
+    ) -> Result<(), CallError> {
+        let mut changes = self.core.registry.changes();
+        let mut heartbeat = interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stop = self.core.stop.clone();
+        loop {
+            let frame = tokio::select! {
+                () = stop.cancelled() => return Err(draining()),
+                message = input.message() => match message {
+                    Ok(Some(SubscribeRequest { op: Some(op) })) => {
+                        self.handle(op, output).await?;
+                        continue;
+                    }
+                    Ok(Some(_)) => continue,
+                    // The client is gone, or done.
+                    Ok(None) | Err(_) => return Ok(()),
+                },
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return Err(draining());
+                    }
+                    self.reconcile_all(output).await;
+                    continue;
+                }
+                _ = heartbeat.tick() => {
+                    // A changed policy also ends what it no longer allows.
+                    self.reconcile_all(output).await;
+                    self.core.metrics.coalesced(self.queue.take_coalesced());
+                    self.heartbeat()
+                }
+                frame = self.queue.next() => frame,
+            };
+            // Waits here while the client does not read; meanwhile the queue coalesces.
+            let sent = tokio::select! {
+                sent = output.send(Ok(frame)) => sent,
+                () = stop.cancelled() => return Err(draining()),
+            };
+            if sent.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn handle(&mut self, op: Op, output: &Output) -> Result<(), CallError> {
+        match op {
+            Op::Open(_) => Err(CallError::invalid("op", "Open comes once")),
+            Op::Add(add) => {
+                let sub_id = add.sub_id;
+                match self.add(add) {
+                    Ok(()) => self.reconcile(sub_id, output).await,
+                    Err(error) => refuse(output, sub_id, None, &error).await,
+                }
+                Ok(())
+            }
+            Op::Remove(remove) if remove.clusters.is_empty() => {
+                self.end(remove.sub_id);
+                Ok(())
+            }
+            Op::Remove(remove) => {
+                let gone = remove
+                    .clusters
+                    .into_iter()
+                    .map(|cluster| cluster_key(Some(cluster)))
+                    .collect::<Result<HashSet<_>, _>>()?;
+                if let Some(subscription) = self.subscriptions.get_mut(&remove.sub_id) {
+                    subscription.selection.without(&gone);
+                    subscription.excluded.extend(gone);
+                }
+                self.reconcile(remove.sub_id, output).await;
+                Ok(())
+            }
+            Op::Retarget(retarget) => {
+                match Selection::from_proto(retarget.clusters) {
+                    Ok(selection) => {
+                        if let Some(subscription) = self.subscriptions.get_mut(&retarget.sub_id) {
+                            subscription.selection = selection;
+                            subscription.excluded.clear();
+                            subscription.unknown.clear();
+                        }
+                        self.reconcile(retarget.sub_id, output).await;
+                    }
+                    Err(error) => refuse(output, retarget.sub_id, None, &error).await,
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn add(&mut self, add: proto::Add) -> Result<(), CallError> {
+        if self.subscriptions.contains_key(&add.sub_id) {
+            return Err(CallError::invalid("sub_id", "is in use on this stream"));
+        }
+        if self.subscriptions.len() >= SUBSCRIPTIONS_MAX {
+            return Err(too_many("64 subscriptions on one stream"));
+        }
+        let gvr = Gvr::from_proto(add.gvr)?;
+        if !add.namespace.is_empty() {
+            name::namespace(&add.namespace)?;
+        }
+        name::selector("label_selector", &add.label_selector)?;
+        let access = Access {
+            verb: Verb::Watch,
+            gvr: &gvr,
+            subresource: "",
+            namespace: &add.namespace,
+            name: "",
+        };
+        let checked = self.core.policy.current().check(&self.caller, access);
+        let grant = checked.inspect_err(|_| self.core.metrics.denied(&self.caller))?;
+        let projection = projection(add.projection, &gvr, grant)?;
+        let subscription = Subscription {
+            selection: Selection::from_proto(add.clusters)?,
+            key: WatchKey {
+                gvr,
+                namespace: add.namespace,
+                selector: add.label_selector,
+                projection,
+            },
+            excluded: HashSet::new(),
+            members: HashMap::new(),
+            unknown: HashSet::new(),
+        };
+        self.subscriptions.insert(add.sub_id, subscription);
+        Ok(())
+    }
+
+    fn end(&mut self, sub_id: u32) {
+        if let Some(subscription) = self.subscriptions.remove(&sub_id) {
+            for member in subscription.members.into_values() {
+                member.lane.close();
+            }
+        }
+    }
+
+    async fn reconcile_all(&mut self, output: &Output) {
+        let ids: Vec<u32> = self.subscriptions.keys().copied().collect();
+        for sub_id in ids {
+            self.reconcile(sub_id, output).await;
+        }
+    }
+
+    /// Makes a subscription's attachments equal to its set of clusters.
+    async fn reconcile(&mut self, sub_id: u32, output: &Output) {
+        if let Err(error) = self.still_allowed(sub_id) {
+            self.end(sub_id);
+            return refuse(output, sub_id, None, &error).await;
+        }
+        let elsewhere: usize = self
+            .subscriptions
+            .iter()
+            .filter(|(id, _)| **id != sub_id)
+            .map(|(_, other)| other.members.len())
+            .sum();
+        let Some(subscription) = self.subscriptions.get_mut(&sub_id) else {
+            return;
+        };
+        let links = self.core.registry.links();
+        subscription.members.retain(|key, member| {
+            let stays = links.get(key).is_some_and(|link| {
+                Arc::ptr_eq(link, &member.link)
+                    && subscription.selection.matches(key, &link.labels())
+            }) && !subscription.excluded.contains(key);
+            if !stays {
+                member.lane.remove();
+            }
+            stays
+        });
+        for (key, link) in links.iter() {
+            let wanted = subscription.selection.matches(key, &link.labels())
+                && !subscription.excluded.contains(key);
+            if !wanted || subscription.members.contains_key(key) {
+                continue;
+            }
+            if elsewhere + subscription.members.len() >= CLUSTERS_MAX {
+                let error = too_many("10000 clusters on one stream");
+                return refuse(output, sub_id, Some(key), &error).await;
+            }
+            let lane = self.queue.lane(LaneLabel {
+                sub_id,
+                cluster: key.clone(),
+                gvr: subscription.key.gvr.to_proto(),
+            });
+            let attachment = link.shared_watch(&subscription.key).attach(lane.clone());
+            let member = Member {
+                link: Arc::clone(link),
+                lane,
+                attachment,
+            };
+            subscription.members.insert(key.clone(), member);
+        }
+        if !self.core.registry.is_synced() {
+            return;
+        }
+        let missing: Vec<ClusterKey> = subscription
+            .selection
+            .named()
+            .filter(|key| !links.contains_key(*key))
+            .cloned()
+            .collect();
+        subscription.unknown.retain(|key| missing.contains(key));
+        for key in missing {
+            if subscription.unknown.insert(key.clone()) {
+                let error = CallError::unknown_cluster(&key);
+                refuse(output, sub_id, Some(&key), &error).await;
+            }
+        }
+    }
+
+    fn still_allowed(&self, sub_id: u32) -> Result<(), CallError> {
+        let Some(subscription) = self.subscriptions.get(&sub_id) else {
+            return Ok(());
+        };
+        let access = Access {
+            verb: Verb::Watch,
+            gvr: &subscription.key.gvr,
+            subresource: "",
+            namespace: &subscription.key.namespace,
+            name: "",
+        };
+        let grant = self.core.policy.current().check(&self.caller, access)?;
+        let full = matches!(
+            subscription.key.projection,
+            Projection::Full | Projection::WithManagedFields
+        );
+        if grant.metadata_only && full {
+            let message = "the policy lets this caller read metadata only now";
+            return Err(CallError::proxy(
+                Code::PermissionDenied,
+                "NOT_ALLOWED",
+                message,
+            ));
+        }
+        Ok(())
+    }
+
+    fn heartbeat(&self) -> SubscribeFrame {
+        let now = Timestamp::now();
+        let mut oldest: HashMap<&ClusterKey, Timestamp> = HashMap::new();
+        for subscription in self.subscriptions.values() {
+            for (key, member) in &subscription.members {
+                let as_of = member.attachment.as_of();
+                let known = oldest.entry(key).or_insert(as_of);
+                *known = as_of.min(*known);
+            }
+        }
+        let stale = oldest
+            .into_iter()
+            .filter(|(_, as_of)| now.duration_since(*as_of) > STALE)
+            .map(|(key, as_of)| proto::Stale {
+                cluster: Some(cluster_ref(key)),
+                as_of: Some(timestamp(as_of)),
+            })
+            .collect();
+        SubscribeFrame {
+            f: Some(F::Heartbeat(proto::Heartbeat {
+                server_time: Some(timestamp(now)),
+                stale,
+            })),
+        }
+    }
+}
+
+async fn refuse(output: &Output, sub_id: u32, cluster: Option<&ClusterKey>, error: &CallError) {
+    let frame = SubscribeFrame {
+        f: Some(F::Error(proto::SubError {
+            sub_id,
+            cluster: cluster.map(cluster_ref),
+            error: Some(error.to_proto()),
+        })),
+    };
+    // The client is gone: the stream's end is noticed by its loop.
+    let _ = output.send(Ok(frame)).await;
+}
+
+fn too_many(what: &str) -> CallError {
+    CallError::proxy(
+        Code::ResourceExhausted,
+        "TOO_MANY_SUBSCRIPTIONS",
+        format!("more than {what} are not served"),
+    )
+}
+
+/// The proxy is going away.
+pub fn draining() -> CallError {
+    CallError::proxy(Code::Unavailable, "DRAINING", "the proxy is shutting down")
+        .retry(Retryable::Yes, Some(Duration::from_secs(1)))
+}

@@ -1,0 +1,317 @@
+//! The newest state of each object of one watch, and who wants to know.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+use proxy_client::proto::{self, link_state};
+
+use super::{SyncReason, WatchState};
+use crate::{error::CallError, json::Projected, link::Session, subscribe::queue::Lane};
+
+/// All watches of a link together may hold this much.
+const CACHE_MAX: usize = 16 * 1024 * 1024;
+/// What an object costs beside its bytes.
+const OVERHEAD: usize = 256;
+
+/// Namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ObjectId {
+    /// Empty for cluster-scoped objects.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl From<&Projected> for ObjectId {
+    fn from(object: &Projected) -> Self {
+        Self {
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
+        }
+    }
+}
+
+/// The link's cache is full.
+#[derive(Debug)]
+pub(super) struct OverBudget;
+
+/// What an event did to the cache.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Something new, and passed on.
+    Applied,
+    /// A duplicate or a step back in time; dropped.
+    Stale,
+}
+
+/// Bytes counted on the link; given back when dropped.
+#[derive(Debug)]
+struct Budget {
+    link: Arc<AtomicUsize>,
+    used: usize,
+}
+
+impl Budget {
+    fn set(&mut self, bytes: usize) {
+        self.link.fetch_add(bytes, Ordering::Relaxed);
+        self.link.fetch_sub(self.used, Ordering::Relaxed);
+        self.used = bytes;
+    }
+
+    fn fits(&self, bytes: usize) -> bool {
+        let others = self.link.load(Ordering::Relaxed).saturating_sub(self.used);
+        others + bytes <= CACHE_MAX
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    lane: Lane,
+    /// Has a snapshot, so that changes are enough.
+    synced: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Cache {
+    objects: HashMap<ObjectId, Arc<Projected>>,
+    budget: Budget,
+    revision: String,
+    synced: bool,
+    reason: SyncReason,
+    subscribers: HashMap<u64, Subscriber>,
+    state: WatchState,
+    error: Option<proto::Error>,
+    live: Weak<Session>,
+}
+
+impl Cache {
+    pub(super) fn new(link_bytes: Arc<AtomicUsize>) -> Self {
+        Self {
+            objects: HashMap::new(),
+            budget: Budget {
+                link: link_bytes,
+                used: 0,
+            },
+            revision: String::new(),
+            synced: false,
+            reason: SyncReason::Initial,
+            subscribers: HashMap::new(),
+            state: WatchState {
+                state: link_state::State::Down,
+                reason: "Connecting".to_owned(),
+                as_of: Timestamp::now(),
+            },
+            error: None,
+            live: Weak::new(),
+        }
+    }
+
+    pub(super) fn attach(&mut self, lane: Lane) {
+        lane.state(self.state_now());
+        if let Some(error) = &self.error {
+            lane.error(error.clone());
+        }
+        if self.synced {
+            lane.sync(SyncReason::Initial, self.objects.values(), &self.revision);
+        }
+        let subscriber = Subscriber {
+            synced: self.synced,
+            lane,
+        };
+        self.subscribers.insert(subscriber.lane.id(), subscriber);
+    }
+
+    pub(super) fn detach(&mut self, lane: u64) {
+        self.subscribers.remove(&lane);
+    }
+
+    pub(super) fn as_of(&self) -> Timestamp {
+        match self.live.upgrade() {
+            // Ping answers count: the connection lives, so nothing was missed.
+            Some(session) => {
+                let silence = jiff::SignedDuration::try_from(session.connection.silence());
+                Timestamp::now() - silence.unwrap_or(jiff::SignedDuration::ZERO)
+            }
+            None => self.state.as_of,
+        }
+    }
+
+    fn state_now(&self) -> WatchState {
+        WatchState {
+            as_of: self.as_of(),
+            ..self.state.clone()
+        }
+    }
+
+    /// Sets how the watch is doing; subscribers hear of it when it changed.
+    pub(super) fn set_state(
+        &mut self,
+        state: link_state::State,
+        reason: &str,
+        live: Weak<Session>,
+    ) {
+        let as_of = self.as_of();
+        self.live = live;
+        if self.state.state == state && self.state.reason == reason {
+            return;
+        }
+        self.state = WatchState {
+            state,
+            reason: reason.to_owned(),
+            as_of,
+        };
+        let now = self.state_now();
+        for subscriber in self.subscribers.values() {
+            subscriber.lane.state(now.clone());
+        }
+    }
+
+    /// Tells subscribers of a failure that retrying alone does not mend; once until it changes.
+    pub(super) fn set_error(&mut self, error: &CallError) {
+        let error = error.to_proto();
+        let known = self.error.as_ref();
+        if known.is_some_and(|e| e.reason == error.reason && e.message == error.message) {
+            return;
+        }
+        for subscriber in self.subscribers.values() {
+            subscriber.lane.error(error.clone());
+        }
+        self.error = Some(error);
+    }
+
+    pub(super) fn clear_error(&mut self) {
+        self.error = None;
+    }
+
+    /// Whether a list that is being read still fits.
+    pub(super) fn fits(&self, bytes: usize) -> bool {
+        self.budget.fits(bytes)
+    }
+
+    /// Takes over a complete list. Subscribers that know the old one get the differences.
+    pub(super) fn replace(
+        &mut self,
+        list: Vec<Projected>,
+        revision: String,
+    ) -> Result<(), OverBudget> {
+        let bytes = list.iter().map(cost).sum();
+        if !self.budget.fits(bytes) {
+            return Err(OverBudget);
+        }
+        self.budget.set(bytes);
+        self.revision = revision;
+        let mut old = std::mem::take(&mut self.objects);
+        let mut changed = HashSet::new();
+        for object in list {
+            let id = ObjectId::from(&object);
+            let known = old.remove(&id).filter(|known| is_same(known, &object));
+            if known.is_none() {
+                changed.insert(id.clone());
+            }
+            let object = known.unwrap_or_else(|| Arc::new(object));
+            self.objects.insert(id, object);
+        }
+        for subscriber in self.subscribers.values_mut() {
+            let lane = &subscriber.lane;
+            if !std::mem::replace(&mut subscriber.synced, true) {
+                lane.sync(self.reason, self.objects.values(), &self.revision);
+                continue;
+            }
+            for gone in old.values() {
+                lane.delete(gone, &gone.resource_version);
+            }
+            for id in &changed {
+                if let Some(object) = self.objects.get(id) {
+                    lane.upsert(object);
+                }
+            }
+        }
+        self.synced = true;
+        self.error = None;
+        Ok(())
+    }
+
+    pub(super) fn upsert(&mut self, object: Projected) -> Result<Change, OverBudget> {
+        let id = ObjectId::from(&object);
+        let known = self.objects.get(&id);
+        if known.is_some_and(|known| is_stale(known, &object)) {
+            return Ok(Change::Stale);
+        }
+        let bytes = self.budget.used + cost(&object) - known.map_or(0, |known| cost(known));
+        if !self.budget.fits(bytes) {
+            return Err(OverBudget);
+        }
+        self.budget.set(bytes);
+        self.revision.clone_from(&object.resource_version);
+        let object = Arc::new(object);
+        for subscriber in self.subscribers.values().filter(|s| s.synced) {
+            subscriber.lane.upsert(&object);
+        }
+        self.objects.insert(id, object);
+        Ok(Change::Applied)
+    }
+
+    pub(super) fn delete(&mut self, object: &Projected) -> Change {
+        self.revision.clone_from(&object.resource_version);
+        let id = ObjectId::from(object);
+        let Some(known) = self.objects.remove(&id) else {
+            return Change::Stale;
+        };
+        self.budget.set(self.budget.used - cost(&known));
+        for subscriber in self.subscribers.values().filter(|s| s.synced) {
+            subscriber.lane.delete(&known, &object.resource_version);
+        }
+        Change::Applied
+    }
+
+    pub(super) fn bookmark(&mut self, revision: String) {
+        self.revision = revision;
+    }
+
+    /// Forgets everything: the next list is a full snapshot to everyone.
+    pub(super) fn reset(&mut self, reason: SyncReason) {
+        self.objects.clear();
+        self.budget.set(0);
+        self.synced = false;
+        self.reason = reason;
+        for subscriber in self.subscribers.values_mut() {
+            subscriber.synced = false;
+        }
+    }
+}
+
+pub(super) fn cost(object: &Projected) -> usize {
+    object.json.len() + OVERHEAD
+}
+
+fn is_same(a: &Projected, b: &Projected) -> bool {
+    a.uid == b.uid && a.resource_version == b.resource_version
+}
+
+/// Duplicates, and what a lagging API server repeats. Versions are compared only where both are
+/// integers of one object.
+fn is_stale(known: &Projected, new: &Projected) -> bool {
+    is_same(known, new)
+        || (known.uid == new.uid && is_older(&new.resource_version, &known.resource_version))
+}
+
+/// Whether `a` is an earlier version than `b`; false where they cannot be compared.
+pub(super) fn is_older(a: &str, b: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    digits(a) && digits(b) && (a.len(), a) < (b.len(), b)
+}
+
+#[cfg(test)]
+mod tests;
