@@ -81,6 +81,22 @@ pub struct Detail {
     pub retry_after: Option<Duration>,
 }
 
+impl Detail {
+    /// A failure of this call that the client itself found, before anything was sent.
+    pub fn new(call: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            cluster: None,
+            call: call.into(),
+            reason: String::new(),
+            message: message.into(),
+            origin: Origin::Client,
+            retry: Retry::No,
+            write_outcome: WriteOutcome::NotSent,
+            retry_after: None,
+        }
+    }
+}
+
 impl fmt::Display for Detail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.call)?;
