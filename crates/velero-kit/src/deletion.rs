@@ -35,7 +35,10 @@ pub struct Observed<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     saw_backup: bool,
+    /// A request that Velero has not answered with errors was seen beside the Backup.
     saw_request: bool,
+    /// The uid of the Backup that was last deleted plainly.
+    dropped: Option<String>,
     /// `lastSyncedTime` when the Backup was first found absent; the outer `None`: not found absent.
     absent_since: Option<Option<Timestamp>>,
     /// Number of the newest request, and since when it has had its present phase.
@@ -62,7 +65,8 @@ pub enum Step {
     Failed { why: String, again: Duration },
     /// Create the `DeleteBackupRequest` of this number.
     Request { number: u32 },
-    /// Delete the Backup object itself: Velero has no data of it, or will bring it back.
+    /// Delete the Backup object itself: Velero has no data of it, or will bring it back, and then it
+    /// is requested.
     DeletePlainly,
 }
 
@@ -96,15 +100,29 @@ fn present(
         return wait("the Velero Backup is going away", REQUEST_PATIENCE);
     }
     match backup.phase() {
-        "Completed" | "PartiallyFailed" => follow(memory, request, now),
-        "Deleting" if request.is_some() => follow(memory, request, now),
-        "Deleting" => orphaned(memory, now),
-        phase if is_running(phase) => wait(
-            "the backup is still running: Velero cannot stop it, it is deleted when it has ended",
-            REQUEST_PATIENCE,
-        ),
-        _ => Step::DeletePlainly,
+        "Deleting" if request.is_none() => return orphaned(memory, now),
+        "Completed" | "PartiallyFailed" | "Deleting" => {}
+        // Velero has made it anew from the bucket, so there is data under our name.
+        "Failed" | "FailedValidation" if came_back(memory, backup) => {}
+        phase if is_running(phase) => {
+            return wait(
+                "the backup is still running: Velero cannot stop it, it is deleted when it has \
+                 ended",
+                REQUEST_PATIENCE,
+            );
+        }
+        _ => {
+            memory.dropped.clone_from(&backup.metadata.uid);
+            return Step::DeletePlainly;
+        }
     }
+    memory.orphaned_since = None;
+    follow(memory, request, now)
+}
+
+/// Whether this is another object than the one that was deleted plainly.
+fn came_back(memory: &Memory, backup: &velero::Backup) -> bool {
+    memory.dropped.is_some() && memory.dropped != backup.metadata.uid
 }
 
 /// A phase that this version does not know counts as running.
@@ -118,13 +136,14 @@ fn is_running(phase: &str) -> bool {
 /// A Backup that Velero left `Deleting`: the request that did it is gone, so one more is needed.
 fn orphaned(memory: &mut Memory, now: Timestamp) -> Step {
     let since = *memory.orphaned_since.get_or_insert(now);
-    if elapsed(since, now) >= REQUEST_PATIENCE {
+    let left = REQUEST_PATIENCE.saturating_sub(elapsed(since, now));
+    if left.is_zero() {
         memory.orphaned_since = None;
         return Step::Request {
             number: next_number(memory),
         };
     }
-    wait("Velero is deleting the backup", REQUEST_PATIENCE)
+    wait("Velero is deleting the backup", left)
 }
 
 fn follow(
@@ -134,11 +153,11 @@ fn follow(
 ) -> Step {
     let Some(request) = request else {
         // A request that vanished while the Backup stayed: ask again, as the next number.
+        memory.saw_request = false;
         return Step::Request {
             number: next_number(memory),
         };
     };
-    memory.saw_request = true;
     let number = request
         .metadata
         .name
@@ -155,47 +174,53 @@ fn follow(
         phase: phase.to_owned(),
         since,
     });
-    let stuck = elapsed(since, now) >= REQUEST_PATIENCE;
     let errors = request.errors();
-    if phase == "Processed" && !errors.is_empty() {
-        let pause = RETRY_BASE.saturating_mul(1 << number.min(8)).min(RETRY_CAP);
-        if elapsed(since, now) >= pause {
-            return Step::Request { number: number + 1 };
-        }
-        return Step::Failed {
-            why: errors.join("; "),
-            again: pause,
+    let failed = phase == "Processed" && !errors.is_empty();
+    memory.saw_request = !failed;
+    let patience = if failed {
+        RETRY_BASE.saturating_mul(1 << number.min(8)).min(RETRY_CAP)
+    } else {
+        REQUEST_PATIENCE
+    };
+    let left = patience.saturating_sub(elapsed(since, now));
+    if left.is_zero() {
+        return Step::Request {
+            number: number.saturating_add(1),
         };
     }
-    if stuck {
-        return Step::Request { number: number + 1 };
+    if failed {
+        return Step::Failed {
+            why: errors.join("; "),
+            again: left,
+        };
     }
-    wait("Velero is deleting the backup", REQUEST_PATIENCE)
+    wait("Velero is deleting the backup", left)
 }
 
 fn absent(memory: &mut Memory, seen: Observed<'_>) -> Step {
-    if memory.saw_backup && memory.saw_request {
-        return if seen.request.is_some() {
-            wait("Velero is finishing the deletion", REQUEST_PATIENCE)
-        } else {
-            Step::Done
-        };
-    }
-    match memory.absent_since {
-        Some(first) if seen.last_synced.is_some() && seen.last_synced != first => Step::Done,
-        Some(_) => wait(NEEDS_SYNC, REQUEST_PATIENCE),
-        None => {
-            memory.absent_since = Some(seen.last_synced);
-            wait(NEEDS_SYNC, REQUEST_PATIENCE)
+    let first = *memory.absent_since.get_or_insert(seen.last_synced);
+    match seen.request {
+        // It removes the request last of all.
+        Some(request) if request.phase() != "Processed" => {
+            return wait("Velero is finishing the deletion", REQUEST_PATIENCE);
         }
+        None if memory.saw_backup && memory.saw_request => return Step::Done,
+        _ => {}
     }
+    if seen.last_synced.is_some() && seen.last_synced != first {
+        return Step::Done;
+    }
+    wait(NEEDS_SYNC, REQUEST_PATIENCE)
 }
 
 const NEEDS_SYNC: &str = "no Velero Backup is there; waiting for Velero's next look into the \
                           bucket, once a minute, to be sure";
 
 fn next_number(memory: &Memory) -> u32 {
-    memory.request.as_ref().map_or(0, |seen| seen.number + 1)
+    memory
+        .request
+        .as_ref()
+        .map_or(0, |seen| seen.number.saturating_add(1))
 }
 
 fn wait(why: &str, again: Duration) -> Step {
@@ -208,3 +233,7 @@ fn wait(why: &str, again: Duration) -> Step {
 fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }
+
+#[cfg(test)]
+#[path = "deletion_tests.rs"]
+mod tests;
