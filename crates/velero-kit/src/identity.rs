@@ -96,3 +96,128 @@ pub fn hub_object(meta: &ObjectMeta) -> Option<(&str, &str, &str)> {
     let mut parts = text.splitn(3, '/');
     Some((parts.next()?, parts.next()?, parts.next()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UID: &str = "6f1c1f6e-6f0b-4d0a-9a4e-0d8f5f3c2b11";
+
+    fn owner() -> Owner {
+        Owner {
+            kind: "Backup",
+            name_label: labels::BACKUP_NAME,
+            namespace: "team-a".to_owned(),
+            name: "nightly-shop".to_owned(),
+            uid: UID.to_owned(),
+            fleet: "production".to_owned(),
+        }
+    }
+
+    fn oslo() -> (ClusterKey, MemberId) {
+        let uid = "kube-system-uid-of-oslo";
+        (
+            ClusterKey::attached("team-a", "oslo"),
+            MemberId::from_uid(uid),
+        )
+    }
+
+    #[test]
+    fn an_object_carries_whose_it_is_by_label_and_the_names_in_full_by_annotation() {
+        let (cluster, member) = oslo();
+        let meta = owner().metadata("oslo-backup-team-a-nightly-shop", &cluster, &member);
+        assert_eq!(
+            meta.name.as_deref(),
+            Some("oslo-backup-team-a-nightly-shop")
+        );
+        assert_eq!(meta.namespace.as_deref(), Some("velero"));
+        let labels: Vec<(String, String)> = meta.labels.unwrap().into_iter().collect();
+        let expected = [
+            ("fleet.kurator.dev/fleet-name", "production"),
+            ("fleet.kurator.dev/plugin", "backup"),
+            ("kurator.dev/backup-name", "nightly-shop"),
+            ("kurator.dev/cluster", "oslo"),
+            ("kurator.dev/member", member.as_str()),
+            ("kurator.dev/owner-uid", UID),
+        ];
+        assert_eq!(
+            labels,
+            expected.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec()
+        );
+        let annotations: Vec<(String, String)> = meta.annotations.unwrap().into_iter().collect();
+        let expected = [
+            ("kurator.dev/cluster-ref", "AttachedCluster/oslo"),
+            ("kurator.dev/hub-object", "Backup/team-a/nightly-shop"),
+        ];
+        assert_eq!(
+            annotations,
+            expected.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec()
+        );
+    }
+
+    #[test]
+    fn long_names_are_shortened_in_labels_and_whole_in_annotations() {
+        let long = "n".repeat(200);
+        let owner = Owner {
+            name: long.clone(),
+            fleet: "f".repeat(200),
+            ..owner()
+        };
+        let cluster = ClusterKey::attached("team-a", "c".repeat(200));
+        let meta = owner.metadata("x", &cluster, &oslo().1);
+        for (key, value) in meta.labels.as_ref().unwrap() {
+            assert!(value.len() <= 63, "{key}={value}");
+        }
+        assert_eq!(hub_object(&meta), Some(("Backup", "team-a", long.as_str())));
+    }
+
+    #[test]
+    fn only_the_owner_s_object_on_its_own_member_is_ours() {
+        let (cluster, member) = oslo();
+        let ours = owner().metadata("x", &cluster, &member);
+        assert!(owner().owns(&ours, &member));
+
+        let elsewhere = MemberId::from_uid("kube-system-uid-of-bergen");
+        assert!(
+            !owner().owns(&ours, &elsewhere),
+            "a copy that Velero synced from oslo to bergen"
+        );
+        let recreated = Owner {
+            uid: "another-uid".to_owned(),
+            ..owner()
+        };
+        assert!(
+            !recreated.owns(&ours, &member),
+            "an object of an earlier Backup of the same name"
+        );
+        assert!(!owner().owns(&ObjectMeta::default(), &member));
+        assert_eq!(owner_uid(&ours), Some(UID));
+        assert_eq!(owner_uid(&ObjectMeta::default()), None);
+    }
+
+    #[test]
+    fn the_selector_asks_for_ours_only_and_leaves_the_member_to_the_proxy() {
+        assert_eq!(
+            selector(labels::BACKUP_NAME),
+            format!(
+                "kurator.dev/backup-name,kurator.dev/member={}",
+                labels::MEMBER_VARIABLE
+            )
+        );
+    }
+
+    #[test]
+    fn an_annotation_that_names_no_hub_object_is_none() {
+        let annotated = |text: &str| ObjectMeta {
+            annotations: Some([(labels::HUB_OBJECT.to_owned(), text.to_owned())].into()),
+            ..ObjectMeta::default()
+        };
+        assert_eq!(hub_object(&annotated("Backup/default")), None);
+        assert_eq!(hub_object(&annotated("")), None);
+        assert_eq!(hub_object(&ObjectMeta::default()), None);
+        assert_eq!(
+            hub_object(&annotated("Restore/default/a")),
+            Some(("Restore", "default", "a"))
+        );
+    }
+}

@@ -51,3 +51,77 @@ pub fn storage(location: &BackupStorageLocation) -> StoragePlace {
         prefix: spec.object_storage.prefix.clone().unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn location(spec: serde_json::Value, status: serde_json::Value) -> BackupStorageLocation {
+        let object = json!({ "metadata": { "name": "default" }, "spec": spec, "status": status });
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn in_phase(phase: &str) -> BackupStorageLocation {
+        let spec = json!({
+            "provider": "aws",
+            "objectStorage": { "bucket": "fleet-backups", "prefix": "production/team-a/oslo" },
+            "config": { "s3Url": "https://s3.example.org", "region": "eu-north-1" },
+        });
+        location(
+            spec,
+            json!({ "phase": phase, "message": "bucket is missing" }),
+        )
+    }
+
+    #[test]
+    fn only_the_exact_phase_available_lets_a_backup_be_made() {
+        let place = usable("default", Some(&in_phase("Available"))).unwrap();
+        assert_eq!(
+            place,
+            StoragePlace {
+                provider: "aws".to_owned(),
+                endpoint: "https://s3.example.org".to_owned(),
+                bucket: "fleet-backups".to_owned(),
+                prefix: "production/team-a/oslo".to_owned(),
+            }
+        );
+        for phase in ["", "Unavailable", "available", "New", "SomethingOf2030"] {
+            let problem = usable("default", Some(&in_phase(phase))).unwrap_err();
+            assert_eq!(problem.reason, "StorageLocationUnavailable", "{phase:?}");
+            assert!(problem.message.contains("default"), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn velero_s_own_words_about_a_location_are_quoted() {
+        let problem = usable("default", Some(&in_phase("Unavailable"))).unwrap_err();
+        assert!(problem.message.contains("bucket is missing"), "{problem:?}");
+        let unchecked = location(json!({}), serde_json::Value::Null);
+        let problem = usable("default", Some(&unchecked)).unwrap_err();
+        assert!(
+            problem.message.contains("is Velero running?"),
+            "{problem:?}"
+        );
+    }
+
+    #[test]
+    fn an_absent_location_and_a_read_only_one_are_told_apart() {
+        assert_eq!(
+            usable("default", None).unwrap_err().reason,
+            "StorageLocationNotFound"
+        );
+        let spec = json!({ "accessMode": "ReadOnly" });
+        let read_only = location(spec, json!({ "phase": "Available" }));
+        let problem = usable("default", Some(&read_only)).unwrap_err();
+        assert_eq!(problem.reason, "StorageLocationReadOnly");
+    }
+
+    #[test]
+    fn a_location_at_the_root_of_the_provider_s_own_store_has_neither_endpoint_nor_prefix() {
+        let spec = json!({ "provider": "gcp", "objectStorage": { "bucket": "b" } });
+        let place = storage(&location(spec, json!({})));
+        assert_eq!((place.endpoint.as_str(), place.prefix.as_str()), ("", ""));
+    }
+}

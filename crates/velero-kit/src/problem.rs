@@ -35,3 +35,42 @@ impl From<&Error> for Problem {
         Self::new(reason, error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proxy_client::Detail;
+
+    use super::*;
+
+    #[test]
+    fn each_failure_of_a_call_has_the_reason_that_tells_what_to_do() {
+        type Make = fn(Box<Detail>) -> Error;
+        let table: [(Make, &str); 17] = [
+            (Error::Credentials, "CredentialsInvalid"),
+            (Error::Refused, "AccessDenied"),
+            (Error::NotServed, "VeleroNotInstalled"),
+            (Error::UnknownCluster, "ClusterNotFound"),
+            (Error::Malformed, "MemberAnswerInvalid"),
+            (Error::Invalid, "BackupRejected"),
+            (Error::NotFound, "Unreachable"),
+            (Error::AlreadyExists, "Unreachable"),
+            (Error::Conflict, "Unreachable"),
+            (Error::ApplyConflict, "Unreachable"),
+            (Error::Expired, "Unreachable"),
+            (Error::Unreachable, "Unreachable"),
+            (Error::RetryAfter, "Unreachable"),
+            (Error::OutcomeUnknown, "Unreachable"),
+            (Error::Timeout, "Unreachable"),
+            (Error::ProxyUnavailable, "Unreachable"),
+            (Error::Failed, "Unreachable"),
+        ];
+        for (make, reason) in table {
+            let detail = Detail::new("create Backup velero/oslo-shop", "the member said no");
+            let error = make(Box::new(detail));
+            let problem = Problem::from(&error);
+            assert_eq!(problem.reason, reason, "{}", error.category());
+            assert!(problem.message.contains("oslo-shop"), "{problem:?}");
+            assert!(problem.message.contains("said no"), "{problem:?}");
+        }
+    }
+}
