@@ -1,0 +1,239 @@
+//! What goes away in the middle: a member, its Velero, its objects, its credentials.
+
+use api_types::backup::Backup;
+use api_types::condition::ConditionStatus;
+use api_types::external::velero;
+use api_types::phase::{EntryPhase, Phase};
+use e2e::specs::{demo_backup, demo_backup_of};
+use e2e::{Attached, PATIENCE, await_object, condition_status, entry, is_phase, reason};
+use kube::ResourceExt;
+use kube::api::DeleteParams;
+use testbed::Access;
+
+use crate::world::{
+    ONE, SPARE, assert_completed, assert_one_object, name_in, spare, stack, tenant, tenant_of, view,
+};
+
+fn completed(backup: &Backup, cluster: &str) -> bool {
+    entry(backup, cluster).is_some_and(|entry| entry.phase == EntryPhase::Completed)
+}
+
+#[tokio::test]
+async fn a_member_that_is_cut_off_midway_keeps_its_last_state_and_catches_up() {
+    let spare = spare().await;
+    let stack = stack().await;
+    let (cluster, relay) = stack.attach_with_relay(SPARE).unwrap();
+    let one = stack.attach(ONE).unwrap();
+    let tenant = stack.tenant("cut", &[one, cluster]).await.unwrap();
+    let (backup, object) = spare
+        .frozen_backup(&tenant, "cut", &demo_backup())
+        .await
+        .unwrap();
+    let name = backup.name_any();
+    let runs = |backup: &Backup| {
+        entry(backup, SPARE).is_some_and(|entry| entry.phase == EntryPhase::InProgress)
+    };
+    tenant
+        .wait_backup(&name, "a running entry", runs)
+        .await
+        .unwrap();
+
+    relay.cut();
+    let gone = |backup: &Backup| reason(backup, SPARE) == "Unreachable" && completed(backup, ONE);
+    let backup = tenant
+        .wait_backup(&name, "an Unreachable entry", gone)
+        .await
+        .unwrap();
+    assert!(is_phase(&backup, Phase::InProgress));
+    let entry = entry(&backup, SPARE).unwrap();
+    assert_eq!(
+        entry.phase,
+        EntryPhase::InProgress,
+        "its last state is kept"
+    );
+    assert!(entry.unreachable_since.is_some());
+    assert_eq!(
+        backup
+            .status
+            .as_ref()
+            .unwrap()
+            .summary
+            .as_ref()
+            .unwrap()
+            .unreachable,
+        1
+    );
+    // All that is unfinished cannot be reached for a while.
+    let stalled =
+        |backup: &Backup| condition_status(backup, "Stalled") == Some(ConditionStatus::True);
+    tenant.wait_backup(&name, "Stalled", stalled).await.unwrap();
+
+    // Velero ends its work behind the cut.
+    spare.velero().process().thaw().unwrap();
+    let done = |object: &velero::Backup| object.phase() == "Completed";
+    let objects = spare.view.velero::<velero::Backup>();
+    await_object(&objects, &object.name_any(), "Completed", PATIENCE, done)
+        .await
+        .unwrap();
+    let backup = tenant.backups().get(&name).await.unwrap();
+    assert!(
+        is_phase(&backup, Phase::InProgress),
+        "nobody can know yet: {:?}",
+        backup.status
+    );
+
+    relay.heal();
+    let backup = tenant.wait_phase(&name, Phase::Completed).await.unwrap();
+    assert_completed(&backup, &[ONE, SPARE]);
+    assert_one_object(&backup, SPARE).await;
+}
+
+#[tokio::test]
+async fn a_velero_that_hangs_is_named_and_its_backup_goes_on_afterwards() {
+    let spare = spare().await;
+    let tenant = tenant_of("hangs", &[ONE, SPARE]).await;
+    spare.velero().process().freeze().unwrap();
+    tenant.back_up("hangs", demo_backup()).await.unwrap();
+
+    let named =
+        |backup: &Backup| reason(backup, SPARE) == "VeleroNotResponding" && completed(backup, ONE);
+    let backup = tenant
+        .wait_backup("hangs", "VeleroNotResponding", named)
+        .await
+        .unwrap();
+    assert!(is_phase(&backup, Phase::InProgress));
+
+    spare.velero().process().thaw().unwrap();
+    let backup = tenant.wait_phase("hangs", Phase::Completed).await.unwrap();
+    assert_completed(&backup, &[ONE, SPARE]);
+}
+
+#[tokio::test]
+async fn a_velero_that_restarts_fails_its_backup_alone_and_for_ever() {
+    let spare = spare().await;
+    let tenant = tenant_of("restarted", &[ONE, SPARE]).await;
+    let (backup, _) = spare
+        .frozen_backup(&tenant, "restarted", &demo_backup())
+        .await
+        .unwrap();
+    let name = backup.name_any();
+
+    spare.velero().restart(&spare.view.client).await.unwrap();
+    let backup = tenant
+        .wait_phase(&name, Phase::PartiallyFailed)
+        .await
+        .unwrap();
+    assert_eq!(reason(&backup, SPARE), "VeleroRestarted");
+    assert_eq!(entry(&backup, SPARE).unwrap().phase, EntryPhase::Failed);
+    assert!(completed(&backup, ONE));
+    assert_eq!(
+        condition_status(&backup, "Succeeded"),
+        Some(ConditionStatus::False)
+    );
+    assert_one_object(&backup, SPARE).await;
+}
+
+#[tokio::test]
+async fn an_object_deleted_on_the_member_before_its_end_fails_its_entry() {
+    let spare = spare().await;
+    let tenant = tenant_of("disappeared", &[ONE, SPARE]).await;
+    let (backup, object) = spare
+        .frozen_backup(&tenant, "lost", &demo_backup())
+        .await
+        .unwrap();
+    let name = backup.name_any();
+    let seen = |backup: &Backup| {
+        entry(backup, SPARE).is_some_and(|entry| entry.backup_status_in_cluster.is_some())
+    };
+    tenant
+        .wait_backup(&name, "a copied status", seen)
+        .await
+        .unwrap();
+
+    let objects = spare.view.velero::<velero::Backup>();
+    objects
+        .delete(&object.name_any(), &DeleteParams::default())
+        .await
+        .unwrap();
+    let backup = tenant
+        .wait_phase(&name, Phase::PartiallyFailed)
+        .await
+        .unwrap();
+    assert_eq!(reason(&backup, SPARE), "ObjectDisappeared");
+    assert!(completed(&backup, ONE));
+}
+
+#[tokio::test]
+async fn an_object_deleted_on_the_member_after_its_end_changes_nothing() {
+    let tenant = tenant("kept").await;
+    tenant.back_up("kept", demo_backup()).await.unwrap();
+    let before = tenant.wait_phase("kept", Phase::Completed).await.unwrap();
+
+    let objects = view(ONE).await.velero::<velero::Backup>();
+    objects
+        .delete(&name_in(&before, ONE), &DeleteParams::default())
+        .await
+        .unwrap();
+    e2e::await_gone(&objects, &name_in(&before, ONE), PATIENCE)
+        .await
+        .unwrap();
+    // Whatever came of the deletion came before what comes of this.
+    tenant
+        .back_up("after", demo_backup_of(&[ONE]))
+        .await
+        .unwrap();
+    tenant.wait_phase("after", Phase::Completed).await.unwrap();
+
+    let after = tenant.backups().get("kept").await.unwrap();
+    assert_eq!(after.status, before.status);
+}
+
+#[tokio::test]
+async fn rotated_credentials_take_effect_without_a_restart() {
+    let stack = stack().await;
+    let tenant = stack.empty_tenant("rotated").await.unwrap();
+    let member = stack.member(ONE).unwrap();
+    let with = |access| Attached::new(ONE, &member.relayed_kubeconfig_as(access));
+    tenant.attach(&with(Access::Token(0))).await.unwrap();
+    tenant.create_fleet(&[ONE]).await.unwrap();
+    tenant.wait_fleet_ready().await.unwrap();
+    tenant.back_up("before", demo_backup()).await.unwrap();
+    tenant.wait_phase("before", Phase::Completed).await.unwrap();
+
+    tenant
+        .write_kubeconfig(&with(Access::Certificate))
+        .await
+        .unwrap();
+    tenant.back_up("rotated", demo_backup()).await.unwrap();
+    tenant
+        .wait_phase("rotated", Phase::Completed)
+        .await
+        .unwrap();
+
+    let token = member.control_plane().token(0);
+    let wrong = with(Access::Token(0))
+        .kubeconfig
+        .replace(token, "nobody-has-this-token");
+    tenant
+        .write_kubeconfig(&Attached::new(ONE, &wrong))
+        .await
+        .unwrap();
+    tenant.wait_cluster(ONE, false).await.unwrap();
+    tenant.back_up("refused", demo_backup()).await.unwrap();
+    let refused = |backup: &Backup| reason(backup, ONE) == "CredentialsInvalid";
+    let backup = tenant
+        .wait_backup("refused", "CredentialsInvalid", refused)
+        .await
+        .unwrap();
+    assert!(is_phase(&backup, Phase::Pending));
+
+    tenant
+        .write_kubeconfig(&with(Access::Token(1)))
+        .await
+        .unwrap();
+    let backup = tenant
+        .wait_phase("refused", Phase::Completed)
+        .await
+        .unwrap();
+    assert_completed(&backup, &[ONE]);
+}

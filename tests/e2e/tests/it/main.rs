@@ -1,0 +1,15 @@
+//! The user's journeys on real parts: our three processes as they are shipped, real control planes,
+//! Velero and object storage. Each test has a namespace of the hub of its own; what disturbs others
+//! (a Velero that hangs, an API server that is down) is done to the member `spare`, in turns.
+
+mod deletion;
+mod gone;
+mod kubectl;
+mod main_job;
+mod otlp;
+mod refused;
+mod removal;
+mod restarts;
+mod trace;
+mod waiting;
+mod world;

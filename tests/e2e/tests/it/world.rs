@@ -1,0 +1,217 @@
+//! The one stack that all tests share, and the member that is there to be broken.
+
+use anyhow::{Context, Result, bail, ensure};
+use api_types::aggregate::VeleroPhase;
+use api_types::backup::Backup;
+use api_types::external::velero;
+use api_types::labels;
+use api_types::phase::{EntryPhase, Phase};
+use e2e::{Attached, MemberView, PATIENCE, Stack, Tenant, condition_status, entry};
+use futures::{StreamExt, TryStreamExt, pin_mut};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, ResourceExt};
+use testbed::{Member, Velero, wait_ok};
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
+
+use crate::otlp;
+
+/// Members with Velero, for everybody.
+pub(crate) const ONE: &str = "kurator-member1";
+pub(crate) const TWO: &str = "kurator-member2";
+/// A member with Velero that tests break, one at a time.
+pub(crate) const SPARE: &str = "spare";
+/// A member without Velero.
+pub(crate) const BARE: &str = "bare";
+
+/// Short waits, so that no test waits for minutes.
+const BACKUP_TIMINGS: &str = r#"{"veleroSilence": 5000, "probeAnswer": 5000, "probeAgain": 5000,
+    "unreachableStalled": 8000, "deletionStalled": 8000}"#;
+
+pub(crate) async fn stack() -> &'static Stack {
+    static STACK: OnceCell<Stack> = OnceCell::const_new();
+    let start = || async {
+        Stack::builder("e2e")
+            .velero_member(ONE)
+            .velero_member(TWO)
+            .velero_member(SPARE)
+            .bare_member(BARE)
+            .backup_timings(BACKUP_TIMINGS)
+            .otlp_endpoint(otlp::receiver().endpoint())
+            .start()
+            .await
+            .unwrap()
+    };
+    STACK.get_or_init(start).await
+}
+
+/// A namespace with a fleet of the two members that are there for everybody.
+pub(crate) async fn tenant(namespace: &str) -> Tenant {
+    tenant_of(namespace, &[ONE, TWO]).await
+}
+
+/// A namespace with a fleet of these members.
+pub(crate) async fn tenant_of(namespace: &str, members: &[&str]) -> Tenant {
+    let stack = stack().await;
+    let clusters: Vec<Attached> = members
+        .iter()
+        .map(|name| stack.attach(name).unwrap())
+        .collect();
+    stack.tenant(namespace, &clusters).await.unwrap()
+}
+
+/// A direct look into a member.
+pub(crate) async fn view(member: &str) -> MemberView {
+    MemberView::of(stack().await.member(member).unwrap()).unwrap()
+}
+
+/// The keys in the bucket that belong to the Velero Backup `name` of a member.
+pub(crate) async fn stored(member: &str, name: &str) -> Vec<String> {
+    let bed = stack().await.bed();
+    let velero = bed.member(member).unwrap().velero().unwrap();
+    let folder = format!("{}/backups/{name}/", velero.prefix());
+    bed.s3().unwrap().objects(velero.bucket(), &folder).unwrap()
+}
+
+/// The name of the Velero Backup in the entry of a cluster.
+pub(crate) fn name_in(backup: &Backup, cluster: &str) -> String {
+    let entry = entry(backup, cluster).unwrap();
+    entry.backup_name_in_cluster.clone().unwrap()
+}
+
+/// Checks everything that a Backup must say that completed in these clusters.
+pub(crate) fn assert_completed(backup: &Backup, clusters: &[&str]) {
+    let status = backup.status.as_ref().unwrap();
+    let names: Vec<&str> = status
+        .backup_details
+        .iter()
+        .map(|entry| entry.cluster_name.as_str())
+        .collect();
+    assert_eq!(names, clusters);
+    for entry in &status.backup_details {
+        assert_eq!(entry.phase, EntryPhase::Completed, "{entry:?}");
+        assert_eq!(entry.reason, None, "{entry:?}");
+        let velero = entry.backup_status_in_cluster.as_ref().unwrap();
+        assert_eq!(velero.phase.as_deref(), Some("Completed"), "{entry:?}");
+    }
+    assert_eq!(status.phase, Some(Phase::Completed));
+    let all = clusters.len();
+    let summary = status.summary.as_ref().unwrap();
+    assert_eq!(summary.display, format!("{all}/{all}"));
+    assert_eq!(usize::try_from(summary.completed).unwrap(), all);
+    use api_types::condition::ConditionStatus;
+    for condition in ["Ready", "Succeeded"] {
+        assert_eq!(
+            condition_status(backup, condition),
+            Some(ConditionStatus::True)
+        );
+    }
+    for condition in ["Reconciling", "Stalled"] {
+        assert_eq!(condition_status(backup, condition), None);
+    }
+    assert!(status.start_time.is_some() && status.completion_time.is_some());
+}
+
+/// Checks that a Backup has exactly one Velero Backup in a member, the one that its entry names.
+pub(crate) async fn assert_one_object(backup: &Backup, member: &str) {
+    let view = view(member).await;
+    let found = view.backup_names_of(&backup.uid().unwrap()).await.unwrap();
+    assert_eq!(found, [name_in(backup, member)], "in {member}");
+}
+
+/// A turn with the member that is there to be broken.
+pub(crate) struct Spare {
+    member: &'static Member,
+    pub(crate) view: MemberView,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// Waits for a turn, and gives the member as if it were new.
+pub(crate) async fn spare() -> Spare {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    let stack = stack().await;
+    let turn = TURN.lock().await;
+    let member = stack.member(SPARE).unwrap();
+    let spare = Spare {
+        member,
+        view: MemberView::of(member).unwrap(),
+        _turn: turn,
+    };
+    spare.mend().await.unwrap();
+    spare
+}
+
+impl Spare {
+    pub(crate) fn member(&self) -> &'static Member {
+        self.member
+    }
+
+    pub(crate) fn velero(&self) -> &'static Velero {
+        self.member.velero().unwrap()
+    }
+
+    /// Velero may be frozen, dead, or wedged by what the turn before did.
+    async fn mend(&self) -> Result<()> {
+        if !self.member.control_plane().apiserver().is_running() {
+            self.member.control_plane().start_apiserver().await?;
+        }
+        self.velero().restart(&self.view.client).await
+    }
+
+    /// Makes Velero hang in the middle of what it does for `backup`.
+    pub(crate) async fn freeze_during(&self, backup: &Backup) -> Result<velero::Backup> {
+        let backups: Api<velero::Backup> = self.view.velero();
+        let owned = format!("{}={}", labels::OWNER_UID, backup.uid().context("no uid")?);
+        let config = watcher::Config::default().labels(&owned);
+        let seen = watcher::watcher(backups.clone(), config)
+            .default_backoff()
+            .applied_objects();
+        let running = seen.try_filter(|object| {
+            let running = VeleroPhase::of(object.phase()) == VeleroPhase::Running;
+            async move { running }
+        });
+        pin_mut!(running);
+        let found = tokio::time::timeout(PATIENCE, running.next()).await;
+        let object = found
+            .context("Velero does not begin")?
+            .context("the watch ended")??;
+        self.velero().process().freeze()?;
+        let now = backups.get(&object.name_any()).await?;
+        ensure!(
+            !VeleroPhase::of(now.phase()).is_final(),
+            "Velero was faster: {}",
+            now.phase()
+        );
+        Ok(now)
+    }
+
+    /// Makes a Backup in `tenant` and freezes Velero in the middle of it. Velero may win that race:
+    /// then it is tried with another name.
+    pub(crate) async fn frozen_backup(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+        spec: &api_types::backup::BackupSpec,
+    ) -> Result<(Backup, velero::Backup)> {
+        for attempt in 0..5 {
+            let backup = tenant
+                .back_up(&format!("{name}-{attempt}"), spec.clone())
+                .await?;
+            match self.freeze_during(&backup).await {
+                Ok(object) => return Ok((backup, object)),
+                Err(_) => self.velero().process().thaw()?,
+            }
+        }
+        bail!("Velero was faster five times")
+    }
+}
+
+/// Waits until nothing of a Backup is left in a member.
+pub(crate) async fn wait_nothing_left(view: &MemberView, owner_uid: &str) -> Result<()> {
+    let what = format!("an end of all that belongs to {owner_uid} in {}", view.name);
+    wait_ok(&what, PATIENCE, async || {
+        let names = view.backup_names_of(owner_uid).await?;
+        ensure!(names.is_empty(), "there are {names:?}");
+        Ok(())
+    })
+    .await
+}
