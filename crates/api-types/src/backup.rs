@@ -1,19 +1,22 @@
 //! Backup: one object that backs up many clusters, once or by a schedule.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::common::{
-    ConfigMapRef, DeletionPolicy, Destination, Duration, Leftover, Names, ResourceFilter,
-    StoragePlace, StringMap, Summary,
+    ConfigMapRef, DeletionPolicy, Destination, Duration, Leftover, ResourceFilter, StoragePlace,
+    StringMap, Summary,
 };
 use crate::condition::Condition;
 use crate::phase::{EntryPhase, Phase};
 use crate::rules;
 use crate::text::null_as_default;
+mod hooks;
+
 pub use crate::velero_status::{VeleroBackupProgress, VeleroBackupStatus, VeleroHookStatus};
+pub use hooks::*;
 
 /// What to back up, where and when.
 #[derive(Clone, Debug, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
@@ -201,88 +204,6 @@ pub struct BackupUploaderConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     pub parallel_files_upload: Option<i32>,
-}
-
-/// Commands to run in Pods around their backup.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BackupHooks {
-    /// Which Pods, and what to run in them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
-    pub resources: Vec<BackupResourceHook>,
-}
-
-/// Commands for the Pods that the filters match.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BackupResourceHook {
-    /// Name of the hook.
-    #[schemars(length(max = 253))]
-    pub name: String,
-    /// Namespaces where it applies; empty means all.
-    #[serde(default, skip_serializing_if = "Names::is_empty")]
-    pub included_namespaces: Names,
-    /// Namespaces where it does not apply.
-    #[serde(default, skip_serializing_if = "Names::is_empty")]
-    pub excluded_namespaces: Names,
-    /// Resources to which it applies; Velero runs hooks for pods only.
-    #[serde(default, skip_serializing_if = "Names::is_empty")]
-    pub included_resources: Names,
-    /// Resources to which it does not apply.
-    #[serde(default, skip_serializing_if = "Names::is_empty")]
-    pub excluded_resources: Names,
-    /// Applies only to objects with these labels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub label_selector: Option<LabelSelector>,
-    /// Run before the Pod is backed up, in this order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
-    pub pre: Vec<BackupHook>,
-    /// Run after the Pod is backed up, in this order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
-    pub post: Vec<BackupHook>,
-}
-
-/// One command.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BackupHook {
-    /// The command and where to run it.
-    pub exec: ExecHook,
-}
-
-/// A command to run in a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ExecHook {
-    /// Container of the Pod; absent means its first one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub container: Option<String>,
-    /// The command and its arguments.
-    #[schemars(
-        length(min = 1, max = 128),
-        inner(length(max = 4096)),
-        extend("x-kubernetes-list-type" = "atomic")
-    )]
-    pub command: Vec<String>,
-    /// What a failure of the command does to the backup of the Pod; absent means Fail.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_error: Option<HookErrorMode>,
-    /// How long the command may take; absent means 30s.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Duration>,
-}
-
-/// What to do when a hook fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum HookErrorMode {
-    /// Go on.
-    Continue,
-    /// Count it as an error.
-    Fail,
 }
 
 /// What became of the Backup.

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::condition::Condition;
 use crate::rules;
 
+// The server checks a default against the rules of its own place, so the rule that `{}` breaks sits
+// on the whole object and only speaks of `spec`.
 /// How to reach the cluster.
 #[derive(
     Clone, Debug, Default, PartialEq, Eq, CustomResource, Serialize, Deserialize, KubeSchema,
@@ -24,6 +26,7 @@ use crate::rules;
     category = "kurator-dev",
     status = "AttachedClusterStatus",
     derive = "PartialEq",
+    validation = Rule::from(rules::C43).field_path(".spec"),
     printcolumn(name = "Ready", type_ = "boolean", json_path = ".status.ready"),
     printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode"),
     printcolumn(
@@ -46,7 +49,6 @@ use crate::rules;
     )
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = rules::C43)]
 #[schemars(extend("default" = {}))]
 pub struct AttachedClusterSpec {
     /// The Secret that holds the kubeconfig of the cluster. It must be set.

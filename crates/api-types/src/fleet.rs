@@ -13,9 +13,11 @@ use crate::phase::{FleetPhase, PluginPhase};
 use crate::text::null_as_default;
 
 mod plugin;
+mod pool;
 mod storage;
 
 pub use plugin::*;
+pub use pool::*;
 pub use storage::*;
 
 /// Plugin name in `status.plugins`: Prometheus and Thanos.

@@ -31,3 +31,6 @@ pub mod rules;
 pub mod schema;
 mod text;
 pub mod velero_status;
+
+#[cfg(test)]
+mod examples;

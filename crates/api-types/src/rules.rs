@@ -217,9 +217,9 @@ pub const C42: CelRule = (
     r"self in ['', 'yes-really-destroy-data']",
     "confirmation is empty, or exactly yes-really-destroy-data to let removal wipe all data of this storage",
 );
-/// At AttachedCluster `spec`.
+/// At AttachedCluster, about its `spec`.
 pub const C43: CelRule = (
-    r"has(self.kubeconfig)",
+    r"has(self.spec.kubeconfig)",
     "spec.kubeconfig must be set: name the Secret that holds the kubeconfig of the cluster",
 );
 /// At AttachedCluster `spec.kubeconfig.name`.
