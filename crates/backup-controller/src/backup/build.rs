@@ -74,3 +74,7 @@ fn spec(policy: &BackupPolicy, resource_policy: Option<&str>) -> velero::BackupS
         ..velero::BackupSpec::default()
     }
 }
+
+#[cfg(test)]
+#[path = "build_tests.rs"]
+mod tests;

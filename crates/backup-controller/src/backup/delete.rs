@@ -171,6 +171,7 @@ async fn look_everywhere(ctx: &Arc<Context>, backup: &Backup, owner: &Owner) -> 
         .policy
         .as_ref()
         .and_then(|policy| policy.storage_location.as_deref())
+        .filter(|name| !name.is_empty())
         .unwrap_or(labels::DEFAULT_STORAGE_LOCATION);
     stream::iter(details)
         .map(|detail| async move {
@@ -267,8 +268,7 @@ struct OnMember<'a> {
 
 impl OnMember<'_> {
     async fn step(&self, location: &str) -> Result<Step, CallError> {
-        let backup = self.live_backup().await?;
-        let request = self.newest_request().await?;
+        // Before the Backup: what a sync has brought back must be seen with that sync.
         let last_synced = self
             .ctx
             .members
@@ -277,6 +277,8 @@ impl OnMember<'_> {
             .get_opt(location)
             .await?
             .and_then(|location| location.last_synced_time());
+        let backup = self.live_backup().await?;
+        let request = self.newest_request().await?;
         let observed = Observed {
             backup: backup.as_ref(),
             request: request.as_ref(),

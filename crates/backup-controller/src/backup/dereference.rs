@@ -40,7 +40,8 @@ pub fn entries(ctx: &Context, backup: &Backup, spec: &Validated, owner: &Owner) 
         .collect();
     let mut requested = requested(ctx, backup, spec);
     if status.start_time.is_some() {
-        requested = resolve::frozen(&stored, requested, spec.selector.is_some(), |key| {
+        let destination = &backup.spec.destination;
+        requested = resolve::frozen(&stored, requested, destination, spec.fleet_found, |key| {
             hub_object(ctx, key) != HubObject::Absent
         });
     }
@@ -107,6 +108,7 @@ pub fn facts(ctx: &Context, key: &ClusterKey, location: &str, owner_uid: &str) -
     let watch = ctx.backups.state(key);
     let served = match ctx.locations.state(key) {
         state if state.link == WatchLink::NotServed => Served::No,
+        state if state.link == WatchLink::Refused => Served::Refused,
         state if state.synced => Served::Yes,
         _ => Served::Unknown,
     };
@@ -166,9 +168,11 @@ pub fn link(ctx: &Context, key: &ClusterKey) -> Link {
         return down(message, reason::UNREACHABLE);
     };
     match (state.state, &state.member_uid) {
-        (MemberState::Ready | MemberState::Degraded, Some(uid)) => Link::Up {
-            member_uid: uid.clone(),
-        },
+        (MemberState::Ready | MemberState::Degraded | MemberState::Draining, Some(uid)) => {
+            Link::Up {
+                member_uid: uid.clone(),
+            }
+        }
         (other, _) => {
             let reason = match other {
                 MemberState::CredentialsInvalid | MemberState::Misconfigured => {

@@ -21,28 +21,36 @@ pub fn publish(ctx: &Context, backup: &Backup, before: &BackupStatus) {
     }
 }
 
-/// The event of a phase change of the whole.
+/// The event of a change of the whole.
 fn of_whole(before: &BackupStatus, status: &BackupStatus) -> Option<Event> {
-    let ready =
-        |status: &BackupStatus| condition::find(&status.conditions, condition::READY).cloned();
-    let now = ready(status)?;
-    let phase = status.phase?;
-    let no_clusters = now.reason == reason::NO_CLUSTERS;
-    if before.phase == Some(phase)
-        && (!no_clusters || ready(before).is_some_and(|ready| ready.reason == now.reason))
-    {
+    let (severity, name) = headline(status)?;
+    let same_phase = before.phase == status.phase;
+    let news = headline(before).map(|(_, name)| name) != Some(name);
+    // A deletion that is not blocked any more is no other phase.
+    if !news || same_phase && severity == Severity::Normal {
         return None;
     }
-    let note = now.message;
+    let ready = condition::find(&status.conditions, condition::READY)?;
+    Some(event(severity, name, ready.message.clone()))
+}
+
+/// What a status is worth telling, if anything.
+fn headline(status: &BackupStatus) -> Option<(Severity, &'static str)> {
+    let ready = condition::find(&status.conditions, condition::READY);
+    let because = |reason| ready.is_some_and(|ready| ready.reason == reason);
+    let phase = status.phase?;
     match phase {
-        Phase::Pending if no_clusters => Some(event(Severity::Warning, reason::NO_CLUSTERS, note)),
+        Phase::Pending if because(reason::NO_CLUSTERS) => {
+            Some((Severity::Warning, reason::NO_CLUSTERS))
+        }
+        Phase::Deleting if because(reason::DELETION_BLOCKED) => {
+            Some((Severity::Warning, reason::DELETION_BLOCKED))
+        }
         Phase::InProgress | Phase::Completed | Phase::Deleting => {
-            Some(event(Severity::Normal, phase.as_str(), note))
+            Some((Severity::Normal, phase.as_str()))
         }
-        Phase::FailedValidation => Some(event(Severity::Warning, reason::INVALID_SPEC, note)),
-        Phase::Failed | Phase::PartiallyFailed => {
-            Some(event(Severity::Warning, phase.as_str(), note))
-        }
+        Phase::FailedValidation => Some((Severity::Warning, reason::INVALID_SPEC)),
+        Phase::Failed | Phase::PartiallyFailed => Some((Severity::Warning, phase.as_str())),
         _ => None,
     }
 }
@@ -101,3 +109,7 @@ fn event(severity: Severity, reason: &'static str, note: String) -> Event {
         related: None,
     }
 }
+
+#[cfg(test)]
+#[path = "events_tests.rs"]
+mod tests;

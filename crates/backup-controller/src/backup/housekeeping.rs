@@ -19,6 +19,7 @@ use super::pass::Row;
 use super::plan::{Link, Next};
 use super::{Problem, apply, sooner, status};
 use crate::context::Context;
+use crate::timings::Timings;
 
 /// For each object that does not move: asks Velero whether it lives, and notes on the row what is
 /// known of it. Returns when to look again.
@@ -39,38 +40,39 @@ pub fn watch_silence(ctx: &Arc<Context>, owner: &Owner, rows: &mut [Row]) -> Opt
         let (unchanged, probe) = ctx.memory.with(&owner.uid, |memory| {
             let of = memory.clusters.entry(key.clone()).or_default();
             let unchanged = of.unchanged(object);
-            let due = unchanged >= timings.velero_silence
-                && match of.probe {
-                    Probe::None => true,
-                    Probe::Asking => false,
-                    Probe::Answered(at) | Probe::Silent(at) => at.elapsed() >= timings.probe_again,
-                };
-            let known = of.probe;
-            if due {
-                of.probe = Probe::Asking;
+            let due = unchanged >= timings.velero_silence && of.probe.is_due(timings.probe_again);
+            if due && !of.asking {
+                of.asking = true;
                 ask(ctx, owner, key, &MemberId::from_uid(member_uid));
             }
-            (unchanged, known)
+            (unchanged, of.probe)
         });
         let wait = match timings.velero_silence.checked_sub(unchanged) {
             Some(wait) if !wait.is_zero() => wait,
             _ => timings.probe_again,
         };
         again = sooner(again, Some(wait));
-        row.entry.stuck = stuck(key, probe, unchanged >= timings.no_progress);
+        row.entry.stuck = stuck(key, probe, unchanged, timings);
     }
     again
 }
 
 /// What silence means, by Velero's last answer.
-fn stuck(key: &ClusterKey, probe: Probe, long: bool) -> Option<Problem> {
+fn stuck(
+    key: &ClusterKey,
+    probe: Probe,
+    unchanged: Duration,
+    timings: &Timings,
+) -> Option<Problem> {
     let name = &key.name;
     match probe {
+        // A late answer may be about an object that has moved since.
+        _ if unchanged < timings.velero_silence => None,
         Probe::Silent(_) => Some(Problem::new(
             reason::VELERO_NOT_RESPONDING,
             format!("Velero in {name} does not answer: look at its Deployment in namespace velero"),
         )),
-        Probe::Answered(_) if long => Some(Problem::new(
+        Probe::Answered(_) if unchanged >= timings.no_progress => Some(Problem::new(
             reason::NO_PROGRESS,
             format!(
                 "nothing has moved for long although Velero in {name} answers: restart Velero there"
@@ -99,11 +101,12 @@ fn ask(ctx: &Arc<Context>, owner: &Owner, key: &ClusterKey, member: &MemberId) {
             Ok(false) => Probe::Silent(Instant::now()),
             Err(error) => {
                 tracing::debug!(cluster = %key, %error, "could not ask Velero whether it lives");
-                Probe::None
+                Probe::Unasked(Instant::now())
             }
         };
         ctx.memory.with(&owner.uid, |memory| {
-            memory.clusters.entry(key.clone()).or_default().probe = probe;
+            let of = memory.clusters.entry(key.clone()).or_default();
+            (of.probe, of.asking) = (probe, false);
         });
         ctx.trigger.backup(&owner.namespace, &owner.name);
     });
@@ -138,4 +141,48 @@ pub async fn tidy(ctx: &Context, rows: &[Row], wanted: &BackupStatus) {
             }
         })
         .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_only_told_as_what_velero_s_last_answer_makes_of_it() {
+        let timings = Timings::default();
+        let at = Instant::now();
+        let table = [
+            (Probe::None, 3600, None),
+            (Probe::Unasked(at), 3600, None),
+            (Probe::Silent(at), 29, None),
+            (Probe::Silent(at), 30, Some("VeleroNotResponding")),
+            (Probe::Silent(at), 3600, Some("VeleroNotResponding")),
+            (Probe::Answered(at), 29, None),
+            (Probe::Answered(at), 30 * 60 - 1, None),
+            (Probe::Answered(at), 30 * 60, Some("NoProgress")),
+        ];
+        let oslo = ClusterKey::attached("team-a", "oslo");
+        for (probe, seconds, expected) in table {
+            let unchanged = Duration::from_secs(seconds);
+            let problem = stuck(&oslo, probe, unchanged, &timings);
+            assert_eq!(
+                problem.as_ref().map(|problem| problem.reason),
+                expected,
+                "{probe:?} after {seconds} s"
+            );
+            assert!(problem.is_none_or(|problem| problem.message.contains("oslo")));
+        }
+    }
+
+    #[test]
+    fn a_question_s_name_fits_beside_a_uid_whatever_the_member_is_called() {
+        for name in ["oslo", &"n".repeat(253), "a-very-long-member.-name"] {
+            let suffix = member_suffix(&ClusterKey::attached("team-a", name));
+            assert!(suffix.len() <= 20, "{suffix}");
+            assert!(
+                suffix.ends_with(|c: char| c.is_ascii_alphanumeric()),
+                "{suffix}"
+            );
+        }
+    }
 }

@@ -32,6 +32,8 @@ pub struct OfCluster {
     version: Option<(String, Instant)>,
     /// What Velero said when it was last asked whether it lives.
     pub probe: Probe,
+    /// Whether it is being asked now.
+    pub asking: bool,
     /// How far the deletion is.
     pub deletion: deletion::Memory,
 }
@@ -42,12 +44,22 @@ pub enum Probe {
     /// Not asked since the object last changed.
     #[default]
     None,
-    /// Asked, no answer yet.
-    Asking,
     /// Answered, then.
     Answered(Instant),
     /// Not answered in time, then.
     Silent(Instant),
+    /// The question could not be put, then: that says nothing about Velero.
+    Unasked(Instant),
+}
+
+impl Probe {
+    /// Whether it is time for the next question.
+    pub fn is_due(self, again: Duration) -> bool {
+        match self {
+            Self::None => true,
+            Self::Answered(at) | Self::Silent(at) | Self::Unasked(at) => at.elapsed() >= again,
+        }
+    }
 }
 
 impl OfCluster {
@@ -63,9 +75,7 @@ impl OfCluster {
             Some((known, since)) if *known == version => since.elapsed(),
             _ => {
                 self.version = Some((version, Instant::now()));
-                if self.probe != Probe::Asking {
-                    self.probe = Probe::None;
-                }
+                self.probe = Probe::None;
                 Duration::ZERO
             }
         }
@@ -88,3 +98,7 @@ impl Memory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;

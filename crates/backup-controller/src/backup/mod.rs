@@ -1,5 +1,6 @@
 //! Reconciling one Backup: dereference, validate, claim, build and apply, status.
 
+pub mod agenda;
 pub mod apply;
 pub mod build;
 pub mod delete;

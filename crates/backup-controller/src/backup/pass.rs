@@ -18,9 +18,9 @@ use velero_kit::identity::Owner;
 use velero_kit::location;
 
 use super::apply::{self, Applied, Target};
-use super::plan::{Entry, Link, Next, Terms, plan};
+use super::plan::{self, Entry, Link, Next, Terms, plan};
 use super::validate::{InvalidSpec, Validated};
-use super::{Error, Problem, dereference, events, housekeeping, sooner, status};
+use super::{Error, Problem, agenda, dereference, events, housekeeping, sooner, status};
 use crate::context::Context;
 
 /// Look at an unfinished Backup at least this often, should a trigger ever be lost.
@@ -33,6 +33,17 @@ pub struct Row {
     pub next: Next,
     /// A name was written down for it in this pass.
     claimed: bool,
+}
+
+impl Row {
+    /// An entry, and what comes next for it.
+    pub fn new(entry: Entry, next: Next) -> Self {
+        Self {
+            entry,
+            next,
+            claimed: false,
+        }
+    }
 }
 
 /// One pass: the version of the object that it works on, and when it began.
@@ -69,10 +80,9 @@ impl<'a> Pass<'a> {
         };
         let mut rows: Vec<Row> = dereference::entries(self.ctx, &self.backup, spec, &self.owner)
             .into_iter()
-            .map(|entry| Row {
-                next: plan(&entry, &terms),
-                entry,
-                claimed: false,
+            .map(|entry| {
+                let next = plan(&entry, &terms);
+                Row::new(entry, next)
             })
             .collect();
 
@@ -213,37 +223,13 @@ impl<'a> Pass<'a> {
             .await;
     }
 
-    /// What comes next after the member has answered.
+    /// Notes what the member has answered.
     fn settle(&self, row: &mut Row, applied: Applied) {
-        let expired = matches!(row.next, Next::Create { expired: true });
-        let confirming = matches!(row.next, Next::Confirm);
-        row.next = match applied {
-            Applied::Present(object) => Next::Follow(Arc::from(object)),
-            Applied::Failed(problem) => Next::Retry(problem),
-            Applied::Absent | Applied::Taken if confirming => Next::Fail(Problem::new(
-                reason::OBJECT_DISAPPEARED,
-                format!(
-                    "the Velero Backup was removed in {} before it ended: find who deletes there",
-                    row.entry.key.name
-                ),
-            )),
-            Applied::Absent | Applied::Taken if expired => Next::Fail(Problem::new(
-                reason::START_DEADLINE_EXCEEDED,
-                "did not begin before spec.startDeadline was over",
-            )),
-            Applied::Absent => Next::Retry(Problem::new(
-                reason::UNREACHABLE,
-                format!(
-                    "the answer of {} to creating the backup was lost",
-                    row.entry.key.name
-                ),
-            )),
-            Applied::Taken => {
-                // The next name is written down with this pass's status, and created in the next.
-                self.rename(row);
-                return;
-            }
-        };
+        match plan::answered(&row.entry, &row.next, applied) {
+            Some(next) => row.next = next,
+            // The next name is written down with this pass's status, and created in the next.
+            None => self.rename(row),
+        }
     }
 
     fn status(&self, rows: &[Row], spec: &Validated) -> BackupStatus {
@@ -305,40 +291,14 @@ impl<'a> Pass<'a> {
     }
 
     /// When to look again, for what no watch tells.
-    fn outcome(&self, rows: &[Row], spec: &Validated, mut after: Option<Duration>) -> Outcome {
+    fn outcome(&self, rows: &[Row], spec: &Validated, after: Option<Duration>) -> Outcome {
         if super::is_settled(&self.backup) {
             return Outcome::Done;
         }
-        // A time that has passed is nothing to wait for.
-        let until = |then: Timestamp| Duration::try_from(then.duration_since(self.now)).ok();
-        let timings = &self.ctx.timings;
-        if rows.is_empty() {
-            after = sooner(after, until(spec.deadline));
-        }
-        for row in rows {
-            let wait = match &row.next {
-                Next::Wait(problem) if problem.reason == reason::CONFIG_MAP_NOT_FOUND => {
-                    Some(timings.look_again)
-                }
-                Next::Retry(_) => Some(timings.retry),
-                Next::Rename | Next::Create { .. } => Some(Duration::ZERO),
-                Next::Wait(_) => until(spec.deadline),
-                Next::Hold if !row.entry.seen() => until(spec.deadline),
-                _ => None,
-            };
-            after = sooner(after, wait);
-            if let Link::Down {
-                since: Some(since), ..
-            } = &row.entry.facts.link
-                && !row.entry.stored.phase.is_final()
-            {
-                let stalled = since
-                    .checked_add(status::unreachable_limit())
-                    .ok()
-                    .and_then(until);
-                after = sooner(after, stalled.filter(|wait| !wait.is_zero()));
-            }
-        }
+        let status = self.backup.status.as_ref();
+        let details = status.map_or(&[][..], |status| &status.backup_details);
+        let due = agenda::next(rows, details, spec.deadline, self.now, &self.ctx.timings);
+        let after = sooner(after, due);
         Outcome::Waiting {
             reason: "Entries",
             // Status times are whole seconds: a little later is surely after a deadline.

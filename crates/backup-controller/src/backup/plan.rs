@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use velero_kit::{classify, location};
 
 use super::Problem;
+use super::apply::Applied;
 
 /// What is known about one member, gathered without asking it anything.
 #[derive(Debug, Clone)]
@@ -59,6 +60,8 @@ pub enum Link {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Served {
     Unknown,
+    /// We may not look.
+    Refused,
     No,
     Yes,
 }
@@ -165,7 +168,13 @@ fn plan_claimed(entry: &Entry, name: &str, terms: &Terms<'_>) -> Next {
             Next::Follow(Arc::clone(object))
         };
     }
-    if matches!(facts.link, Link::Down { .. }) || !facts.objects_synced {
+    if !facts.is_up() {
+        return Next::Hold;
+    }
+    if let Served::No | Served::Refused = facts.velero {
+        return no_velero(entry).map_or(Next::Hold, Next::Wait);
+    }
+    if !facts.objects_synced {
         return Next::Hold;
     }
     if entry.seen() {
@@ -182,13 +191,8 @@ fn plan_claimed(entry: &Entry, name: &str, terms: &Terms<'_>) -> Next {
 fn plan_unclaimed(entry: &Entry, terms: &Terms<'_>) -> Next {
     let obstacle = obstacle(entry, terms);
     if terms.now >= terms.deadline {
-        let cause = obstacle.map_or_else(String::new, |problem| {
-            format!("; last: {}", problem.message)
-        });
-        return Next::Fail(Problem::new(
-            reason::START_DEADLINE_EXCEEDED,
-            format!("did not begin before spec.startDeadline was over{cause}"),
-        ));
+        let cause = obstacle.as_ref().map(|problem| problem.message.as_str());
+        return Next::Fail(too_late(cause));
     }
     obstacle.map_or(Next::Claim, Next::Wait)
 }
@@ -221,25 +225,77 @@ fn obstacle(entry: &Entry, terms: &Terms<'_>) -> Option<Problem> {
     if let Link::Down { problem, .. } = &facts.link {
         return Some(problem.clone());
     }
-    match facts.velero {
-        Served::Yes => {}
-        Served::Unknown => {
-            return Some(Problem::new(
-                reason::WAITING_FOR_CLUSTERS,
-                format!("waiting for a first look at Velero in {name}"),
-            ));
-        }
-        Served::No => {
-            return Some(Problem::new(
-                reason::VELERO_NOT_INSTALLED,
-                format!("{name} does not serve velero.io: install Velero there"),
-            ));
-        }
-    }
-    if let Some(problem) = terms.hold {
-        return Some(problem.clone());
-    }
-    location::usable(terms.location, facts.location.as_deref())
-        .err()
-        .map(|unusable| Problem::new(unusable.reason, unusable.message))
+    no_velero(entry)
+        .or_else(|| terms.hold.cloned())
+        .or_else(|| location::usable(terms.location, facts.location.as_deref()).err())
 }
+
+/// Why Velero's objects in a member that answers cannot be seen.
+fn no_velero(entry: &Entry) -> Option<Problem> {
+    let name = &entry.key.name;
+    let (reason, message) = match entry.facts.velero {
+        Served::Yes => return None,
+        Served::Unknown => (
+            reason::WAITING_FOR_CLUSTERS,
+            format!("waiting for a first look at Velero in {name}"),
+        ),
+        Served::Refused => (
+            reason::ACCESS_DENIED,
+            format!(
+                "Velero's objects in {name} must not be read: grant get, list and watch on \
+                 velero.io in namespace velero"
+            ),
+        ),
+        Served::No => (
+            reason::VELERO_NOT_INSTALLED,
+            format!("{name} does not serve velero.io: install Velero there"),
+        ),
+    };
+    Some(Problem::new(reason, message))
+}
+
+/// What comes next after the member has answered. `None`: another owner holds the name, and the
+/// next one is to be claimed.
+pub fn answered(entry: &Entry, asked: &Next, applied: Applied) -> Option<Next> {
+    let expired = matches!(asked, Next::Create { expired: true });
+    let confirming = matches!(asked, Next::Confirm);
+    Some(match applied {
+        Applied::Present(object) => Next::Follow(Arc::from(object)),
+        Applied::Failed(problem) => Next::Retry(problem),
+        Applied::Absent | Applied::Taken if confirming => Next::Fail(Problem::new(
+            reason::OBJECT_DISAPPEARED,
+            format!(
+                "the Velero Backup was removed in {} before it ended: find who deletes there",
+                entry.key.name
+            ),
+        )),
+        Applied::Absent | Applied::Taken if expired => Next::Fail(too_late(last_problem(entry))),
+        Applied::Absent => Next::Retry(Problem::new(
+            reason::UNREACHABLE,
+            format!(
+                "the answer of {} to creating the backup was lost",
+                entry.key.name
+            ),
+        )),
+        Applied::Taken => return None,
+    })
+}
+
+/// What kept a claimed entry from getting its object, by its status.
+fn last_problem(entry: &Entry) -> Option<&str> {
+    let reason = entry.stored.reason.as_deref()?;
+    let trouble = !matches!(reason, reason::QUEUED | reason::NAME_TAKEN);
+    entry.stored.message.as_deref().filter(|_| trouble)
+}
+
+fn too_late(cause: Option<&str>) -> Problem {
+    let cause = cause.map_or_else(String::new, |cause| format!("; last: {cause}"));
+    Problem::new(
+        reason::START_DEADLINE_EXCEEDED,
+        format!("did not begin before spec.startDeadline was over{cause}"),
+    )
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

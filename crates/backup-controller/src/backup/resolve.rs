@@ -28,17 +28,11 @@ pub fn resolve(
     hub: &HubLabels,
 ) -> Requested {
     let Some(fleet) = fleet else {
-        let problem = Problem::new(
-            reason::FLEET_NOT_FOUND,
-            format!(
-                "there is no Fleet {namespace}/{}: create it",
-                destination.fleet
-            ),
-        );
         return destination
             .clusters
             .iter()
-            .map(|listed| (named(namespace, listed), Some(problem.clone())))
+            .map(|listed| named(namespace, listed))
+            .map(|key| (key, Some(no_fleet(namespace, &destination.fleet))))
             .collect();
     };
     let members: BTreeSet<ClusterKey> = fleet
@@ -48,32 +42,50 @@ pub fn resolve(
         .filter_map(|member| member.fleet_member(namespace))
         .collect();
     if !destination.clusters.is_empty() {
-        return destination
-            .clusters
-            .iter()
-            .map(|listed| find(namespace, &destination.fleet, listed, &members))
-            .collect();
+        let mut requested = Requested::new();
+        for listed in &destination.clusters {
+            let (key, problem) = find(namespace, &destination.fleet, listed, &members);
+            let known = requested.entry(key).or_insert_with(|| problem.clone());
+            // Of two entries that mean one cluster, the one that cannot work must be seen.
+            if known.is_none() {
+                *known = problem;
+            }
+        }
+        return requested;
     }
+    let labels = |member: &ClusterKey| {
+        let attached = member.kind == ClusterKind::AttachedCluster;
+        hub.get(&member.name).filter(|_| attached)
+    };
     members
         .into_iter()
-        .filter(|member| match (selector, hub.get(&member.name)) {
-            (None, _) => true,
-            // It may match once it exists: it is kept, and waited for.
-            (Some(_), None) => true,
+        .filter(|member| match (selector, labels(member)) {
             (Some(selector), Some(labels)) => selector.matches(labels),
+            // Without an object it may match once it exists: it is kept, and waited for.
+            (None, _) | (Some(_), None) => true,
         })
         .map(|member| (member, None))
         .collect()
 }
 
+fn no_fleet(namespace: &str, fleet: &str) -> Problem {
+    Problem::new(
+        reason::FLEET_NOT_FOUND,
+        format!("there is no Fleet {namespace}/{fleet}: create it"),
+    )
+}
+
 /// What stands of a resolution once the set of clusters is frozen: no cluster joins it, and one
-/// leaves only if it was unknown when it was chosen by label and has turned out not to match.
+/// leaves only if it was unknown when it was chosen by label and has turned out not to match. What
+/// was known then stays, whatever becomes of its labels and of the fleet.
 pub fn frozen(
     stored: &BTreeMap<ClusterKey, BackupDetail>,
     mut requested: Requested,
-    by_label: bool,
+    destination: &Destination,
+    fleet_found: bool,
     exists: impl Fn(&ClusterKey) -> bool,
 ) -> Requested {
+    let by_label = destination.cluster_selector.is_some();
     stored
         .iter()
         .filter_map(|(key, detail)| {
@@ -84,7 +96,12 @@ pub fn frozen(
             if let Some(problem) = requested.remove(key) {
                 return Some((key.clone(), problem));
             }
-            if by_label && exists(key) {
+            if !fleet_found {
+                let problem = no_fleet(&key.namespace, &destination.fleet);
+                return Some((key.clone(), Some(problem)));
+            }
+            let was_unknown = detail.reason.as_deref() == Some(reason::CLUSTER_NOT_FOUND);
+            if by_label && was_unknown && exists(key) {
                 return None;
             }
             let problem = Problem::new(
@@ -144,3 +161,7 @@ fn named(namespace: &str, listed: &ClusterRef) -> ClusterKey {
         &listed.name,
     )
 }
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

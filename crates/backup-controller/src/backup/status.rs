@@ -10,23 +10,23 @@ use api_types::backup::{Backup, BackupDetail, BackupStatus};
 use api_types::common::Leftover;
 use api_types::condition::{self, ConditionStatus, SUCCEEDED, reason};
 use api_types::external::velero;
+use api_types::names;
 use api_types::phase::{EntryPhase, Phase};
 use controller_kit::condition::{Activity, Aspect, Conditions, MESSAGE_BYTES};
 use controller_kit::text::truncate;
-use jiff::{Timestamp, Unit};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use velero_kit::{classify, location};
 
-use super::Problem;
 use super::delete::Left;
 use super::pass::Row;
 use super::plan::{Entry, Link, Next};
 use super::validate::{InvalidSpec, Validated};
+use super::{Problem, apply};
 
-/// The present time as statuses have it: whole seconds.
+/// The present time as statuses have it: whole seconds, never in the future.
 pub fn now() -> Timestamp {
-    let now = Timestamp::now();
-    now.round(Unit::Second).unwrap_or(now)
+    whole_seconds(Timestamp::now())
 }
 
 /// The status of a Backup that is not being deleted.
@@ -35,7 +35,13 @@ pub fn status(backup: &Backup, rows: &[Row], spec: &Validated, now: Timestamp) -
     let mut status = BackupStatus {
         backup_details: rows
             .iter()
-            .map(|row| detail(&row.entry, &row.next, now))
+            .map(|row| {
+                let mut detail = detail(&row.entry, &row.next, now);
+                if let Some(taken) = name_taken(backup, row) {
+                    say(&mut detail, &taken);
+                }
+                detail
+            })
             .collect(),
         ..stored.clone()
     };
@@ -68,21 +74,46 @@ pub fn status(backup: &Backup, rows: &[Row], spec: &Validated, now: Timestamp) -
     status
 }
 
+/// What to say of an object that is about to be created under another name than its first choice.
+fn name_taken(backup: &Backup, row: &Row) -> Option<Problem> {
+    let name = row.entry.claimed_name()?;
+    let Next::Create { expired: false } = row.next else {
+        return None;
+    };
+    let owner = super::owner(backup);
+    let full = apply::full_name(&owner, &row.entry.key);
+    let candidates = names::candidates(&full, &owner.uid, names::MAX_NAME);
+    let first = candidates.first().filter(|first| *first != name)?;
+    Some(Problem::new(
+        reason::NAME_TAKEN,
+        format!(
+            "{first} is held by another owner in {}: the backup is named {name}",
+            row.entry.key.name
+        ),
+    ))
+}
+
 /// The status of a Backup whose spec can never work.
 pub fn refused(backup: &Backup, invalid: &InvalidSpec, now: Timestamp) -> BackupStatus {
     let mut status = backup.status.clone().unwrap_or_default();
-    let decision = Decision {
-        phase: Phase::FailedValidation,
-        ready: ConditionStatus::False,
-        reason: reason::INVALID_SPEC.to_owned(),
-        motion: Motion::Stalled,
-        succeeded: (!backup.spec.is_scheduled()).then_some(false),
+    let decision = aggregate::decide(&Operation {
+        stored_phase: status.phase,
+        stored_succeeded: succeeded(&status),
+        deletion: None,
+        spec_valid: false,
+        fleet_found: true,
+        deadline_passed: false,
+        entries: &status.backup_details,
+        now,
+    });
+    let Some(decision) = decision else {
+        return status;
     };
     conclude(
         backup,
         &mut status,
         &decision,
-        &format!("spec.{invalid}: make a new Backup"),
+        &format!("spec.{invalid}: mend it, or make a new Backup"),
         now,
     );
     status
@@ -307,24 +338,29 @@ fn message(backup: &Backup, decision: &Decision, details: &[BackupDetail]) -> St
 /// The entry of one cluster.
 pub fn detail(entry: &Entry, next: &Next, now: Timestamp) -> BackupDetail {
     let mut detail = entry.stored.clone();
+    if let Next::Final = next {
+        return detail;
+    }
+    if entry.facts.is_up() && detail.unreachable_since.take().is_some() {
+        (detail.reason, detail.message) = (None, None);
+    }
     match next {
-        Next::Final => return detail,
+        Next::Final | Next::Confirm | Next::Hold => {}
         Next::Wait(problem) | Next::Retry(problem) => say(&mut detail, problem),
         Next::Claim | Next::Create { .. } | Next::Rename => {
             let note = Problem::new(reason::QUEUED, "the Velero Backup is being created");
             say(&mut detail, &note);
         }
-        Next::Confirm | Next::Hold => {}
         Next::Follow(object) => follow(&mut detail, entry, object),
         Next::Fail(problem) => {
             detail.phase = EntryPhase::Failed;
             say(&mut detail, problem);
         }
     }
-    if !detail.phase.is_final() {
-        overlay_link(&mut detail, entry, now);
-    } else {
+    if detail.phase.is_final() {
         detail.unreachable_since = None;
+    } else {
+        overlay_link(&mut detail, entry, now);
     }
     transition(&mut detail, entry.stored.phase, now);
     detail
@@ -351,7 +387,7 @@ fn follow(detail: &mut BackupDetail, entry: &Entry, object: &velero::Backup) {
     {
         detail.reason = Some(finer.to_owned());
     }
-    if !copy.invalid.is_empty() && detail.reason.is_none() {
+    if !copy.invalid.is_empty() && (detail.reason.is_none() || !state.phase.is_final()) {
         say(
             detail,
             &Problem::new(
@@ -388,12 +424,6 @@ fn waiting_message(phase: &str, why: Option<&str>) -> Option<String> {
 /// An unfinished entry of a member that does not answer keeps what was last known, and says so.
 fn overlay_link(detail: &mut BackupDetail, entry: &Entry, now: Timestamp) {
     let Link::Down { problem, since } = &entry.facts.link else {
-        if detail.unreachable_since.take().is_some()
-            && detail.reason.as_deref() == Some(reason::UNREACHABLE)
-        {
-            detail.reason = None;
-            detail.message = None;
-        }
         return;
     };
     if entry.stored.member_uid.is_some() || detail.reason.as_deref() == Some(problem.reason) {
@@ -450,3 +480,7 @@ pub fn velero_is_done(object: &velero::Backup) -> bool {
 pub fn unreachable_limit() -> Duration {
     Duration::try_from(aggregate::unreachable_limit()).unwrap_or_default()
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

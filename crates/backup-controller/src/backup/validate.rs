@@ -151,3 +151,7 @@ fn parse_duration(
         problem: error.to_string(),
     })
 }
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;
