@@ -66,7 +66,7 @@ pub struct LeaseArgs {
 /// How members are reached.
 #[derive(Args, Clone, Debug)]
 pub struct ProxyArgs {
-    /// cluster-proxy's address: http://HOST:PORT or unix:/PATH
+    /// Address of cluster-proxy, `http://HOST:PORT` or `unix:/PATH`
     #[arg(
         long,
         env = "KURATOR_PROXY_ENDPOINT",

@@ -277,3 +277,83 @@ impl Window {
         now < self.ends || self.held_back > 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    use super::*;
+
+    fn unreachable(cluster: u32) -> Event {
+        Event {
+            severity: Severity::Warning,
+            reason: "Unreachable",
+            action: "Follow",
+            note: format!("cluster {cluster} does not answer"),
+            related: None,
+        }
+    }
+
+    fn object(uid: &str) -> ConfigMap {
+        let mut object = ConfigMap::default();
+        object.metadata.uid = Some(uid.to_owned());
+        object
+    }
+
+    fn recorded() -> (Events, mpsc::UnboundedReceiver<String>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let events = Events::with_sink(move |_, event| {
+            sender.send(event.note).unwrap();
+            std::future::ready(())
+        });
+        (events, receiver)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ten_cluster_events_a_minute_are_published_and_then_one_with_the_count() {
+        let (events, mut notes) = recorded();
+        for cluster in 1..=40 {
+            events.publish_cluster(&object("a"), unreachable(cluster));
+        }
+        events.publish_cluster(&object("b"), unreachable(99));
+        events.publish(&object("a"), unreachable(0));
+        for cluster in (1..=10).chain([99, 0]) {
+            let expected = format!("cluster {cluster} does not answer");
+            assert_eq!(notes.recv().await.unwrap(), expected);
+        }
+        let before = Instant::now();
+        let sum = notes.recv().await.unwrap();
+        assert!(sum.starts_with("30 more events of clusters"), "{sum}");
+        assert!(sum.contains("cluster 11 does not answer"), "{sum}");
+        assert!(before.elapsed() > WINDOW / 2);
+
+        events.publish_cluster(&object("a"), unreachable(7));
+        assert_eq!(notes.recv().await.unwrap(), "cluster 7 does not answer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_waits_for_what_was_published_before() {
+        let (events, mut notes) = recorded();
+        for cluster in 0..50 {
+            events.publish(&object("a"), unreachable(cluster));
+        }
+        events.flush().await;
+        let mut published = 0;
+        while notes.try_recv().is_ok() {
+            published += 1;
+        }
+        assert_eq!(published, 50);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counts_of_many_objects_stay_bounded() {
+        let mut limiter = Limiter::default();
+        let now = Instant::now();
+        for n in 0..COUNTED_OBJECTS {
+            assert_eq!(limiter.admit(&n.to_string(), now), Verdict::Publish);
+        }
+        assert_eq!(limiter.admit("one more", now), Verdict::Count);
+        assert_eq!(limiter.admit("one more", now + WINDOW), Verdict::Publish);
+        assert_eq!(limiter.windows.len(), 1, "closed windows make room");
+    }
+}

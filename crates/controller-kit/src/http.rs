@@ -112,3 +112,70 @@ async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::metrics::counter::Counter;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
+
+    use super::*;
+
+    async fn ask(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn readiness_names_what_is_missing_and_metrics_are_served() {
+        let mut registry = Registry::default();
+        let counter: Counter = Counter::default();
+        registry.register("kurator_test", "A test", counter.clone());
+        counter.inc();
+        let readiness = Readiness::waiting_for(&["crds", "inventory"]);
+        let shutdown = CancellationToken::new();
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = serve(anywhere, readiness.clone(), registry, shutdown.clone())
+            .await
+            .unwrap();
+
+        readiness.set("inventory", Ok(()));
+        readiness.set("crds", Err("waiting for backups".into()));
+        let answer = ask(server.address, "/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        assert!(answer.ends_with("crds: waiting for backups\n"), "{answer}");
+        assert!(
+            ask(server.address, "/livez")
+                .await
+                .starts_with("HTTP/1.1 200")
+        );
+
+        readiness.set("crds", Ok(()));
+        assert!(
+            ask(server.address, "/readyz")
+                .await
+                .starts_with("HTTP/1.1 200")
+        );
+        let answer = ask(server.address, "/metrics").await;
+        assert!(answer.contains("openmetrics-text"), "{answer}");
+        assert!(answer.contains("kurator_test_total 1\n"), "{answer}");
+
+        let taken = serve(
+            server.address,
+            readiness,
+            Registry::default(),
+            shutdown.clone(),
+        )
+        .await;
+        let error = taken.unwrap_err().to_string();
+        assert!(error.contains("cannot listen on 127.0.0.1"), "{error}");
+        shutdown.cancel();
+        server.ended().await.unwrap();
+    }
+}

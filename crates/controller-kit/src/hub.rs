@@ -126,9 +126,13 @@ impl WriteError {
     }
 }
 
-/// Applies the status that `manager` owns, whole: what it owned and does not repeat is dropped.
-/// The object's uid is a precondition, and so is `resource_version` when given; a mismatch is
-/// [`WriteError::Conflict`]. Only metadata comes back. Returns the new resourceVersion.
+/// Applies the status that `manager` owns, whole: what it owned and does not repeat is dropped. Only
+/// metadata comes back. Returns the new resourceVersion.
+///
+/// `resource_version` is a precondition: if the object is another one by now, or the same one in
+/// another version, the answer is [`WriteError::Conflict`], even if the status is what is stored.
+/// Without it the status may reach an object that has taken the name of the one it was computed
+/// from: for a status subresource the API server does not compare uids.
 pub async fn apply_status<K>(
     client: &Client,
     object: &K,
@@ -156,7 +160,6 @@ fn status_body<K: Resource<DynamicType = ()>>(
     let mut metadata = json!({ "name": meta.name });
     for (field, value) in [
         ("namespace", meta.namespace.as_deref()),
-        ("uid", meta.uid.as_deref()),
         ("resourceVersion", resource_version),
     ] {
         if let Some(value) = value {
@@ -327,5 +330,75 @@ fn describe<K: Resource<DynamicType = ()>>(object: &K) -> String {
     match meta.namespace.as_deref() {
         Some(namespace) => format!("{} {namespace}/{name}", K::kind(&())),
         None => format!("{} {name}", K::kind(&())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::core::Status;
+
+    use super::*;
+
+    fn object(finalizers: &[&str]) -> ConfigMap {
+        serde_json::from_value(json!({ "metadata": {
+            "namespace": "default", "name": "nightly", "uid": "u-1", "finalizers": finalizers,
+        }}))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_status_is_bound_to_the_version_it_was_computed_from() {
+        let body = status_body(&object(&[]), &json!({ "phase": "Pending" }), Some("42"));
+        assert_eq!(
+            body,
+            json!({
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {
+                    "namespace": "default", "name": "nightly", "resourceVersion": "42",
+                },
+                "status": { "phase": "Pending" },
+            })
+        );
+        let unbound = status_body(&object(&[]), &json!({}), None);
+        assert!(unbound["metadata"].get("resourceVersion").is_none());
+    }
+
+    #[test]
+    fn finalizer_patches_test_what_they_change() {
+        let first = added(&object(&[]), "kurator.dev/x");
+        assert_eq!(first[1]["value"], json!(null));
+        assert_eq!(first[2]["value"], json!(["kurator.dev/x"]));
+        let second = added(&object(&["other"]), "kurator.dev/x");
+        assert_eq!(second[1]["value"], json!(["other"]));
+        assert_eq!(second[2]["value"], json!(["other", "kurator.dev/x"]));
+
+        let patch = removed(&object(&["other", "kurator.dev/x"]), "kurator.dev/x").unwrap();
+        assert_eq!(patch[0]["value"], json!("u-1"));
+        assert_eq!(patch[1]["path"], json!("/metadata/finalizers/1"));
+        assert_eq!(
+            (&patch[2]["op"], &patch[2]["path"]),
+            (&json!("remove"), &patch[1]["path"])
+        );
+        assert!(removed(&object(&["other"]), "kurator.dev/x").is_none());
+    }
+
+    #[test]
+    fn answers_of_the_hub_are_told_apart() {
+        let category = |code, message: &str| {
+            let status = Status::failure(message, "Because").with_code(code).boxed();
+            WriteError::from_kube("Backup default/x".into(), kube::Error::Api(status)).category()
+        };
+        assert_eq!(category(404, ""), "hub_gone");
+        assert_eq!(category(409, ""), "hub_conflict");
+        assert_eq!(category(403, ""), "hub_forbidden");
+        assert_eq!(category(422, ""), "hub_rejected");
+        assert_eq!(
+            category(500, "failed to create typed patch object (x)"),
+            "hub_rejected"
+        );
+        assert_eq!(category(500, "etcd is away"), "hub_failed");
+        assert_eq!(category(429, ""), "hub_failed");
     }
 }

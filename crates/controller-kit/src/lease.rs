@@ -28,7 +28,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// After the first failed renewal: how long to try again.
 const SECOND_CHANCE: Duration = Duration::from_secs(2);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
-/// While another replica leads.
+/// While another replica leads: how often its Lease is read anew. The manager alone would look only
+/// when the last renewal that it saw expires, also after a release.
+const CANDIDATE_TURN: Duration = Duration::from_secs(5);
 const CANDIDATE_PAUSE: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(300);
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -113,23 +115,18 @@ pub async fn seek(
     let task = if args.leader_elect {
         let client =
             client(hub).map_err(|error| LeaseError::Client(lease.clone(), Box::new(error)))?;
-        let identity = args.lease_identity.clone().unwrap_or_else(random_identity);
-        let manager = LeaseManagerBuilder::new(client.clone(), name)
-            .with_namespace(&namespace)
-            .with_identity(&identity)
-            .with_duration(DURATION_SECONDS)
-            .with_grace(RENEW_AHEAD_SECONDS)
-            .build()
-            .await
-            .map_err(|error| LeaseError::Start(lease.clone(), Box::new(error)))?;
+        let identity = args.lease_identity.clone();
         let holder = Holder {
-            manager,
-            api: Api::namespaced(client, &namespace),
+            client,
+            namespace,
             name: name.to_owned(),
             lease: lease.clone(),
-            identity,
+            identity: identity.unwrap_or_else(random_identity),
             sender,
         };
+        // an unusable Lease shows at the start, not as a process that waits for ever
+        let started = holder.manager().await;
+        started.map_err(|error| LeaseError::Start(lease.clone(), Box::new(error)))?;
         tokio::spawn(holder.hold(release))
     } else {
         tokio::spawn(async move {
@@ -155,9 +152,10 @@ fn random_identity() -> String {
 }
 
 struct Holder {
-    manager: LeaseManager,
-    api: Api<Lease>,
+    client: Client,
+    namespace: String,
     name: String,
+    /// Namespace and name, for people.
     lease: String,
     identity: String,
     sender: watch::Sender<bool>,
@@ -165,38 +163,73 @@ struct Holder {
 
 impl Holder {
     async fn hold(self, release: CancellationToken) -> Result<(), LeaseError> {
+        let manager = tokio::select! {
+            manager = self.acquire() => manager,
+            () = release.cancelled() => return Ok(()),
+        };
+        tracing::info!(lease = self.lease, identity = self.identity, "leading");
+        self.sender.send_replace(true);
         let lost = tokio::select! {
-            reason = self.renew() => Some(reason),
+            reason = self.renew(&manager) => Some(reason),
             () = release.cancelled() => None,
         };
         // first nobody may write any more, then another may lead
         self.sender.send_replace(false);
-        let Some(reason) = lost else {
-            match timeout(RELEASE_TIMEOUT, self.manager.release()).await {
-                Ok(Ok(())) => tracing::info!(lease = self.lease, "lease released"),
-                Ok(Err(error)) => tracing::warn!(error = chain(&error), "lease not released"),
-                Err(_elapsed) => tracing::warn!("lease not released in time"),
+        if let Some(reason) = lost {
+            return Err(LeaseError::Lost(self.lease, reason));
+        }
+        match timeout(RELEASE_TIMEOUT, manager.release()).await {
+            Ok(Ok(())) => tracing::info!(lease = self.lease, "lease released"),
+            Ok(Err(error)) => tracing::warn!(error = chain(&error), "lease not released"),
+            Err(_elapsed) => tracing::warn!("lease not released in time"),
+        }
+        Ok(())
+    }
+
+    async fn manager(&self) -> Result<LeaseManager, LeaseManagerError> {
+        LeaseManagerBuilder::new(self.client.clone(), &self.name)
+            .with_namespace(&self.namespace)
+            .with_identity(&self.identity)
+            .with_duration(DURATION_SECONDS)
+            .with_grace(RENEW_AHEAD_SECONDS)
+            .build()
+            .await
+    }
+
+    /// Runs until this replica leads. A manager that was dropped after it locked harms nothing: the
+    /// next one finds the Lease ours.
+    async fn acquire(&self) -> LeaseManager {
+        loop {
+            let turn = async {
+                let manager = self.manager().await?;
+                manager
+                    .changed()
+                    .await
+                    .map(|leads| leads.then_some(manager))
+            };
+            match timeout(CANDIDATE_TURN, turn).await {
+                Ok(Ok(Some(manager))) => return manager,
+                Ok(Ok(None)) | Err(_) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(lease = self.lease, error = chain(&error), "no lease");
+                    sleep(CANDIDATE_PAUSE).await;
+                }
             }
-            return Ok(());
-        };
-        Err(LeaseError::Lost(self.lease, reason))
+        }
     }
 
     /// Runs until leadership is lost, and tells why. The manager reports no successful renewal, so
     /// after a failed one the Lease itself is asked.
-    async fn renew(&self) -> String {
+    async fn renew(&self, manager: &LeaseManager) -> String {
         let mut give_up_at: Option<Instant> = None;
         loop {
-            let change = self.manager.changed();
+            let change = manager.changed();
             let change = match give_up_at {
                 None => Ok(change.await),
                 Some(at) => timeout_at(at, change).await,
             };
             match change {
-                Ok(Ok(true)) => {
-                    tracing::info!(lease = self.lease, identity = self.identity, "leading");
-                    self.sender.send_replace(true);
-                }
+                Ok(Ok(true)) => {}
                 Ok(Ok(false)) => return "another replica took it".into(),
                 Ok(Err(error)) => {
                     tracing::warn!(
@@ -204,11 +237,8 @@ impl Holder {
                         error = chain(&error),
                         "lease not renewed"
                     );
-                    let leads = *self.sender.borrow();
-                    if leads {
-                        give_up_at.get_or_insert_with(|| Instant::now() + SECOND_CHANCE);
-                    }
-                    sleep(if leads { RETRY_PAUSE } else { CANDIDATE_PAUSE }).await;
+                    give_up_at.get_or_insert_with(|| Instant::now() + SECOND_CHANCE);
+                    sleep(RETRY_PAUSE).await;
                 }
                 Err(_elapsed) if self.still_ours().await => give_up_at = None,
                 Err(_elapsed) => return "it could not be renewed".into(),
@@ -217,7 +247,8 @@ impl Holder {
     }
 
     async fn still_ours(&self) -> bool {
-        let Ok(Ok(lease)) = timeout(CHECK_TIMEOUT, self.api.get(&self.name)).await else {
+        let api = Api::<Lease>::namespaced(self.client.clone(), &self.namespace);
+        let Ok(Ok(lease)) = timeout(CHECK_TIMEOUT, api.get(&self.name)).await else {
             return false;
         };
         let Some(spec) = lease.spec else { return false };
@@ -227,5 +258,22 @@ impl Holder {
         let half = SignedDuration::from_secs(i64::from(seconds) / 2);
         spec.holder_identity.as_deref() == Some(&self.identity)
             && renewed.0 + half > Timestamp::now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_election_this_replica_leads_until_the_release() {
+        let hub = Config::new("https://127.0.0.1:1".parse().unwrap());
+        let release = CancellationToken::new();
+        let args = LeaseArgs::default();
+        let (mut leadership, task) = seek(hub, &args, "x", release.clone()).await.unwrap();
+        leadership.acquired().await;
+        assert!(leadership.is_leader());
+        release.cancel();
+        task.ended().await.unwrap();
     }
 }

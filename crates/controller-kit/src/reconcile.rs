@@ -269,3 +269,102 @@ impl Backoffs {
         BACKOFF_BASE.saturating_mul(1 << doublings).min(BACKOFF_CAP)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("hub away")]
+    struct Away(Retry);
+
+    impl ReconcileError for Away {
+        fn category(&self) -> &'static str {
+            "away"
+        }
+
+        fn retry(&self) -> Retry {
+            self.0
+        }
+    }
+
+    fn object() -> ConfigMap {
+        let mut object = ConfigMap::default();
+        object.metadata.uid = Some("1".into());
+        object
+    }
+
+    #[tokio::test]
+    async fn every_pass_is_counted_by_its_outcome() {
+        let mut registry = Registry::default();
+        let observer = Observer::new("Backup", ReconcileMetrics::register(&mut registry));
+        let waiting = Outcome::Waiting {
+            reason: "FleetNotFound",
+            after: Duration::from_secs(5),
+        };
+        let pass = |result: Result<Outcome, Away>| async {
+            observer.observe(&object(), async { result }).await
+        };
+        let wait = pass(Ok(waiting)).await.unwrap();
+        assert_eq!(wait, Action::requeue(Duration::from_secs(5)));
+        pass(Ok(Outcome::Done)).await.unwrap();
+        pass(Ok(Outcome::Done)).await.unwrap();
+        pass(Err(Away(Retry::Backoff))).await.unwrap_err();
+
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for line in [
+            r#"kurator_reconcile_total{kind="Backup",outcome="done"} 2"#,
+            r#"kurator_reconcile_total{kind="Backup",outcome="waiting"} 1"#,
+            r#"kurator_reconcile_total{kind="Backup",outcome="away"} 1"#,
+            r#"kurator_reconcile_duration_seconds_count{kind="Backup"} 4"#,
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_success_starts_the_waits_over() {
+        let observer = Observer::new(
+            "Backup",
+            ReconcileMetrics::register(&mut Registry::default()),
+        );
+        for _ in 0..20 {
+            observer.error_policy(&object(), &Away(Retry::Backoff));
+        }
+        assert_eq!(observer.backoffs().failing["1"].times, 20);
+        let done = async { Ok::<_, Away>(Outcome::Done) };
+        observer.observe(&object(), done).await.unwrap();
+        assert!(observer.backoffs().failing.is_empty());
+        let wrong = observer.error_policy(&object(), &Away(Retry::OnChange));
+        assert_eq!(wrong, Action::await_change());
+    }
+
+    #[test]
+    fn waits_double_to_the_cap_and_forgotten_objects_start_over() {
+        let mut backoffs = Backoffs::default();
+        let start = Instant::now();
+        let waits: Vec<_> = (0..10)
+            .map(|_| backoffs.failed("a".into(), start))
+            .collect();
+        assert_eq!(waits[0], BACKOFF_BASE);
+        assert_eq!(waits[3], BACKOFF_BASE * 8);
+        assert_eq!(waits[9], BACKOFF_CAP);
+        assert_eq!(
+            backoffs.failed("b".into(), start + FORGET_AFTER),
+            BACKOFF_BASE
+        );
+        assert_eq!(
+            backoffs.failing.len(),
+            1,
+            "an object that vanished is not kept"
+        );
+        for _ in 0..100 {
+            let wait = jittered(BACKOFF_CAP);
+            assert!(BACKOFF_CAP / 2 <= wait && wait <= BACKOFF_CAP, "{wait:?}");
+        }
+    }
+}

@@ -5,18 +5,16 @@ use std::{fmt, marker::PhantomData, time::Duration};
 use api_types::key::ClusterKey;
 use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
-use tonic::{Request, Response, Status, Streaming};
+use serde_json::Value;
+use tonic::{Request, Response, Status};
 
 use crate::{
+    body::{collect, decode, encode, gvr, identified, projection, resource_name, written},
     call::{AccessClient, Caller, DEADLINE, LIST_DEADLINE, Subject, request_id},
     error::Error,
     proto::{self, write_result::Outcome},
     wire::cluster_ref,
 };
-
-/// The proxy accepts messages up to 4 MiB; an object leaves room for its envelope.
-const MAX_OBJECT_BYTES: usize = 3 * 1024 * 1024;
 
 /// The proxy allows no more.
 const MAX_DEADLINE: Duration = Duration::from_mins(1);
@@ -193,7 +191,7 @@ impl<K: MemberResource> MemberApi<K> {
             return Err(Error::unsendable(&subject, "the object has no name"));
         }
         let request = proto::CreateRequest {
-            json: self.body(&subject, &name, object)?,
+            json: identified::<K>(&subject, &self.namespace, &name, object)?,
             target: Some(self.target(&name)),
             field_manager: manager.to_owned(),
             request_id: request_id(),
@@ -216,7 +214,7 @@ impl<K: MemberResource> MemberApi<K> {
     ) -> Result<K, Error> {
         let subject = self.subject("apply", name, true);
         let request = proto::ApplyRequest {
-            json: self.body(&subject, name, body)?,
+            json: identified::<K>(&subject, &self.namespace, name, body)?,
             target: Some(self.target(name)),
             field_manager: manager.to_owned(),
             force,
@@ -321,108 +319,5 @@ impl<K: MemberResource> MemberApi<K> {
 
     fn projection(&self) -> proto::Projection {
         projection(self.metadata_only)
-    }
-
-    fn body<B: Serialize + ?Sized>(
-        &self,
-        subject: &Subject,
-        name: &str,
-        body: &B,
-    ) -> Result<Vec<u8>, Error> {
-        let invalid = |error: serde_json::Error| Error::unsendable(subject, error.to_string());
-        let mut body = serde_json::to_value(body).map_err(invalid)?;
-        identify::<K>(&mut body, &self.namespace, name);
-        encode(subject, &body)
-    }
-}
-
-/// Gives a body the identity that the proxy compares with the target.
-fn identify<K: MemberResource>(body: &mut Value, namespace: &str, name: &str) {
-    let Value::Object(fields) = body else { return };
-    let mut fill = |field: &str, value: &str| {
-        fields.entry(field).or_insert_with(|| json!(value));
-    };
-    fill("apiVersion", &K::api_version(&()));
-    fill("kind", &K::kind(&()));
-    let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
-    if let Value::Object(metadata) = metadata {
-        metadata.entry("name").or_insert_with(|| json!(name));
-        if !namespace.is_empty() {
-            metadata
-                .entry("namespace")
-                .or_insert_with(|| json!(namespace));
-        }
-    }
-}
-
-fn encode(subject: &Subject, body: &Value) -> Result<Vec<u8>, Error> {
-    let bytes =
-        serde_json::to_vec(body).map_err(|error| Error::unsendable(subject, error.to_string()))?;
-    if bytes.len() > MAX_OBJECT_BYTES {
-        let message = format!(
-            "{} bytes are too many, the limit is {MAX_OBJECT_BYTES}",
-            bytes.len()
-        );
-        return Err(Error::unsendable(subject, message));
-    }
-    Ok(bytes)
-}
-
-/// All items, or None when the stream ended before its last chunk.
-async fn collect(
-    response: Response<Streaming<proto::ListChunk>>,
-) -> Result<Option<Vec<proto::Object>>, Status> {
-    let mut stream = response.into_inner();
-    let mut objects = Vec::new();
-    while let Some(chunk) = stream.message().await? {
-        objects.extend(chunk.items);
-        if chunk.last {
-            return Ok(Some(objects));
-        }
-    }
-    Ok(None)
-}
-
-fn written<K: MemberResource>(subject: &Subject, result: proto::WriteResult) -> Result<K, Error> {
-    match (result.outcome(), result.object) {
-        (Outcome::Created | Outcome::Configured | Outcome::Unchanged, Some(object)) => {
-            decode(subject, &object)
-        }
-        (outcome, _) => Err(Error::unreadable(
-            subject,
-            format!("outcome {} without object", outcome.as_str_name()),
-        )),
-    }
-}
-
-fn decode<K: MemberResource>(subject: &Subject, object: &proto::Object) -> Result<K, Error> {
-    serde_json::from_slice(&object.json).map_err(|error| {
-        let message = format!("{}/{}: {error}", object.namespace, object.name);
-        Error::unreadable(subject, message)
-    })
-}
-
-pub(crate) fn gvr<K: MemberResource>() -> proto::Gvr {
-    proto::Gvr {
-        group: K::group(&()).into_owned(),
-        version: K::version(&()).into_owned(),
-        resource: K::plural(&()).into_owned(),
-    }
-}
-
-pub(crate) fn projection(metadata_only: bool) -> proto::Projection {
-    let mode = if metadata_only {
-        proto::projection::Mode::Metadata
-    } else {
-        proto::projection::Mode::Full
-    };
-    proto::Projection { mode: mode.into() }
-}
-
-/// Such as `backups.velero.io`, or `nodes` for the core group.
-pub(crate) fn resource_name<K: MemberResource>() -> String {
-    match (K::plural(&()), K::group(&())) {
-        (plural, group) if group.is_empty() => plural.into_owned(),
-        (plural, group) => format!("{plural}.{group}"),
     }
 }

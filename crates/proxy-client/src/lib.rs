@@ -7,6 +7,7 @@
 
 mod api;
 mod backoff;
+mod body;
 mod call;
 mod endpoint;
 mod ensure;

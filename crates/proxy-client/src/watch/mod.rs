@@ -4,6 +4,7 @@
 //! to the store of the watch it belongs to, and only then announced.
 
 mod mux;
+mod session;
 mod store;
 
 use std::{
@@ -24,7 +25,8 @@ use self::{
     store::Store,
 };
 use crate::{
-    api::{MemberResource, gvr, projection, resource_name},
+    api::MemberResource,
+    body::{gvr, projection, resource_name},
     proto,
     wire::cluster_ref,
 };

@@ -1,5 +1,8 @@
 //! The store of one watch: a plain state machine, driven by what arrives on the stream.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
@@ -40,6 +43,7 @@ struct Stored<K> {
     content: Content<K>,
 }
 
+#[derive(Clone)]
 enum Content<K> {
     Readable(Arc<K>),
     Invalid(Arc<InvalidObject>),
@@ -50,6 +54,24 @@ impl<K> Content<K> {
         match self {
             Self::Readable(object) => Some(Arc::clone(object)),
             Self::Invalid(_) => None,
+        }
+    }
+
+    fn arrived(self, cluster: ClusterKey, key: ObjectKey, old: Option<Arc<K>>) -> Change<K> {
+        match self {
+            Self::Readable(new) => Change::Object {
+                cluster,
+                key,
+                old,
+                new: Some(new),
+            },
+            Self::Invalid(object) => Change::Invalid {
+                cluster,
+                key,
+                old,
+                object,
+                gone: false,
+            },
         }
     }
 }
@@ -208,49 +230,26 @@ impl<K: MemberResource> Store<K> {
         if known.is_some_and(|known| known.uid != object.uid) {
             changes.extend(member.delete(cluster, key.clone()));
         }
-        let old = member.readable(&key);
         let content = read(&object);
-        let change = match &content {
-            Content::Readable(new) => Change::Object {
-                cluster: cluster.clone(),
-                key: key.clone(),
-                old,
-                new: Some(Arc::clone(new)),
-            },
-            Content::Invalid(invalid) => Change::Invalid {
-                cluster: cluster.clone(),
-                key: key.clone(),
-                old,
-                object: Arc::clone(invalid),
-                gone: false,
-            },
-        };
-        changes.push(change);
         let stored = Stored {
             uid: object.uid,
             resource_version: object.resource_version,
-            content,
+            content: content.clone(),
         };
-        let invalid = match &stored.content {
-            Content::Invalid(invalid) => Some(Arc::clone(invalid)),
-            Content::Readable(_) => None,
-        };
-        let known_invalid = matches!(
-            member.objects.insert(key.clone(), stored),
-            Some(Stored {
-                content: Content::Invalid(_),
-                ..
-            })
-        );
-        if let Some(invalid) = invalid {
+        let known = member.objects.insert(key.clone(), stored);
+        let was_invalid = known
+            .as_ref()
+            .is_some_and(|known| known.content.readable().is_none());
+        if let Content::Invalid(invalid) = &content {
             self.invalid_total += 1;
             // once an object, not once a version: a member may send these without end
-            if !known_invalid {
-                let resource = &self.resource;
-                let error = &invalid.error;
+            if !was_invalid {
+                let (resource, error) = (&self.resource, &invalid.error);
                 tracing::warn!(%cluster, resource, object = %key, error, "unreadable member object");
             }
         }
+        let old = known.and_then(|known| known.content.readable());
+        changes.push(content.arrived(cluster.clone(), key, old));
     }
 
     fn sync_end(&mut self, cluster: &ClusterKey) -> Vec<Change<K>> {
@@ -371,10 +370,6 @@ impl<K> Stored<K> {
 }
 
 impl<K> Member<K> {
-    fn readable(&self, key: &ObjectKey) -> Option<Arc<K>> {
-        self.objects.get(key)?.content.readable()
-    }
-
     fn delete(&mut self, cluster: &ClusterKey, key: ObjectKey) -> Option<Change<K>> {
         let stored = self.objects.remove(&key)?;
         let cluster = cluster.clone();

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use proxy_client::{Error, MemberApi, Origin, PatchKind, Retry, WriteOutcome};
+use proxy_client::{Error, ListOptions, MemberApi, Origin, PatchKind, Retry, WriteOutcome};
 use serde_json::json;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -40,135 +40,139 @@ async fn create(api: &MemberApi<ConfigMap>) -> Error {
     soon(api.create(&map, "tester")).await.unwrap_err()
 }
 
+type Case = (Code, &'static str, &'static str, &'static str, Retry);
+
+/// Code, reason and domain as sent; category and retry as expected, where the proxy says nothing.
+const ANSWERS: [Case; 26] = [
+    (Code::NotFound, "", MEMBER, "not_found", Retry::No),
+    (
+        Code::NotFound,
+        "GVR_NOT_SERVED",
+        MEMBER,
+        "not_served",
+        Retry::No,
+    ),
+    (
+        Code::NotFound,
+        "CLUSTER_UNKNOWN",
+        PROXY,
+        "unknown_cluster",
+        Retry::No,
+    ),
+    (Code::AlreadyExists, "", MEMBER, "already_exists", Retry::No),
+    (Code::Aborted, "", MEMBER, "conflict", Retry::AfterReread),
+    (
+        Code::Aborted,
+        "APPLY_CONFLICT",
+        MEMBER,
+        "apply_conflict",
+        Retry::AfterReread,
+    ),
+    (
+        Code::PermissionDenied,
+        "",
+        MEMBER,
+        "refused",
+        Retry::AfterFix,
+    ),
+    (
+        Code::PermissionDenied,
+        "NOT_ALLOWED",
+        PROXY,
+        "refused",
+        Retry::AfterFix,
+    ),
+    (Code::Unauthenticated, "", PROXY, "refused", Retry::AfterFix),
+    (
+        Code::FailedPrecondition,
+        "STALE_LEADER",
+        PROXY,
+        "refused",
+        Retry::AfterFix,
+    ),
+    (Code::InvalidArgument, "", MEMBER, "invalid", Retry::No),
+    (
+        Code::InvalidArgument,
+        "TOO_LARGE",
+        MEMBER,
+        "invalid",
+        Retry::No,
+    ),
+    (Code::OutOfRange, "", MEMBER, "expired", Retry::AfterReread),
+    (
+        Code::FailedPrecondition,
+        "MEMBER_UNAUTHORIZED",
+        MEMBER,
+        "credentials",
+        Retry::AfterFix,
+    ),
+    (
+        Code::FailedPrecondition,
+        "CREDENTIALS_REFUSED",
+        PROXY,
+        "credentials",
+        Retry::AfterFix,
+    ),
+    (
+        Code::FailedPrecondition,
+        "MEMBER_CERT_INVALID",
+        PROXY,
+        "credentials",
+        Retry::AfterFix,
+    ),
+    (
+        Code::Unavailable,
+        "CLUSTER_UNREACHABLE",
+        PROXY,
+        "unreachable",
+        Retry::Yes,
+    ),
+    (Code::Unavailable, "", MEMBER, "retry_after", Retry::Yes),
+    (
+        Code::ResourceExhausted,
+        "",
+        MEMBER,
+        "retry_after",
+        Retry::Yes,
+    ),
+    (
+        Code::ResourceExhausted,
+        "QUEUE_FULL",
+        PROXY,
+        "retry_after",
+        Retry::Yes,
+    ),
+    (
+        Code::ResourceExhausted,
+        "MEMBER_RESPONSE_TOO_LARGE",
+        PROXY,
+        "malformed",
+        Retry::Yes,
+    ),
+    (
+        Code::Internal,
+        "MEMBER_MALFORMED",
+        PROXY,
+        "malformed",
+        Retry::No,
+    ),
+    (
+        Code::Unavailable,
+        "DRAINING",
+        PROXY,
+        "proxy_unavailable",
+        Retry::Yes,
+    ),
+    (Code::DeadlineExceeded, "", MEMBER, "timeout", Retry::Yes),
+    (Code::Internal, "", MEMBER, "failed", Retry::No),
+    (Code::Unimplemented, "", MEMBER, "failed", Retry::No),
+];
+
 #[tokio::test]
 async fn every_answer_of_the_proxy_has_its_own_error() {
     let proxy = Proxy::start();
     let api = proxy.members().api::<ConfigMap>(&oslo()).namespace("shop");
-    let cases = [
-        (Code::NotFound, "", MEMBER, "not_found", Retry::No),
-        (
-            Code::NotFound,
-            "GVR_NOT_SERVED",
-            MEMBER,
-            "not_served",
-            Retry::No,
-        ),
-        (
-            Code::NotFound,
-            "CLUSTER_UNKNOWN",
-            PROXY,
-            "unknown_cluster",
-            Retry::No,
-        ),
-        (Code::AlreadyExists, "", MEMBER, "already_exists", Retry::No),
-        (Code::Aborted, "", MEMBER, "conflict", Retry::AfterReread),
-        (
-            Code::Aborted,
-            "APPLY_CONFLICT",
-            MEMBER,
-            "apply_conflict",
-            Retry::AfterReread,
-        ),
-        (
-            Code::PermissionDenied,
-            "",
-            MEMBER,
-            "refused",
-            Retry::AfterFix,
-        ),
-        (
-            Code::PermissionDenied,
-            "NOT_ALLOWED",
-            PROXY,
-            "refused",
-            Retry::AfterFix,
-        ),
-        (Code::Unauthenticated, "", PROXY, "refused", Retry::AfterFix),
-        (
-            Code::FailedPrecondition,
-            "STALE_LEADER",
-            PROXY,
-            "refused",
-            Retry::AfterFix,
-        ),
-        (Code::InvalidArgument, "", MEMBER, "invalid", Retry::No),
-        (
-            Code::InvalidArgument,
-            "TOO_LARGE",
-            MEMBER,
-            "invalid",
-            Retry::No,
-        ),
-        (Code::OutOfRange, "", MEMBER, "expired", Retry::AfterReread),
-        (
-            Code::FailedPrecondition,
-            "MEMBER_UNAUTHORIZED",
-            MEMBER,
-            "credentials",
-            Retry::AfterFix,
-        ),
-        (
-            Code::FailedPrecondition,
-            "CREDENTIALS_REFUSED",
-            PROXY,
-            "credentials",
-            Retry::AfterFix,
-        ),
-        (
-            Code::FailedPrecondition,
-            "MEMBER_CERT_INVALID",
-            PROXY,
-            "credentials",
-            Retry::AfterFix,
-        ),
-        (
-            Code::Unavailable,
-            "CLUSTER_UNREACHABLE",
-            PROXY,
-            "unreachable",
-            Retry::Yes,
-        ),
-        (Code::Unavailable, "", MEMBER, "retry_after", Retry::Yes),
-        (
-            Code::ResourceExhausted,
-            "",
-            MEMBER,
-            "retry_after",
-            Retry::Yes,
-        ),
-        (
-            Code::ResourceExhausted,
-            "QUEUE_FULL",
-            PROXY,
-            "retry_after",
-            Retry::Yes,
-        ),
-        (
-            Code::ResourceExhausted,
-            "MEMBER_RESPONSE_TOO_LARGE",
-            PROXY,
-            "malformed",
-            Retry::Yes,
-        ),
-        (
-            Code::Internal,
-            "MEMBER_MALFORMED",
-            PROXY,
-            "malformed",
-            Retry::No,
-        ),
-        (
-            Code::Unavailable,
-            "DRAINING",
-            PROXY,
-            "proxy_unavailable",
-            Retry::Yes,
-        ),
-        (Code::DeadlineExceeded, "", MEMBER, "timeout", Retry::Yes),
-        (Code::Internal, "", MEMBER, "failed", Retry::No),
-        (Code::Unimplemented, "", MEMBER, "failed", Retry::No),
-    ];
-    for (code, reason, domain, category, retry) in cases {
+    for (code, reason, domain, category, retry) in ANSWERS {
         proxy.fake.state.lock().unwrap().failure = Some(status(code, reason, domain, "because"));
         let error = soon(api.get("prices")).await.unwrap_err();
         assert_eq!(error.category(), category, "{code:?} {reason}");
@@ -284,7 +288,7 @@ async fn an_answer_that_cannot_be_read_does_not_hide_that_the_write_happened() {
     assert!(matches!(error, Error::Malformed(_)), "{error}");
 
     proxy.fake.state.lock().unwrap().breaks_lists = true;
-    let error = soon(api.list(&Default::default())).await.unwrap_err();
+    let error = soon(api.list(&ListOptions::default())).await.unwrap_err();
     assert!(error.to_string().contains("broke off"), "{error}");
     assert_eq!(error.write_outcome(), WriteOutcome::NotSent);
 }

@@ -1,0 +1,86 @@
+//! Leadership, with a real Lease.
+
+use controller_kit::{
+    args::LeaseArgs,
+    hub,
+    lease::{Leadership, LeaseError, LeaseTask, seek},
+};
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::{SOON, bed, client};
+
+async fn replica(
+    name: &str,
+    identity: &str,
+    release: &CancellationToken,
+) -> (Leadership, LeaseTask) {
+    let hub = hub::config(Some(bed().await.hub().kubeconfig_path()))
+        .await
+        .unwrap();
+    let args = LeaseArgs {
+        leader_elect: true,
+        lease_namespace: Some("default".into()),
+        lease_name: None,
+        lease_identity: Some(identity.into()),
+    };
+    seek(hub, &args, name, release.clone()).await.unwrap()
+}
+
+async fn leases() -> Api<Lease> {
+    Api::namespaced(client().await, "default")
+}
+
+async fn spec(name: &str) -> LeaseSpec {
+    leases().await.get(name).await.unwrap().spec.unwrap()
+}
+
+/// The proxy's fence compares `leaseTransitions`, so it must count every change of holder.
+#[tokio::test]
+async fn a_released_lease_goes_to_the_next_replica_and_the_change_is_counted() {
+    let (release, later) = (CancellationToken::new(), CancellationToken::new());
+    let (mut first, first_task) = replica("handover", "first", &release).await;
+    timeout(SOON, first.acquired()).await.unwrap();
+    let before = spec("handover").await;
+    assert_eq!(before.holder_identity.as_deref(), Some("first"));
+
+    let (mut second, second_task) = replica("handover", "second", &later).await;
+    assert!(first.is_leader() && !second.is_leader());
+    release.cancel();
+    timeout(SOON, first_task.ended()).await.unwrap().unwrap();
+    assert!(!first.is_leader());
+
+    timeout(SOON, second.acquired()).await.unwrap();
+    let after = spec("handover").await;
+    assert_eq!(after.holder_identity.as_deref(), Some("second"));
+    assert_eq!(
+        after.lease_transitions.unwrap(),
+        before.lease_transitions.unwrap() + 1
+    );
+    later.cancel();
+    timeout(SOON, second_task.ended()).await.unwrap().unwrap();
+    assert_eq!(spec("handover").await.holder_identity, None);
+}
+
+#[tokio::test]
+async fn a_replica_whose_lease_was_taken_stops_leading_and_says_so() {
+    let release = CancellationToken::new();
+    let (mut leadership, task) = replica("taken", "victim", &release).await;
+    timeout(SOON, leadership.acquired()).await.unwrap();
+    let theft = json!({ "spec": { "holderIdentity": "thief" } });
+    leases()
+        .await
+        .patch("taken", &PatchParams::default(), &Patch::Merge(&theft))
+        .await
+        .unwrap();
+    let error = timeout(SOON, task.ended()).await.unwrap().unwrap_err();
+    assert!(matches!(error, LeaseError::Lost(..)), "{error}");
+    assert!(error.to_string().contains("default/taken"), "{error}");
+    assert!(!leadership.is_leader());
+}
