@@ -1,0 +1,13 @@
+//! fleet-controller as a process on a real hub.
+//!
+//! Most tests script what cluster-proxy says, since it is what they vary: they show what the
+//! controller makes of it. The tests in `real` run the real proxy with real members.
+
+mod damping;
+mod deletion;
+mod fleets;
+mod members;
+mod outage;
+mod script;
+mod space;
+mod world;

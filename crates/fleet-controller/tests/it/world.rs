@@ -1,0 +1,82 @@
+//! A hub, the stand-in for the proxy, and the controller's process.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use testbed::{Bed, Process, Program, install_crds, wait_ok};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+
+use crate::script::Proxy;
+use crate::space::Space;
+
+/// Nothing here takes this long unless it is broken.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A hub with everything on it.
+pub(crate) struct World {
+    pub(crate) bed: Bed,
+    pub(crate) proxy: Mutex<Proxy>,
+    pub(crate) controller: Process,
+    address: String,
+}
+
+/// The one that tests share which disturb nobody.
+pub(crate) async fn shared() -> &'static World {
+    static SHARED: OnceCell<World> = OnceCell::const_new();
+    SHARED.get_or_init(|| World::start("fleet", r#"{"flapWindow": 3000, "detailPace": 100}"#)).await
+}
+
+impl World {
+    pub(crate) async fn start(name: &str, timings: &str) -> Self {
+        let bed = Bed::builder(name).hub_without_controllers().start().await.unwrap();
+        let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/crds");
+        install_crds(&bed.hub().client().unwrap(), &crds).await.unwrap();
+        let proxy = Proxy::start();
+        let address = format!("{}:{}", bed.address(), bed.next_port());
+        let log = bed.dir().join("fleet-controller.log");
+        let program = Program::new("fleet-controller", env!("CARGO_BIN_EXE_fleet-controller"), log)
+            .arg("--kubeconfig")
+            .arg(bed.hub().kubeconfig_path())
+            .args(["--proxy-endpoint", &proxy.endpoint()])
+            .args(["--http-address", &address])
+            .args(["--timings", timings])
+            .args(["--log", "info,fleet_controller=debug,controller_kit=debug"]);
+        let controller = bed.spawn(program).unwrap();
+        let world = Self { bed, proxy: Mutex::new(proxy), controller, address };
+        world.ready().await;
+        world
+    }
+
+    /// Waits until the controller is ready.
+    pub(crate) async fn ready(&self) {
+        wait_ok("the controller", DEADLINE, async || {
+            self.controller.check()?;
+            let answer = self.get("/readyz").await?;
+            anyhow::ensure!(answer.contains(" 200 "), "{answer}");
+            Ok(())
+        })
+        .await
+        .map_err(|error| self.controller.explain(&error))
+        .unwrap();
+    }
+
+    /// The answer of the controller's health and metrics server.
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<String> {
+        let mut stream = TcpStream::connect(&self.address).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: kurator\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+
+    /// A namespace of its own for one test.
+    pub(crate) async fn space(&self, namespace: &str) -> Space {
+        let client = self.bed.hub().client().unwrap();
+        let script = self.proxy.lock().unwrap().script.clone();
+        Space::make(client, namespace, script).await
+    }
+}
