@@ -9,6 +9,21 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, ResourceExt};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
+use tokio::sync::watch as flag;
+
+/// Whether a store was filled once. [`Store::wait_until_ready`] is for one task alone: it wakes only
+/// the one that asked last, and the controller asks for its own store.
+#[derive(Debug)]
+pub struct Filled(flag::Receiver<bool>);
+
+impl Filled {
+    /// Returns once it was; never if its stream ends before.
+    pub async fn wait(&mut self) {
+        if self.0.wait_for(|filled| *filled).await.is_err() {
+            future::pending::<()>().await;
+        }
+    }
+}
 
 /// A store of all objects of a type, and the stream that keeps it up to date and says what changed.
 /// The stream must be polled. It retries with back-off for ever; its errors are for the log.
@@ -16,6 +31,7 @@ pub fn follow<K>(
     client: &kube::Client,
 ) -> (
     Store<K>,
+    Filled,
     impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static + use<K>,
 )
 where
@@ -26,7 +42,13 @@ where
     let events = watch(api, watcher::Config::default())
         .default_backoff()
         .filter_map(|event| future::ready(readable(event)));
-    (store, reflector::reflector(writer, events))
+    let (set, filled) = flag::channel(false);
+    let events = reflector::reflector(writer, events).inspect(move |event| {
+        if matches!(event, Ok(Event::InitDone)) {
+            set.send_replace(true);
+        }
+    });
+    (store, Filled(filled), events)
 }
 
 /// The event without the object that cannot be read: it must not hide the others.

@@ -21,7 +21,6 @@ use controller_kit::event::Events;
 use controller_kit::http::{self, Readiness};
 use controller_kit::reconcile::{Observer, ReconcileMetrics};
 use controller_kit::{hub as kit_hub, lease, shutdown, telemetry};
-use kube::runtime::reflector::Store;
 use prometheus_client::registry::Registry;
 use proxy_client::{Members, Selection};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +28,7 @@ use velero_kit::{NAMESPACE, identity};
 
 use args::Args;
 use context::Context;
+use hub::Filled;
 use metrics::Metrics;
 use trigger::Trigger;
 
@@ -82,9 +82,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
 
     let members = Members::connect(&proxy.proxy_endpoint, CALLER)?;
-    let (hub_backups, backups) = hub::follow::<Backup>(&client);
-    let (fleets, fleet_events) = hub::follow::<Fleet>(&client);
-    let (clusters, cluster_events) = hub::follow::<AttachedCluster>(&client);
+    let (hub_backups, backups_filled, backups) = hub::follow::<Backup>(&client);
+    let (fleets, fleets_filled, fleet_events) = hub::follow::<Fleet>(&client);
+    let (clusters, clusters_filled, cluster_events) = hub::follow::<AttachedCluster>(&client);
     let ours = Selection {
         namespace: Some(NAMESPACE.to_owned()),
         labels: Some(identity::selector(labels::BACKUP_NAME)),
@@ -116,7 +116,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         fleets: fleet_events,
         clusters: cluster_events,
     };
-    tokio::spawn(ready_when_filled(Arc::clone(&ctx), readiness));
+    let stores = [backups_filled, fleets_filled, clusters_filled];
+    tokio::spawn(ready_when_filled(stores, readiness));
     let work = controller::run(Arc::clone(&ctx), streams, observer, stop.clone());
     let lost = tokio::select! {
         _ = shutdown::graceful(&stop, work) => None,
@@ -128,19 +129,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Ready once the hub's objects are known.
-async fn ready_when_filled(ctx: Arc<Context>, readiness: Readiness) {
-    let filled = futures::future::try_join3(
-        filled(&ctx.hub_backups),
-        filled(&ctx.fleets),
-        filled(&ctx.clusters),
-    );
-    let state = filled.await.map(|_| ()).map_err(|error| error.to_string());
-    readiness.set(STORES, state);
-}
-
-async fn filled<K>(store: &Store<K>) -> Result<(), kube::runtime::reflector::store::WriterDropped>
-where
-    K: kube::Resource<DynamicType = ()> + Clone + 'static,
-{
-    store.wait_until_ready().await
+async fn ready_when_filled(stores: [Filled; 3], readiness: Readiness) {
+    for mut store in stores {
+        store.wait().await;
+    }
+    readiness.set(STORES, Ok(()));
 }
