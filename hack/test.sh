@@ -72,35 +72,30 @@ tests() {
   echo "   took $((SECONDS - started)) s"
 }
 
-# What needs real servers: each crate's integration tests (target `it`), and the e2e crate.
-real=(-p testbed -p api-types -p proxy-client -p controller-kit -p cluster-proxy -p fleet-controller -p backup-controller)
-integration=()
-for package in "${real[@]}"; do
-  [[ $package == -p ]] && continue
-  for dir in crates tests; do
-    [[ -f $dir/$package/tests/it/main.rs ]] && integration+=(-p "$package")
-  done
-done
-
+# Always the whole workspace: a selection of packages would build shared dependencies once more with
+# other features. Test targets are `it` (a crate on real servers) and `journeys` (all of it together).
 if [[ $mode != repeat ]]; then
   check "format" cargo fmt --all --check
   check "lints" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
-  check "generated CRDs are fresh" cargo run --quiet --locked -p api-types --bin crdgen -- --check
-  tests "unit tests" cargo test --workspace --locked --lib --bins
+fi
+check "our processes" cargo build --workspace --bins --locked --quiet
+if [[ $mode != repeat ]]; then
+  check "generated CRDs are fresh" "${CARGO_TARGET_DIR:-target}/debug/crdgen" --check
+  tests "unit tests" cargo test --workspace --locked --no-fail-fast --lib --bins
 fi
 
 if [[ $mode != quick ]]; then
   check "tool binaries" hack/tools/build.sh
-  check "our processes" cargo build --workspace --bins --locked
 fi
 
 if [[ $mode == all ]]; then
-  tests "integration tests" cargo test --locked --no-fail-fast "${integration[@]}" --test it -- --test-threads 4
+  tests "integration tests" cargo test --workspace --locked --no-fail-fast --test it -- --test-threads 4
 fi
 
 if [[ $mode != quick ]]; then
   for ((i = 1; i <= repeat; i++)); do
-    tests "e2e tests, run $i of $repeat" cargo test --locked --no-fail-fast -p e2e --test it -- --test-threads 4
+    tests "e2e tests, run $i of $repeat" \
+      cargo test --workspace --locked --no-fail-fast --test journeys -- --test-threads 4
   done
 fi
 
