@@ -6,6 +6,8 @@ pub mod build;
 pub mod delete;
 pub mod dereference;
 pub mod events;
+#[cfg(test)]
+mod fixtures;
 pub mod housekeeping;
 pub mod memory;
 pub mod pass;

@@ -1,1 +1,242 @@
+use api_types::fleet::FleetSpec;
+use api_types::phase::EntryPhase;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
+use super::super::fixtures::{attached, detail, key, listed};
+use super::*;
+
+fn fleet(members: &[ClusterRef]) -> Fleet {
+    let spec = FleetSpec {
+        clusters: members.to_vec(),
+        ..FleetSpec::default()
+    };
+    Fleet::new("production", spec)
+}
+
+fn to(clusters: &[ClusterRef]) -> Destination {
+    Destination {
+        fleet: "production".to_owned(),
+        clusters: clusters.to_vec(),
+        cluster_selector: None,
+    }
+}
+
+/// Selects what lies in the region, by label.
+fn in_region(region: &str) -> (Destination, Selector) {
+    let labels = LabelSelector {
+        match_labels: Some([("region".to_owned(), region.to_owned())].into()),
+        ..LabelSelector::default()
+    };
+    let destination = Destination {
+        cluster_selector: Some(labels.clone()),
+        ..to(&[])
+    };
+    (destination, Selector::try_from(labels).unwrap())
+}
+
+fn hub(regions: &[(&str, &str)]) -> HubLabels {
+    let labels = |region: &str| BTreeMap::from([("region".to_owned(), region.to_owned())]);
+    regions
+        .iter()
+        .map(|(name, region)| ((*name).to_owned(), labels(region)))
+        .collect()
+}
+
+/// `<Kind>/<name>` and the reason against it, in the order of a status.
+fn shown(requested: &Requested) -> Vec<String> {
+    requested
+        .iter()
+        .map(|(key, problem)| match problem {
+            None => key.cluster_ref(),
+            Some(problem) => format!("{} {}", key.cluster_ref(), problem.reason),
+        })
+        .collect()
+}
+
+fn resolved(destination: &Destination, fleet: Option<&Fleet>) -> Vec<String> {
+    let requested = resolve("team-a", destination, None, fleet, &HubLabels::new());
+    shown(&requested)
+}
+
+#[test]
+fn without_a_fleet_listed_clusters_wait_for_it_and_a_whole_fleet_has_no_entries_yet() {
+    let listed = to(&[attached("oslo"), listed("", "bergen")]);
+    assert_eq!(
+        resolved(&listed, None),
+        [
+            "AttachedCluster/bergen FleetNotFound",
+            "AttachedCluster/oslo FleetNotFound"
+        ]
+    );
+    assert!(resolved(&to(&[]), None).is_empty());
+}
+
+#[test]
+fn an_empty_list_means_all_members_once_and_an_empty_kind_there_is_cluster() {
+    let fleet = fleet(&[
+        attached("oslo"),
+        attached("bergen"),
+        attached("oslo"),
+        listed("", "turku"),
+    ]);
+    assert_eq!(
+        resolved(&to(&[]), Some(&fleet)),
+        [
+            "AttachedCluster/bergen",
+            "AttachedCluster/oslo",
+            "Cluster/turku"
+        ]
+    );
+    assert!(resolved(&to(&[]), Some(&self::fleet(&[]))).is_empty());
+}
+
+#[test]
+fn listed_clusters_are_those_members_once_whatever_kind_is_left_out() {
+    let fleet = fleet(&[attached("oslo"), listed("Cluster", "turku")]);
+    let table: [(&[ClusterRef], &[&str]); 5] = [
+        (&[attached("oslo")], &["AttachedCluster/oslo"]),
+        (&[listed("", "turku")], &["Cluster/turku"]),
+        (
+            &[attached("oslo"), listed("", "oslo"), attached("oslo")],
+            &["AttachedCluster/oslo"],
+        ),
+        (
+            &[attached("turku")],
+            &["AttachedCluster/turku ClusterNotInFleet"],
+        ),
+        (
+            &[listed("", "gdansk")],
+            &["AttachedCluster/gdansk ClusterNotInFleet"],
+        ),
+    ];
+    for (clusters, expected) in table {
+        assert_eq!(resolved(&to(clusters), Some(&fleet)), expected);
+    }
+}
+
+#[test]
+fn a_name_that_two_members_have_is_ambiguous_in_any_order_of_the_list() {
+    let fleet = fleet(&[attached("oslo"), listed("Cluster", "oslo")]);
+    let ambiguous = ["AttachedCluster/oslo AmbiguousCluster"];
+    assert_eq!(
+        resolved(&to(&[listed("", "oslo")]), Some(&fleet)),
+        ambiguous
+    );
+    let both = [listed("", "oslo"), attached("oslo")];
+    assert_eq!(resolved(&to(&both), Some(&fleet)), ambiguous);
+    let turned = [attached("oslo"), listed("", "oslo")];
+    assert_eq!(resolved(&to(&turned), Some(&fleet)), ambiguous);
+    assert_eq!(
+        resolved(&to(&[listed("Cluster", "oslo")]), Some(&fleet)),
+        ["Cluster/oslo"]
+    );
+}
+
+#[test]
+fn a_selector_takes_members_by_their_labels_and_keeps_those_that_nobody_knows_yet() {
+    let (destination, selector) = in_region("eu");
+    let fleet = fleet(&[attached("oslo"), attached("boston"), attached("turku")]);
+    let hub = hub(&[("oslo", "eu"), ("boston", "us"), ("paris", "eu")]);
+    let requested = resolve("team-a", &destination, Some(&selector), Some(&fleet), &hub);
+    assert_eq!(
+        shown(&requested),
+        ["AttachedCluster/oslo", "AttachedCluster/turku"]
+    );
+}
+
+#[test]
+fn a_cluster_of_another_kind_is_not_judged_by_the_labels_of_its_namesake() {
+    let (destination, selector) = in_region("eu");
+    let fleet = fleet(&[listed("Cluster", "oslo")]);
+    let requested = resolve(
+        "team-a",
+        &destination,
+        Some(&selector),
+        Some(&fleet),
+        &hub(&[("oslo", "us")]),
+    );
+    assert_eq!(shown(&requested), ["Cluster/oslo"]);
+}
+
+fn stored(entries: &[(&str, EntryPhase, Option<&str>)]) -> BTreeMap<ClusterKey, BackupDetail> {
+    entries
+        .iter()
+        .map(|(name, phase, reason)| {
+            let mut detail = detail(name, *phase);
+            detail.reason = reason.map(str::to_owned);
+            (key(name), detail)
+        })
+        .collect()
+}
+
+fn requested(names: &[&str]) -> Requested {
+    names.iter().map(|name| (key(name), None)).collect()
+}
+
+#[test]
+fn once_frozen_no_cluster_joins_and_a_listed_one_that_left_waits() {
+    let before = stored(&[
+        ("oslo", EntryPhase::Pending, None),
+        ("turku", EntryPhase::Pending, None),
+    ]);
+    let after = frozen(
+        &before,
+        requested(&["oslo", "bergen"]),
+        &to(&[]),
+        true,
+        |_| true,
+    );
+    assert_eq!(
+        shown(&after),
+        [
+            "AttachedCluster/oslo",
+            "AttachedCluster/turku ClusterNotInFleet"
+        ]
+    );
+}
+
+#[test]
+fn once_frozen_what_has_begun_or_ended_goes_on_whatever_the_fleet_says() {
+    let mut before = stored(&[
+        ("oslo", EntryPhase::Pending, None),
+        ("turku", EntryPhase::Failed, None),
+    ]);
+    before.get_mut(&key("oslo")).unwrap().member_uid = Some("uid".to_owned());
+    for fleet_found in [true, false] {
+        let after = frozen(&before, requested(&[]), &to(&[]), fleet_found, |_| true);
+        assert_eq!(
+            shown(&after),
+            ["AttachedCluster/oslo", "AttachedCluster/turku"]
+        );
+    }
+}
+
+#[test]
+fn chosen_by_label_only_a_cluster_that_was_unknown_may_turn_out_not_to_match() {
+    let (destination, _) = in_region("eu");
+    let before = stored(&[
+        ("bergen", EntryPhase::Pending, Some("ClusterNotFound")),
+        ("oslo", EntryPhase::Pending, Some("Unreachable")),
+        ("turku", EntryPhase::Pending, Some("ClusterNotFound")),
+    ]);
+    let after = frozen(&before, requested(&[]), &destination, true, |key| {
+        key.name != "turku"
+    });
+    assert_eq!(
+        shown(&after),
+        [
+            "AttachedCluster/oslo ClusterNotInFleet",
+            "AttachedCluster/turku ClusterNotInFleet"
+        ]
+    );
+}
+
+#[test]
+fn once_frozen_a_fleet_that_vanished_takes_no_cluster_with_it() {
+    let (by_label, _) = in_region("eu");
+    for destination in [to(&[]), by_label] {
+        let before = stored(&[("oslo", EntryPhase::Pending, Some("ClusterNotFound"))]);
+        let after = frozen(&before, requested(&[]), &destination, false, |_| true);
+        assert_eq!(shown(&after), ["AttachedCluster/oslo FleetNotFound"]);
+    }
+}
