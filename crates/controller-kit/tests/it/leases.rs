@@ -1,10 +1,13 @@
 //! Leadership, with a real Lease.
 
+use std::path::Path;
+
 use controller_kit::{
     args::LeaseArgs,
     hub,
     lease::{Leadership, LeaseError, LeaseTask, seek},
 };
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::{
     Api,
@@ -21,9 +24,16 @@ async fn replica(
     identity: &str,
     release: &CancellationToken,
 ) -> (Leadership, LeaseTask) {
-    let hub = hub::config(Some(bed().await.hub().kubeconfig_path()))
-        .await
-        .unwrap();
+    replica_at(bed().await.hub().kubeconfig_path(), name, identity, release).await
+}
+
+async fn replica_at(
+    kubeconfig: &Path,
+    name: &str,
+    identity: &str,
+    release: &CancellationToken,
+) -> (Leadership, LeaseTask) {
+    let hub = hub::config(Some(kubeconfig)).await.unwrap();
     let args = LeaseArgs {
         leader_elect: true,
         lease_namespace: Some("default".into()),
@@ -83,4 +93,34 @@ async fn a_replica_whose_lease_was_taken_stops_leading_and_says_so() {
     assert!(matches!(error, LeaseError::Lost(..)), "{error}");
     assert!(error.to_string().contains("default/taken"), "{error}");
     assert!(!leadership.is_leader());
+}
+
+/// A member's API server plays the hub here, because its relay can be cut: then requests hang.
+#[tokio::test]
+async fn a_leader_that_is_cut_off_stops_before_its_lease_ends() {
+    let bed = bed().await;
+    let hub = bed.member("behind-a-relay").unwrap();
+    let kubeconfig = bed.dir().join("relayed.kubeconfig");
+    std::fs::write(&kubeconfig, hub.relayed_kubeconfig()).unwrap();
+    let release = CancellationToken::new();
+    let (mut leadership, task) = replica_at(&kubeconfig, "cut-off", "lonely", &release).await;
+    timeout(SOON, leadership.acquired()).await.unwrap();
+
+    hub.relay().cut();
+    let error = timeout(SOON, task.ended()).await.unwrap().unwrap_err();
+    let ended = Timestamp::now();
+    assert!(matches!(error, LeaseError::Lost(..)), "{error}");
+    assert!(!leadership.is_leader());
+    let leases = Api::<Lease>::namespaced(hub.client().unwrap(), "default");
+    let lease = leases.get("cut-off").await.unwrap().spec.unwrap();
+    assert_eq!(
+        lease.holder_identity.as_deref(),
+        Some("lonely"),
+        "nobody else may lead yet"
+    );
+    let held = SignedDuration::from_secs(lease.lease_duration_seconds.unwrap().into());
+    assert!(
+        ended < lease.renew_time.unwrap().0 + held,
+        "it led longer than it held the lease"
+    );
 }

@@ -7,6 +7,7 @@
 
 mod events;
 mod leases;
+mod telemetry;
 mod writes;
 
 use std::time::Duration;
@@ -55,6 +56,7 @@ async fn bed() -> &'static Bed {
     BED.get_or_init(async || {
         let bed = Bed::builder("kit")
             .hub_without_controllers()
+            .member("behind-a-relay")
             .start()
             .await
             .unwrap();

@@ -349,10 +349,10 @@ pub(crate) struct InventoryStream {
 }
 
 impl InventoryStream {
-    pub(crate) async fn send(&self, kind: cluster_event::Type, status: Option<ClusterStatus>) {
+    pub(crate) async fn send(&self, kind: cluster_event::Type, status: ClusterStatus) {
         let event = ClusterEvent {
             r#type: kind.into(),
-            status,
+            status: Some(status).filter(|status| status.cluster.is_some()),
         };
         soon(self.events.send(Ok(event))).await.unwrap();
     }

@@ -8,15 +8,15 @@ use proxy_client::{
 
 use crate::fake::{Proxy, bergen, oslo, soon};
 
-fn status(cluster: &ClusterKey, state: State) -> Option<ClusterStatus> {
-    Some(ClusterStatus {
+fn status(cluster: &ClusterKey, state: State) -> ClusterStatus {
+    ClusterStatus {
         cluster: Some(cluster_ref(cluster)),
         member_uid: "uid-of-kube-system".into(),
         state: state.into(),
         reason: "Why".into(),
         served_groups: vec!["velero.io".into()],
         ..Default::default()
-    })
+    }
 }
 
 fn known(inventory: &Inventory) -> Vec<String> {
@@ -33,7 +33,7 @@ async fn members_come_change_and_go() {
     stream
         .send(Type::Snapshot, status(&oslo(), State::Connecting))
         .await;
-    stream.send(Type::Synced, None).await;
+    stream.send(Type::Synced, ClusterStatus::default()).await;
     soon(inventory.until(Inventory::synced)).await;
     assert_eq!(inventory.lost(), None);
     let state = inventory.get(&oslo()).unwrap();
@@ -71,7 +71,7 @@ async fn a_member_that_left_while_the_proxy_was_gone_is_forgotten_after_the_next
     stream
         .send(Type::Snapshot, status(&bergen(), State::Ready))
         .await;
-    stream.send(Type::Synced, None).await;
+    stream.send(Type::Synced, ClusterStatus::default()).await;
     soon(inventory.until(Inventory::synced)).await;
 
     proxy.kill();
@@ -89,7 +89,7 @@ async fn a_member_that_left_while_the_proxy_was_gone_is_forgotten_after_the_next
         .send(Type::Snapshot, status(&bergen(), State::Ready))
         .await;
     assert!(inventory.lost().is_some(), "half a snapshot is not enough");
-    stream.send(Type::Synced, None).await;
+    stream.send(Type::Synced, ClusterStatus::default()).await;
     soon(inventory.until(|inventory| inventory.lost().is_none())).await;
     assert_eq!(known(&inventory), ["bergen"]);
 }
