@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
 
 use super::{
     Link,
@@ -24,6 +27,8 @@ use crate::{
 /// A cached answer is believed for this long.
 const FRESH: Duration = Duration::from_secs(10);
 const LEGACY_MAX: usize = 256;
+const LAG_TRIES: u32 = 5;
+const LAG_PAUSE: Duration = Duration::from_secs(1);
 
 /// One resource type that a member serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,12 +106,23 @@ impl Link {
         latest.as_ref()?.kind(gvr).map(str::to_owned)
     }
 
-    /// A type that was not served is now, or the other way round.
-    pub async fn refresh_catalogue(&self) {
-        *self.discovery.cached.lock().await = None;
-        if let Err(error) = self.catalogue(Deadline::after(FRESH)).await {
-            tracing::debug!(cluster = %self.key, %error, "discovery failed");
-        }
+    /// A type came or went: asks until discovery, which lags behind on the server, says so too.
+    pub fn follow_catalogue(self: &Arc<Self>, gvr: &Gvr, served: bool) {
+        let (link, gvr) = (Arc::clone(self), gvr.clone());
+        let stop = self.stopped().clone();
+        tokio::spawn(stop.run_until_cancelled_owned(async move {
+            for _ in 0..LAG_TRIES {
+                *link.discovery.cached.lock().await = None;
+                match link.catalogue(Deadline::after(FRESH)).await {
+                    Ok(catalogue) if catalogue.kind(&gvr).is_some() == served => return,
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::debug!(cluster = %link.key, %error, "discovery failed");
+                    }
+                }
+                sleep(LAG_PAUSE).await;
+            }
+        }));
     }
 
     /// The catalogue of a fresh connection.

@@ -27,12 +27,14 @@ use crate::{
 pub const FRAME_MAX: usize = 256 * 1024;
 const FRAME_MIN: usize = 4 * 1024;
 
+/// Lanes of several queues meet at one shared watch, so their ids are unique in the process.
+static NEXT_LANE: AtomicU64 = AtomicU64::new(1);
+
 /// One subscriber's queue.
 #[derive(Debug)]
 pub struct Queue {
     lanes: Mutex<Lanes>,
     ready: Notify,
-    next_id: AtomicU64,
     frame_max: usize,
 }
 
@@ -99,14 +101,13 @@ impl Queue {
         Arc::new(Self {
             lanes: Mutex::default(),
             ready: Notify::new(),
-            next_id: AtomicU64::new(1),
             frame_max,
         })
     }
 
     /// Opens a lane.
     pub fn lane(self: &Arc<Self>, label: LaneLabel) -> Lane {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let id = NEXT_LANE.fetch_add(1, Ordering::Relaxed);
         let state = LaneState {
             label,
             pending: HashMap::new(),
@@ -168,7 +169,7 @@ impl Queue {
 }
 
 impl Lane {
-    /// Unique in its queue.
+    /// Unique in the process.
     pub fn id(&self) -> u64 {
         self.id
     }

@@ -96,7 +96,7 @@ pub(super) async fn run(link: Arc<Link>, watch: Weak<SharedWatch>, key: WatchKey
                 Err(_) => return,
             },
         };
-        let pause = upstream.stopped(stop).await;
+        let pause = upstream.stopped(stop);
         tokio::select! {
             () = sleep(pause) => {}
             changed = sessions.changed() => if changed.is_err() { return },
@@ -180,7 +180,7 @@ impl Upstream {
             return Err(Stop::OverBudget);
         }
         self.revision = Some(revision);
-        self.served(session).await;
+        self.served(session);
         Ok(())
     }
 
@@ -229,7 +229,7 @@ impl Upstream {
                 Ok(_) => Ok(()),
             };
         }
-        self.served(session).await;
+        self.served(session);
         self.link.metrics().upstream_watch();
         let kind = self.link.known_kind(&self.key.gvr).unwrap_or_default();
         let mut body = head.into_body();
@@ -296,7 +296,7 @@ impl Upstream {
     }
 
     /// Makes the state fit what happened, and says how long to wait.
-    async fn stopped(&mut self, stop: Stop) -> Duration {
+    fn stopped(&mut self, stop: Stop) -> Duration {
         self.failures += 1;
         let error = match stop {
             Stop::Gone => {
@@ -330,7 +330,7 @@ impl Upstream {
                     Weak::new(),
                 );
                 if !std::mem::replace(&mut self.not_served, true) {
-                    self.link.refresh_catalogue().await;
+                    self.link.follow_catalogue(&self.key.gvr, false);
                 }
                 // Soon enough to notice an installation within 10 s.
                 Duration::from_secs(4) + Duration::from_secs(4).mul_f64(jitter())
@@ -354,12 +354,12 @@ impl Upstream {
     }
 
     /// The member serves the type and the stream stands.
-    async fn served(&mut self, session: &Arc<Session>) {
+    fn served(&mut self, session: &Arc<Session>) {
         self.failures = 0;
         self.with(super::cache::Cache::clear_error);
         self.set_state(link_state::State::Up, "Connected", Arc::downgrade(session));
         if std::mem::take(&mut self.not_served) {
-            self.link.refresh_catalogue().await;
+            self.link.follow_catalogue(&self.key.gvr, true);
         }
     }
 

@@ -1,0 +1,186 @@
+//! Members and hubs that go away and come back.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api,
+    api::{DeleteParams, PostParams},
+};
+use proxy_client::proto::{
+    self, cluster_event::Type, cluster_status::State, link_state::State as Link,
+};
+use tokio::sync::OnceCell;
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use crate::{
+    rig::{CALLER, Rig, SOON, bed, configmap, info, new_bed, request},
+    view::View,
+};
+
+const MAPS: (&str, &str) = ("", "configmaps");
+const PROMISED: Duration = Duration::from_secs(15);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_falls_silent_is_unreachable_within_15_s_and_comes_back() {
+    let rig = Rig::start(bed().await, "silent").await;
+    let member = bed().await.member("m1").unwrap();
+    let relay = bed().await.relay_to(member).unwrap();
+    let kubeconfig = member
+        .relayed_kubeconfig()
+        .replace(&member.relay().url(), &relay.url());
+    rig.attach_as("m1", &kubeconfig).await;
+    rig.until("m1", State::Ready, SOON).await;
+    rig.attach("m2").await;
+    let mut view = View::open(&rig, CALLER, MAPS, "").await;
+    view.until("snapshots", SOON, |v| v.synced.len() == 2).await;
+
+    relay.cut();
+    let cut = Instant::now();
+    let status = rig.until("m1", State::Unreachable, PROMISED).await;
+    println!("unreachable after {:?}", cut.elapsed());
+    assert_eq!(status.reason, "Unreachable");
+    assert!(status.last_ok.unwrap().seconds <= status.since.unwrap().seconds);
+    let down = |v: &View| v.links.get("m1") == Some(&Link::BreakerOpen);
+    view.until("the link's state", SOON, down).await;
+
+    let asked = Instant::now();
+    let refused = rig.get("m1", "nothing").await.unwrap_err();
+    assert!(
+        asked.elapsed() < Duration::from_millis(250),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert_eq!(info(&refused).reason, "CLUSTER_UNREACHABLE");
+    assert_eq!(info(&refused).metadata["write_outcome"], "not_sent");
+    assert!(refused.get_details_retry_info().is_some());
+    assert_eq!(
+        rig.get("m2", "nothing").await.unwrap_err().code(),
+        Code::NotFound
+    );
+
+    let direct: Api<ConfigMap> = Api::namespaced(member.client().unwrap(), "default");
+    let missed = serde_json::from_value(configmap("silent", "missed")).unwrap();
+    direct
+        .create(&PostParams::default(), &missed)
+        .await
+        .unwrap();
+    relay.heal();
+    rig.until("m1", State::Ready, SOON).await;
+    view.until("what was missed", SOON, |v| v.has("m1", "silent"))
+        .await;
+    view.until("the link", SOON, |v| v.links.get("m1") == Some(&Link::Up))
+        .await;
+    assert_eq!(view.snapshots.len(), 2, "watches resume without a list");
+    direct
+        .delete("silent", &DeleteParams::default())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_refuses_connections_is_unreachable_at_once() {
+    let rig = Rig::start(bed().await, "refusing").await;
+    let member = bed().await.member("m2").unwrap();
+    let relay = bed().await.relay_to(member).unwrap();
+    let kubeconfig = member
+        .relayed_kubeconfig()
+        .replace(&member.relay().url(), &relay.url());
+    rig.attach_as("m2", &kubeconfig).await;
+    rig.until("m2", State::Ready, SOON).await;
+
+    let mut events = rig
+        .inventory()
+        .watch_clusters(without_deadline(proto::WatchClustersRequest {
+            select: Some(proto::ClusterSet {
+                clusters: rig.cluster("m2").into_iter().collect(),
+                ..Default::default()
+            }),
+        }))
+        .await
+        .unwrap()
+        .into_inner();
+    let first = events.message().await.unwrap().unwrap();
+    assert_eq!(first.r#type(), Type::Snapshot);
+    assert_eq!(
+        events.message().await.unwrap().unwrap().r#type(),
+        Type::Synced
+    );
+
+    relay.refuse();
+    let refused = Instant::now();
+    loop {
+        let event = tokio::time::timeout(SOON, events.message()).await.unwrap();
+        let event = event.unwrap().unwrap();
+        assert_eq!(event.r#type(), Type::Updated);
+        if event.status.unwrap().state() == State::Unreachable {
+            break;
+        }
+    }
+    assert!(
+        refused.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        refused.elapsed()
+    );
+    relay.heal();
+    let probe = proto::ProbeRequest {
+        cluster: rig.cluster("m2"),
+    };
+    rig.inventory().probe(request(probe)).await.unwrap();
+    rig.until("m2", State::Ready, Duration::from_secs(5)).await;
+}
+
+fn without_deadline<T>(message: T) -> tonic::Request<T> {
+    let mut request = request(message);
+    request.metadata_mut().remove("grpc-timeout");
+    request
+}
+
+/// A bed of its own: API servers are killed here.
+#[tokio::test(flavor = "multi_thread")]
+async fn restarts_of_api_servers_lose_nothing() {
+    static BED: OnceCell<testbed::Bed> = OnceCell::const_new();
+    let bed = BED
+        .get_or_init(|| new_bed("cluster-proxy-faults", &["m1"]))
+        .await;
+    let rig = Rig::start(bed, "restarts").await;
+    let member = rig.attach("m1").await;
+    let mut view = View::open(&rig, CALLER, MAPS, "").await;
+    view.until("a snapshot", SOON, |v| v.synced.contains("m1"))
+        .await;
+
+    member.control_plane().stop_apiserver().await.unwrap();
+    rig.until("m1", State::Unreachable, PROMISED).await;
+    member.control_plane().start_apiserver().await.unwrap();
+    rig.until("m1", State::Ready, SOON).await;
+    let direct: Api<ConfigMap> = Api::namespaced(member.client().unwrap(), "default");
+    let body = serde_json::from_value(configmap("restarted", "1")).unwrap();
+    direct.create(&PostParams::default(), &body).await.unwrap();
+    view.until("the object", SOON, |v| v.has("m1", "restarted"))
+        .await;
+
+    // A revoked token is noticed, and the Secret's new one is used.
+    let other = member.relayed_kubeconfig_as(testbed::Access::Token(1));
+    member.control_plane().revoke_token(0).await.unwrap();
+    rig.until("m1", State::CredentialsInvalid, SOON).await;
+    rig.put_secret("m1", &other).await;
+    rig.until("m1", State::Ready, SOON).await;
+
+    // What is known of members does not go with the hub.
+    bed.hub().stop_apiserver().await.unwrap();
+    assert!(rig.get("m1", "restarted").await.is_ok());
+    let body = serde_json::from_value(configmap("hubless", "1")).unwrap();
+    let direct: Api<ConfigMap> = {
+        let token = member.control_plane().token(1);
+        Api::namespaced(member.control_plane().client_as(token).unwrap(), "default")
+    };
+    direct.create(&PostParams::default(), &body).await.unwrap();
+    view.until("events without a hub", SOON, |v| v.has("m1", "hubless"))
+        .await;
+    bed.hub().start_apiserver().await.unwrap();
+    rig.attach_as("m9", "{{{").await;
+    rig.until_reason("m9", "KubeconfigInvalid").await;
+    assert_eq!(rig.status("m1").await.unwrap().state(), State::Ready);
+}

@@ -1,0 +1,15 @@
+//! The proxy on real control planes. Members are reached through relays, so that one test's faults
+//! are not another's; each test has a namespace on the hub and a proxy of its own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy.toml allows it in tests, which leaves out their helpers"
+)]
+
+mod calls;
+mod credentials;
+mod faults;
+mod rig;
+mod secrets;
+mod subscribe;
+mod view;

@@ -1,0 +1,304 @@
+//! A bed for all tests, and a proxy, a namespace and a caller for each.
+
+use std::{
+    path::Path,
+    sync::{Arc, Once},
+    time::Duration,
+};
+
+use api_types::cluster::AttachedCluster;
+use clap::Parser;
+use cluster_proxy::{Proxy, args::Args, metrics::Metrics};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use proxy_client::proto::{
+    self, cluster_status::State, inventory_client::InventoryClient,
+    member_access_client::MemberAccessClient, member_watch_client::MemberWatchClient,
+};
+use serde_json::{Value, json};
+use testbed::{Bed, Member, install_crds, wait_ok};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status, transport::Channel};
+use tonic_types::{ErrorInfo, StatusExt};
+
+/// Far more than anything takes that is expected to happen.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const CALLER: &str = "tester";
+
+const POLICY: &str = r#"
+policies:
+  - subjects: [tester]
+    rules:
+      - {resources: [configmaps], verbs: [get, list, watch, create, apply, patch, delete], namespaces: ["*"]}
+      - {resources: [namespaces], verbs: [get, apply]}
+      - {resources: [secrets], verbs: [get, list, watch, delete], namespaces: ["*"]}
+      - {resources: [secrets], namespaces: [default], names: ["*-velero-s3"], secretData: write}
+      - {group: stable.example.com, resources: [widgets, gadgets], verbs: [list, watch], namespaces: ["*"]}
+  - subjects: [other-tester]
+    rules:
+      - {resources: [configmaps], verbs: [watch], namespaces: [default]}
+"#;
+
+/// The shared bed: a hub and two members.
+pub(crate) async fn bed() -> &'static Bed {
+    static BED: OnceCell<Bed> = OnceCell::const_new();
+    BED.get_or_init(|| new_bed("cluster-proxy", &["m1", "m2"]))
+        .await
+}
+
+/// A bed for tests that hurt its API servers.
+pub(crate) async fn new_bed(name: &str, members: &[&str]) -> Bed {
+    let mut builder = Bed::builder(name);
+    for member in members {
+        builder = builder.member(member);
+    }
+    let bed = builder.start().await.unwrap();
+    let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/crds");
+    install_crds(&bed.hub().client().unwrap(), &crds)
+        .await
+        .unwrap();
+    bed
+}
+
+/// A proxy on a bed.
+pub(crate) struct Rig {
+    pub(crate) bed: &'static Bed,
+    pub(crate) hub: Client,
+    pub(crate) namespace: String,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) channel: Channel,
+    pub(crate) http: String,
+    stop: CancellationToken,
+    _policy: tempfile::NamedTempFile,
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Rig {
+    pub(crate) async fn start(bed: &'static Bed, namespace: &str) -> Self {
+        Self::start_with(bed, namespace, &["--allow-address", "127.0.0.0/8"]).await
+    }
+
+    pub(crate) async fn start_with(bed: &'static Bed, namespace: &str, flags: &[&str]) -> Self {
+        static CRYPTO: Once = Once::new();
+        CRYPTO.call_once(controller_kit::install_crypto_provider);
+        let hub = bed.hub().client().unwrap();
+        make_namespace(&hub, namespace).await;
+        let policy = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(policy.path(), POLICY).unwrap();
+        let kubeconfig = bed.hub().kubeconfig_path().to_str().unwrap();
+        let mut args = vec!["cluster-proxy", "--listen", "127.0.0.1:0"];
+        args.extend(["--http-address", "127.0.0.1:0", "--kubeconfig", kubeconfig]);
+        args.extend(["--policy", policy.path().to_str().unwrap()]);
+        args.extend(flags);
+        let stop = CancellationToken::new();
+        let proxy = Proxy::start(Args::parse_from(args), stop.clone())
+            .await
+            .unwrap();
+        let endpoint = format!("http://{}", proxy.address.unwrap());
+        let http = proxy.http_address.to_string();
+        let metrics = Arc::clone(&proxy.metrics);
+        tokio::spawn(proxy.serve());
+        let channel = Channel::from_shared(endpoint).unwrap().connect_lazy();
+        Self {
+            bed,
+            hub,
+            namespace: namespace.to_owned(),
+            metrics,
+            channel,
+            http,
+            stop,
+            _policy: policy,
+        }
+    }
+
+    pub(crate) fn access(&self) -> MemberAccessClient<Channel> {
+        MemberAccessClient::new(self.channel.clone()).max_decoding_message_size(5 << 20)
+    }
+
+    pub(crate) fn watch(&self) -> MemberWatchClient<Channel> {
+        MemberWatchClient::new(self.channel.clone()).max_decoding_message_size(5 << 20)
+    }
+
+    pub(crate) fn inventory(&self) -> InventoryClient<Channel> {
+        InventoryClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn cluster(&self, name: &str) -> Option<proto::ClusterRef> {
+        Some(proto::ClusterRef {
+            namespace: self.namespace.clone(),
+            kind: "AttachedCluster".into(),
+            name: name.into(),
+        })
+    }
+
+    pub(crate) fn target(&self, cluster: &str, name: &str) -> Option<proto::Target> {
+        Some(proto::Target {
+            cluster: self.cluster(cluster),
+            gvr: gvr("", "v1", "configmaps"),
+            namespace: "default".into(),
+            name: name.into(),
+        })
+    }
+
+    /// Makes a member known under its own name, through its shared relay.
+    pub(crate) async fn attach(&self, member: &str) -> &'static Member {
+        let found = self.bed.member(member).unwrap();
+        self.attach_as(member, &found.relayed_kubeconfig()).await;
+        self.until(member, State::Ready, SOON).await;
+        found
+    }
+
+    /// Makes a cluster known by a kubeconfig.
+    pub(crate) async fn attach_as(&self, name: &str, kubeconfig: &str) {
+        self.put_secret(name, kubeconfig).await;
+        self.put_cluster(name, "value").await;
+    }
+
+    pub(crate) async fn put_secret(&self, name: &str, kubeconfig: &str) {
+        let secrets: Api<Secret> = Api::namespaced(self.hub.clone(), &self.namespace);
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
+            "stringData": {"value": kubeconfig}});
+        let manager = PatchParams::apply("tests").force();
+        secrets
+            .patch(name, &manager, &Patch::Apply(secret))
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn delete_secret(&self, name: &str) {
+        let secrets: Api<Secret> = Api::namespaced(self.hub.clone(), &self.namespace);
+        secrets
+            .delete(name, &DeleteParams::default())
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn put_cluster(&self, name: &str, key: &str) {
+        let clusters: Api<AttachedCluster> = Api::namespaced(self.hub.clone(), &self.namespace);
+        let cluster = json!({
+            "apiVersion": "cluster.kurator.dev/v1alpha1", "kind": "AttachedCluster",
+            "metadata": {"name": name}, "spec": {"kubeconfig": {"name": name, "key": key}},
+        });
+        let manager = PatchParams::apply("tests").force();
+        clusters
+            .patch(name, &manager, &Patch::Apply(cluster))
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn delete_cluster(&self, name: &str) {
+        let clusters: Api<AttachedCluster> = Api::namespaced(self.hub.clone(), &self.namespace);
+        clusters
+            .delete(name, &DeleteParams::default())
+            .await
+            .unwrap();
+    }
+
+    /// What the inventory says about a cluster.
+    pub(crate) async fn status(&self, cluster: &str) -> Option<proto::ClusterStatus> {
+        let select = proto::ClusterSet {
+            clusters: self.cluster(cluster).into_iter().collect(),
+            ..Default::default()
+        };
+        let select = proto::ListClustersRequest {
+            select: Some(select),
+        };
+        let mut listed = self
+            .inventory()
+            .list_clusters(request(select))
+            .await
+            .unwrap()
+            .into_inner();
+        listed.message().await.unwrap()
+    }
+
+    /// Waits for a state.
+    pub(crate) async fn until(
+        &self,
+        cluster: &str,
+        state: State,
+        deadline: Duration,
+    ) -> proto::ClusterStatus {
+        let what = format!("{cluster} to be {state:?}");
+        wait_ok(&what, deadline, async || match self.status(cluster).await {
+            Some(status) if status.state() == state => Ok(status),
+            other => Err(anyhow::anyhow!("{other:?}")),
+        })
+        .await
+        .unwrap()
+    }
+
+    /// Waits for a reason.
+    pub(crate) async fn until_reason(&self, cluster: &str, reason: &str) -> proto::ClusterStatus {
+        let what = format!("{cluster} to be {reason}");
+        wait_ok(&what, SOON, async || match self.status(cluster).await {
+            Some(status) if status.reason == reason => Ok(status),
+            other => Err(anyhow::anyhow!("{other:?}")),
+        })
+        .await
+        .unwrap()
+    }
+
+    pub(crate) async fn get(&self, cluster: &str, name: &str) -> Result<Value, Status> {
+        let get = proto::GetRequest {
+            target: self.target(cluster, name),
+            projection: None,
+        };
+        let object = self.access().get(request(get)).await?.into_inner();
+        assert_eq!(object.name, name);
+        Ok(serde_json::from_slice(&object.json).unwrap())
+    }
+}
+
+/// A request of the test's caller, with a deadline.
+pub(crate) fn request<T>(message: T) -> Request<T> {
+    request_as(CALLER, message)
+}
+
+pub(crate) fn request_as<T>(caller: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request
+        .metadata_mut()
+        .insert("x-kurator-caller", caller.parse().unwrap());
+    request.set_timeout(Duration::from_secs(20));
+    request
+}
+
+pub(crate) fn gvr(group: &str, version: &str, resource: &str) -> Option<proto::Gvr> {
+    Some(proto::Gvr {
+        group: group.into(),
+        version: version.into(),
+        resource: resource.into(),
+    })
+}
+
+pub(crate) fn configmap(name: &str, value: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"k": value},
+        "metadata": {"name": name, "namespace": "default"}})
+}
+
+/// The error's own details; every error of the proxy has them.
+pub(crate) fn info(status: &Status) -> ErrorInfo {
+    status
+        .get_details_error_info()
+        .unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"))
+}
+
+pub(crate) async fn make_namespace(client: &Client, name: &str) {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    let namespace = serde_json::from_value(namespace).unwrap();
+    namespaces
+        .create(&PostParams::default(), &namespace)
+        .await
+        .unwrap();
+}

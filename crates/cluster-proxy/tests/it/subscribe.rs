@@ -1,0 +1,217 @@
+//! Subscribe: many members in one stream.
+
+use std::time::Duration;
+
+use api_types::names::MemberId;
+use k8s_openapi::{
+    api::core::v1::ConfigMap,
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use proxy_client::proto::{self, link_state::State as Link, subscribe_request::Op};
+use serde_json::json;
+use testbed::{Member, wait_for};
+
+use crate::{
+    rig::{CALLER, Rig, SOON, bed, configmap, request},
+    view::View,
+};
+
+const MAPS: (&str, &str) = ("", "configmaps");
+
+fn maps(member: &Member) -> Api<ConfigMap> {
+    Api::namespaced(member.client().unwrap(), "default")
+}
+
+async fn put(api: &Api<ConfigMap>, name: &str, value: &str, labels: serde_json::Value) {
+    let mut body = configmap(name, value);
+    body["metadata"]["labels"] = labels;
+    let manager = PatchParams::apply("tests").force();
+    api.patch(name, &manager, &Patch::Apply(body))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_and_deletions_of_two_members_arrive_in_one_stream() {
+    let rig = Rig::start(bed().await, "changes").await;
+    let (one, two) = (rig.attach("m1").await, rig.attach("m2").await);
+    let (one, two) = (maps(one), maps(two));
+    let labels = json!({"set": "changes"});
+    put(&one, "before", "1", labels.clone()).await;
+
+    let mut view = View::open(&rig, CALLER, MAPS, "set=changes").await;
+    view.until("snapshots", SOON, |v| v.synced.len() == 2).await;
+    assert!(view.has("m1", "before") && !view.has("m2", "before"));
+    assert_eq!(
+        view.links.values().collect::<Vec<_>>(),
+        [&Link::Up, &Link::Up]
+    );
+
+    put(&two, "after", "1", labels.clone()).await;
+    view.until("a new object", SOON, |v| v.has("m2", "after"))
+        .await;
+    put(&one, "before", "2", labels.clone()).await;
+    view.until("a change", SOON, |v| v.value("m1", "before") == Some("2"))
+        .await;
+    one.delete("before", &DeleteParams::default())
+        .await
+        .unwrap();
+    view.until("a deletion", SOON, |v| !v.has("m1", "before"))
+        .await;
+    // An object that no longer matches the selector is gone too.
+    put(&two, "after", "1", json!({})).await;
+    view.until("a relabelled object to go", SOON, |v| !v.has("m2", "after"))
+        .await;
+    assert_eq!(view.snapshots.len(), 2);
+
+    let remove = proto::Remove {
+        sub_id: 1,
+        clusters: rig.cluster("m2").into_iter().collect(),
+    };
+    view.send(Op::Remove(remove)).await;
+    view.until("m2 to leave", SOON, |v| v.removed.contains("m2"))
+        .await;
+    view.until("a heartbeat", SOON, |v| v.heartbeats > 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_selector_with_the_members_id_leaves_copies_behind() {
+    let rig = Rig::start(bed().await, "ids").await;
+    let (one, two) = (rig.attach("m1").await, rig.attach("m2").await);
+    let (one, two) = (maps(one), maps(two));
+    let uid = rig.status("m1").await.unwrap().member_uid;
+    let id = MemberId::from_uid(&uid);
+    let labels = json!({"set": "ids", "kurator.dev/member": id.as_str()});
+    put(&one, "original", "1", labels.clone()).await;
+    put(&two, "copy", "1", labels).await;
+    let selector = "set=ids,kurator.dev/member=$(member)";
+    let mut view = View::open(&rig, CALLER, MAPS, selector).await;
+    view.until("snapshots", SOON, |v| v.synced.len() == 2).await;
+    assert!(view.has("m1", "original") && !view.has("m2", "copy"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_subscribers_share_one_upstream_watch() {
+    let rig = Rig::start(bed().await, "shared").await;
+    let one = maps(rig.attach("m1").await);
+    rig.attach("m2").await;
+    let mut first = View::open(&rig, CALLER, MAPS, "set=shared").await;
+    let mut second = View::open(&rig, "other-tester", MAPS, "set=shared").await;
+    for view in [&mut first, &mut second] {
+        view.until("snapshots", SOON, |v| v.synced.len() == 2).await;
+    }
+    let upstream = async || {
+        let text = reqwest_metrics(&rig.http).await;
+        let line = text
+            .lines()
+            .find(|l| l.starts_with("kurator_proxy_upstream_watches "));
+        line.and_then(|l| l.rsplit(' ').next()).map(str::to_owned)
+    };
+    assert_eq!(
+        upstream().await.as_deref(),
+        Some("2"),
+        "one for each member"
+    );
+    put(&one, "shared", "1", json!({"set": "shared"})).await;
+    for view in [&mut first, &mut second] {
+        view.until("the object", SOON, |v| v.has("m1", "shared"))
+            .await;
+    }
+    drop(first);
+    put(&one, "shared", "2", json!({"set": "shared"})).await;
+    let changed = |v: &View| v.value("m1", "shared") == Some("2");
+    second.until("the change", SOON, changed).await;
+    drop(second);
+    wait_for("the watches to end", SOON, async || {
+        (upstream().await.as_deref() == Some("0")).then_some(())
+    })
+    .await
+    .unwrap();
+}
+
+/// The proxy's own metrics, over plain HTTP.
+async fn reqwest_metrics(address: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_type_that_is_installed_later_is_noticed() {
+    let rig = Rig::start(bed().await, "later").await;
+    let member = rig.attach("m1").await;
+    rig.attach("m2").await;
+    let widgets = ("stable.example.com", "widgets");
+    let mut view = View::open(&rig, CALLER, widgets, "").await;
+    let absent = |v: &View| v.links.get("m1") == Some(&Link::GvrNotServed);
+    view.until("GVR_NOT_SERVED", SOON, absent).await;
+
+    let client = member.client().unwrap();
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let crd = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.stable.example.com"},
+        "spec": {
+            "group": "stable.example.com", "scope": "Namespaced",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget"},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object",
+                    "x-kubernetes-preserve-unknown-fields": true}}}],
+        },
+    });
+    let crd = serde_json::from_value(crd).unwrap();
+    crds.create(&PostParams::default(), &crd).await.unwrap();
+    let served = |v: &View| v.synced.contains("m1") && v.links.get("m1") == Some(&Link::Up);
+    view.until("the new type", Duration::from_secs(15), served)
+        .await;
+    let group = "stable.example.com".to_owned();
+    wait_for("the group in the inventory", SOON, async || {
+        let status = rig.status("m1").await.unwrap();
+        status.served_groups.contains(&group).then_some(())
+    })
+    .await
+    .unwrap();
+    assert!(!view.synced.contains("m2"));
+    crds.delete("widgets.stable.example.com", &DeleteParams::default())
+        .await
+        .unwrap();
+    view.until("the type to go", SOON, absent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_subscribed_is_told_and_the_stream_lives_on() {
+    let rig = Rig::start(bed().await, "refused").await;
+    let one = maps(rig.attach("m1").await);
+    let mut view = View::open(&rig, CALLER, ("apps", "deployments"), "").await;
+    let denied = ("".to_owned(), "NOT_ALLOWED".to_owned());
+    view.until("the denial", SOON, |v| v.errors.contains(&denied))
+        .await;
+    view.add(&rig, 2, MAPS, "set=refused").await;
+    let unknown = ("m2".to_owned(), "CLUSTER_UNKNOWN".to_owned());
+    view.until("m2 to be unknown", SOON, |v| v.errors.contains(&unknown))
+        .await;
+    put(&one, "refused", "1", json!({"set": "refused"})).await;
+    view.until("m1's object", SOON, |v| v.has("m1", "refused"))
+        .await;
+    // A member that comes later joins without being asked for again.
+    rig.attach("m2").await;
+    view.until("m2's snapshot", SOON, |v| v.synced.contains("m2"))
+        .await;
+
+    let mut streams = vec![view];
+    for _ in 0..3 {
+        streams.push(View::open(&rig, CALLER, MAPS, "").await);
+    }
+    let (_requests, input) = tokio::sync::mpsc::channel(1);
+    let input = tokio_stream::wrappers::ReceiverStream::new(input);
+    let fifth = rig.watch().subscribe(request(input)).await.unwrap_err();
+    assert_eq!(fifth.code(), tonic::Code::ResourceExhausted);
+}
