@@ -63,11 +63,6 @@ async fn a_member_that_is_cut_off_midway_keeps_its_last_state_and_catches_up() {
             .unreachable,
         1
     );
-    // All that is unfinished cannot be reached for a while.
-    let stalled =
-        |backup: &Backup| condition_status(backup, "Stalled") == Some(ConditionStatus::True);
-    tenant.wait_backup(&name, "Stalled", stalled).await.unwrap();
-
     // Velero ends its work behind the cut.
     spare.velero().process().thaw().unwrap();
     let done = |object: &velero::Backup| object.phase() == "Completed";

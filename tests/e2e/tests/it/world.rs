@@ -24,24 +24,26 @@ pub(crate) const SPARE: &str = "spare";
 pub(crate) const BARE: &str = "bare";
 
 /// Short waits, so that no test waits for minutes.
-const BACKUP_TIMINGS: &str = r#"{"veleroSilence": 5000, "probeAnswer": 5000, "probeAgain": 5000,
-    "unreachableStalled": 8000, "deletionStalled": 8000}"#;
+const BACKUP_TIMINGS: &str =
+    r#"{"veleroSilence": 5000, "probeAnswer": 5000, "probeAgain": 5000, "deletionStalled": 8000}"#;
 
+/// Started by the first test. If that fails, all fail at once, and for the same reason.
 pub(crate) async fn stack() -> &'static Stack {
-    static STACK: OnceCell<Stack> = OnceCell::const_new();
-    let start = || async {
-        Stack::builder("e2e")
+    static STACK: OnceCell<Result<Stack, String>> = OnceCell::const_new();
+    let start = async || {
+        let stack = Stack::builder("e2e")
             .velero_member(ONE)
             .velero_member(TWO)
             .velero_member(SPARE)
             .bare_member(BARE)
             .backup_timings(BACKUP_TIMINGS)
-            .otlp_endpoint(otlp::receiver().endpoint())
-            .start()
-            .await
-            .unwrap()
+            .otlp_endpoint(otlp::receiver().endpoint());
+        stack.start().await.map_err(|error| format!("{error:#}"))
     };
-    STACK.get_or_init(start).await
+    match STACK.get_or_init(start).await {
+        Ok(stack) => stack,
+        Err(error) => panic!("no stack: {error}"),
+    }
 }
 
 /// A namespace with a fleet of the two members that are there for everybody.
