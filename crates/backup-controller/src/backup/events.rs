@@ -6,6 +6,7 @@ use api_types::backup::{Backup, BackupDetail, BackupStatus};
 use api_types::condition::{self, reason};
 use api_types::phase::{EntryPhase, Phase};
 use controller_kit::event::{Event, Severity};
+use k8s_openapi::api::core::v1::ObjectReference;
 
 use crate::context::Context;
 
@@ -13,7 +14,7 @@ use crate::context::Context;
 pub fn publish(ctx: &Context, backup: &Backup, before: &BackupStatus) {
     let Some(status) = &backup.status else { return };
     ctx.metrics.observe(before, status);
-    for event in of_clusters(before, status) {
+    for event in of_clusters(backup.metadata.namespace.as_deref(), before, status) {
         ctx.events.publish_cluster(backup, event);
     }
     if let Some(event) = of_whole(before, status) {
@@ -55,7 +56,11 @@ fn headline(status: &BackupStatus) -> Option<(Severity, &'static str)> {
     }
 }
 
-fn of_clusters(before: &BackupStatus, status: &BackupStatus) -> Vec<Event> {
+fn of_clusters(
+    namespace: Option<&str>,
+    before: &BackupStatus,
+    status: &BackupStatus,
+) -> Vec<Event> {
     let former: BTreeMap<(&str, &str), &BackupDetail> = before
         .backup_details
         .iter()
@@ -71,13 +76,17 @@ fn of_clusters(before: &BackupStatus, status: &BackupStatus) -> Vec<Event> {
         .iter()
         .filter_map(|detail| {
             let key = (detail.cluster_name.as_str(), detail.cluster_kind.as_str());
-            of_cluster(former.get(&key).copied(), detail)
+            of_cluster(namespace, former.get(&key).copied(), detail)
         })
         .collect()
 }
 
 /// The event of one cluster, for the reasons that `api.md` 7 lists.
-fn of_cluster(before: Option<&BackupDetail>, detail: &BackupDetail) -> Option<Event> {
+fn of_cluster(
+    namespace: Option<&str>,
+    before: Option<&BackupDetail>,
+    detail: &BackupDetail,
+) -> Option<Event> {
     let changed =
         before.is_none_or(|before| before.phase != detail.phase || before.reason != detail.reason);
     if !changed {
@@ -93,11 +102,17 @@ fn of_cluster(before: Option<&BackupDetail>, detail: &BackupDetail) -> Option<Ev
         _ => return None,
     };
     let message = detail.message.as_deref().unwrap_or(cause);
-    Some(event(
-        Severity::Warning,
-        name,
-        format!("{}: {message}", detail.cluster_name),
-    ))
+    let note = format!("{}: {message}", detail.cluster_name);
+    Some(Event {
+        // Events of one reason are merged unless they are about different objects.
+        related: Some(ObjectReference {
+            kind: Some(detail.cluster_kind.clone()),
+            name: Some(detail.cluster_name.clone()),
+            namespace: namespace.map(str::to_owned),
+            ..ObjectReference::default()
+        }),
+        ..event(Severity::Warning, name, note)
+    })
 }
 
 fn event(severity: Severity, reason: &'static str, note: String) -> Event {
