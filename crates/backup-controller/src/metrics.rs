@@ -83,3 +83,77 @@ impl Metrics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use api_types::backup::BackupDetail;
+    use api_types::phase::EntryPhase;
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    fn status(phase: Phase, entries: &[(&str, EntryPhase, Option<&str>)]) -> BackupStatus {
+        BackupStatus {
+            phase: Some(phase),
+            backup_details: entries
+                .iter()
+                .map(|(name, phase, reason)| BackupDetail {
+                    cluster_name: (*name).to_owned(),
+                    phase: *phase,
+                    reason: reason.map(str::to_owned),
+                    ..BackupDetail::default()
+                })
+                .collect(),
+            ..BackupStatus::default()
+        }
+    }
+
+    fn shown(registry: &Registry) -> String {
+        let mut text = String::new();
+        encode(&mut text, registry).unwrap();
+        text
+    }
+
+    #[test]
+    fn what_comes_to_an_end_is_counted_once_and_without_a_name() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let running = status(
+            Phase::InProgress,
+            &[
+                ("oslo", EntryPhase::InProgress, None),
+                ("bergen", EntryPhase::Failed, Some("BackupFailed")),
+            ],
+        );
+        let done = status(
+            Phase::PartiallyFailed,
+            &[
+                ("oslo", EntryPhase::Completed, None),
+                ("bergen", EntryPhase::Failed, Some("BackupFailed")),
+            ],
+        );
+        metrics.observe(&BackupStatus::default(), &running);
+        metrics.observe(&running, &running);
+        metrics.observe(&running, &done);
+        let text = shown(&registry);
+        for line in [
+            r#"kurator_backup_phase_changes_total{phase="InProgress"} 1"#,
+            r#"kurator_backup_phase_changes_total{phase="PartiallyFailed"} 1"#,
+            r#"kurator_backup_cluster_outcomes_total{phase="Completed",reason=""} 1"#,
+            r#"kurator_backup_cluster_outcomes_total{phase="Failed",reason="BackupFailed"} 1"#,
+            "kurator_backup_last_success_timestamp_seconds 0",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("oslo"), "{text}");
+    }
+
+    #[test]
+    fn only_a_completed_backup_is_a_success() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        metrics.observe(&BackupStatus::default(), &status(Phase::Completed, &[]));
+        let none = "kurator_backup_last_success_timestamp_seconds 0";
+        assert!(!shown(&registry).contains(none));
+    }
+}

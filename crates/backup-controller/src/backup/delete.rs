@@ -33,6 +33,17 @@ pub struct Left {
     again: Duration,
 }
 
+#[cfg(test)]
+impl Left {
+    pub(super) fn new(detail: BackupDetail, problem: Option<Problem>) -> Self {
+        Self {
+            detail,
+            problem,
+            again: Duration::ZERO,
+        }
+    }
+}
+
 /// One pass over a Backup that is being deleted.
 pub async fn reconcile(
     ctx: &Arc<Context>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api_types::backup::{Backup, BackupDetail, BackupSpec, BackupStatus};
 use api_types::common::{ClusterRef, Destination};
-use api_types::condition::{self, reason};
+use api_types::condition;
 use api_types::external::velero;
 use api_types::key::{ClusterKey, ClusterKind};
 use api_types::phase::EntryPhase;
@@ -194,8 +194,4 @@ pub(super) fn detail(name: &str, phase: EntryPhase) -> BackupDetail {
 pub(super) fn ready_reason(status: &BackupStatus) -> &str {
     let ready = condition::find(&status.conditions, condition::READY).unwrap();
     &ready.reason
-}
-
-pub(super) fn unreachable() -> &'static str {
-    reason::UNREACHABLE
 }

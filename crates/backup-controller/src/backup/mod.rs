@@ -5,6 +5,7 @@ pub mod apply;
 pub mod build;
 pub mod delete;
 pub mod dereference;
+pub mod detail;
 pub mod events;
 #[cfg(test)]
 mod fixtures;
@@ -12,6 +13,8 @@ pub mod housekeeping;
 pub mod memory;
 pub mod pass;
 pub mod plan;
+#[cfg(test)]
+mod properties;
 pub mod resolve;
 pub mod status;
 pub mod validate;

@@ -161,21 +161,17 @@ fn plan_claimed(entry: &Entry, name: &str, terms: &Terms<'_>) -> Next {
         .objects
         .iter()
         .find(|o| o.metadata.name.as_deref() == Some(name));
-    if let Some(object) = object {
-        return if classify::name_in_bucket(object) {
-            Next::Rename
-        } else {
-            Next::Follow(Arc::clone(object))
-        };
-    }
-    if !facts.is_up() {
-        return Next::Hold;
-    }
-    if let Served::No | Served::Refused = facts.velero {
-        return no_velero(entry).map_or(Next::Hold, Next::Wait);
-    }
-    if !facts.objects_synced {
-        return Next::Hold;
+    let blind = facts.is_up() && !facts.objects_synced;
+    let trouble = no_velero(entry).filter(|_| blind && facts.velero != Served::Unknown);
+    match (object, trouble) {
+        (Some(object), _) if classify::name_in_bucket(object) => return Next::Rename,
+        (Some(object), None) => return Next::Follow(Arc::clone(object)),
+        (Some(object), Some(_)) if super::status::velero_is_done(object) => {
+            return Next::Follow(Arc::clone(object));
+        }
+        (_, Some(problem)) => return Next::Wait(problem),
+        (None, None) if !facts.is_up() || blind => return Next::Hold,
+        (None, None) => {}
     }
     if entry.seen() {
         return Next::Confirm;

@@ -185,7 +185,10 @@ fn the_last_known_object_of_a_silent_member_is_still_followed() {
 
 #[test]
 fn a_member_that_stops_to_serve_velero_or_to_let_us_look_is_not_held_in_silence() {
-    for entry in [claimed(), seen()] {
+    let running = with(seen(), |entry| {
+        entry.facts.objects = vec![in_phase("InProgress")];
+    });
+    for entry in [claimed(), seen(), running] {
         let removed = with(entry.clone(), |entry| {
             entry.facts.velero = Served::No;
             entry.facts.objects_synced = false;
@@ -197,6 +200,20 @@ fn a_member_that_stops_to_serve_velero_or_to_let_us_look_is_not_held_in_silence(
         });
         assert_eq!(decided(&refused), "Wait AccessDenied");
     }
+}
+
+#[test]
+fn what_is_still_seen_is_followed_although_locations_are_not() {
+    let entry = with(seen(), |entry| {
+        entry.facts.velero = Served::Refused;
+        entry.facts.objects = vec![in_phase("InProgress")];
+    });
+    assert_eq!(decided(&entry), "Follow InProgress");
+    let done = with(entry, |entry| {
+        entry.facts.objects_synced = false;
+        entry.facts.objects = vec![in_phase("Completed")];
+    });
+    assert_eq!(decided(&done), "Follow Completed");
 }
 
 #[test]

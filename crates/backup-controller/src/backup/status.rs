@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use api_types::aggregate::{
-    self, Decision, Deletion, Motion, Operation, Seen, VeleroPhase, Work, entry_state,
-    sanitize_backup,
-};
+use api_types::aggregate::{self, Decision, Deletion, Motion, Operation, VeleroPhase};
 use api_types::backup::{Backup, BackupDetail, BackupStatus};
 use api_types::common::Leftover;
 use api_types::condition::{self, ConditionStatus, SUCCEEDED, reason};
@@ -16,17 +13,22 @@ use controller_kit::condition::{Activity, Aspect, Conditions, MESSAGE_BYTES};
 use controller_kit::text::truncate;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use velero_kit::{classify, location};
 
 use super::delete::Left;
+use super::detail::{detail, say, transition};
 use super::pass::Row;
-use super::plan::{Entry, Link, Next};
+use super::plan::Next;
 use super::validate::{InvalidSpec, Validated};
 use super::{Problem, apply};
 
 /// The present time as statuses have it: whole seconds, never in the future.
 pub fn now() -> Timestamp {
     whole_seconds(Timestamp::now())
+}
+
+/// The second that a time lies in.
+pub fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 /// The status of a Backup that is not being deleted.
@@ -109,13 +111,13 @@ pub fn refused(backup: &Backup, invalid: &InvalidSpec, now: Timestamp) -> Backup
     let Some(decision) = decision else {
         return status;
     };
-    conclude(
-        backup,
-        &mut status,
-        &decision,
-        &format!("spec.{invalid}: mend it, or make a new Backup"),
-        now,
-    );
+    let advice = match decision.succeeded {
+        Some(_) => "make a new Backup",
+        // What has begun goes on once the spec can be read again.
+        None => "mend it",
+    };
+    let message = format!("spec.{invalid}: {advice}");
+    conclude(backup, &mut status, &decision, &message, now);
     status
 }
 
@@ -332,121 +334,6 @@ fn message(backup: &Backup, decision: &Decision, details: &[BackupDetail]) -> St
             "{} of {total} clusters completed{cause}",
             count(EntryPhase::Completed)
         ),
-    }
-}
-
-/// The entry of one cluster.
-pub fn detail(entry: &Entry, next: &Next, now: Timestamp) -> BackupDetail {
-    let mut detail = entry.stored.clone();
-    if let Next::Final = next {
-        return detail;
-    }
-    if entry.facts.is_up() && detail.unreachable_since.take().is_some() {
-        (detail.reason, detail.message) = (None, None);
-    }
-    match next {
-        Next::Final | Next::Confirm | Next::Hold => {}
-        Next::Wait(problem) | Next::Retry(problem) => say(&mut detail, problem),
-        Next::Claim | Next::Create { .. } | Next::Rename => {
-            let note = Problem::new(reason::QUEUED, "the Velero Backup is being created");
-            say(&mut detail, &note);
-        }
-        Next::Follow(object) => follow(&mut detail, entry, object),
-        Next::Fail(problem) => {
-            detail.phase = EntryPhase::Failed;
-            say(&mut detail, problem);
-        }
-    }
-    if detail.phase.is_final() {
-        detail.unreachable_since = None;
-    } else {
-        overlay_link(&mut detail, entry, now);
-    }
-    transition(&mut detail, entry.stored.phase, now);
-    detail
-}
-
-/// What the member's object says.
-fn follow(detail: &mut BackupDetail, entry: &Entry, object: &velero::Backup) {
-    let seen = Seen::Present {
-        phase: object.phase(),
-        deleting: object.metadata.deletion_timestamp.is_some(),
-    };
-    let Some(state) = entry_state(Work::Backup, entry.stored.phase, seen, false) else {
-        return;
-    };
-    let copy = sanitize_backup(&object.status);
-    let name = object.metadata.name.clone().unwrap_or_default();
-    detail.phase = state.phase;
-    detail.reason = state.reason.map(str::to_owned);
-    detail.message = classify::failure_message(&name, &copy.status)
-        .map(|text| truncate(&text, MESSAGE_BYTES))
-        .or_else(|| waiting_message(object.phase(), state.reason));
-    if state.phase == EntryPhase::Failed
-        && let Some(finer) = classify::failure_reason(&copy.status)
-    {
-        detail.reason = Some(finer.to_owned());
-    }
-    if !copy.invalid.is_empty() && (detail.reason.is_none() || !state.phase.is_final()) {
-        say(
-            detail,
-            &Problem::new(
-                reason::MEMBER_ANSWER_INVALID,
-                format!(
-                    "Velero's status has wrong types in {}: check its version",
-                    copy.invalid.join(", ")
-                ),
-            ),
-        );
-    }
-    if !state.phase.is_final()
-        && let Some(stuck) = &entry.stuck
-    {
-        say(detail, stuck);
-    }
-    detail.backup_status_in_cluster = Some(copy.status);
-    detail.backup_name_in_cluster = Some(name);
-    if detail.storage.is_none() {
-        detail.storage = entry.facts.location.as_deref().map(location::storage);
-    }
-}
-
-fn waiting_message(phase: &str, why: Option<&str>) -> Option<String> {
-    match why? {
-        reason::QUEUED => Some("Velero has not started it yet".to_owned()),
-        reason::UNKNOWN_PHASE => Some(format!(
-            "Velero's phase {phase} is newer than this version: upgrade kurator-rs"
-        )),
-        _ => None,
-    }
-}
-
-/// An unfinished entry of a member that does not answer keeps what was last known, and says so.
-fn overlay_link(detail: &mut BackupDetail, entry: &Entry, now: Timestamp) {
-    let Link::Down { problem, since } = &entry.facts.link else {
-        return;
-    };
-    if entry.stored.member_uid.is_some() || detail.reason.as_deref() == Some(problem.reason) {
-        say(detail, problem);
-        if detail.unreachable_since.is_none() {
-            detail.unreachable_since = Some(Time(since.map_or(now, whole_seconds)));
-        }
-    }
-}
-
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
-fn say(detail: &mut BackupDetail, problem: &Problem) {
-    detail.reason = Some(problem.reason.to_owned());
-    detail.message = Some(truncate(&problem.message, MESSAGE_BYTES));
-}
-
-/// Marks when the phase last changed.
-fn transition(detail: &mut BackupDetail, before: EntryPhase, now: Timestamp) {
-    if detail.phase != before || detail.last_transition_time.is_none() {
-        detail.last_transition_time = Some(Time(now));
     }
 }
 

@@ -1,0 +1,137 @@
+//! The entry of one cluster in a status. Pure.
+
+use api_types::aggregate::{Seen, Work, entry_state, sanitize_backup};
+use api_types::backup::BackupDetail;
+use api_types::condition::reason;
+use api_types::external::velero;
+use api_types::phase::EntryPhase;
+use controller_kit::condition::MESSAGE_BYTES;
+use controller_kit::text::truncate;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use velero_kit::{classify, location};
+
+use super::Problem;
+use super::plan::{Entry, Link, Next};
+
+/// The entry of one cluster.
+pub fn detail(entry: &Entry, next: &Next, now: Timestamp) -> BackupDetail {
+    let mut detail = entry.stored.clone();
+    if let Next::Final = next {
+        return detail;
+    }
+    if entry.facts.is_up() && detail.unreachable_since.take().is_some() {
+        (detail.reason, detail.message) = (None, None);
+    }
+    match next {
+        // Its member has just come back: it is not known yet how far it is.
+        Next::Hold if detail.phase == EntryPhase::Pending && detail.reason.is_none() => {
+            say_being_created(&mut detail);
+        }
+        Next::Final | Next::Confirm | Next::Hold => {}
+        Next::Wait(problem) | Next::Retry(problem) => say(&mut detail, problem),
+        Next::Claim | Next::Create { .. } | Next::Rename => say_being_created(&mut detail),
+        Next::Follow(object) => follow(&mut detail, entry, object),
+        Next::Fail(problem) => {
+            detail.phase = EntryPhase::Failed;
+            say(&mut detail, problem);
+        }
+    }
+    if detail.phase.is_final() {
+        detail.unreachable_since = None;
+    } else {
+        overlay_link(&mut detail, entry, now);
+    }
+    transition(&mut detail, entry.stored.phase, now);
+    detail
+}
+
+/// What the member's object says.
+fn follow(detail: &mut BackupDetail, entry: &Entry, object: &velero::Backup) {
+    let seen = Seen::Present {
+        phase: object.phase(),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+    };
+    let Some(state) = entry_state(Work::Backup, entry.stored.phase, seen, false) else {
+        return;
+    };
+    let copy = sanitize_backup(&object.status);
+    let name = object.metadata.name.clone().unwrap_or_default();
+    detail.phase = state.phase;
+    detail.reason = state.reason.map(str::to_owned);
+    detail.message = classify::failure_message(&name, &copy.status)
+        .or_else(|| waiting_message(object.phase(), state.reason))
+        .map(|text| truncate(&text, MESSAGE_BYTES));
+    if state.phase == EntryPhase::Failed
+        && let Some(finer) = classify::failure_reason(&copy.status)
+    {
+        detail.reason = Some(finer.to_owned());
+    }
+    if !copy.invalid.is_empty() && (detail.reason.is_none() || !state.phase.is_final()) {
+        say(
+            detail,
+            &Problem::new(
+                reason::MEMBER_ANSWER_INVALID,
+                format!(
+                    "Velero's status has wrong types in {}: check its version",
+                    copy.invalid.join(", ")
+                ),
+            ),
+        );
+    }
+    if !state.phase.is_final()
+        && let Some(stuck) = &entry.stuck
+    {
+        say(detail, stuck);
+    }
+    detail.backup_status_in_cluster = Some(copy.status);
+    detail.backup_name_in_cluster = Some(name);
+    if detail.storage.is_none() {
+        detail.storage = entry.facts.location.as_deref().map(location::storage);
+    }
+}
+
+fn waiting_message(phase: &str, why: Option<&str>) -> Option<String> {
+    match why? {
+        reason::QUEUED => Some("Velero has not started it yet".to_owned()),
+        reason::UNKNOWN_PHASE => Some(format!(
+            "Velero's phase {phase} is newer than this version: upgrade kurator-rs"
+        )),
+        _ => None,
+    }
+}
+
+/// An unfinished entry of a member that does not answer keeps what was last known, and says so.
+fn overlay_link(detail: &mut BackupDetail, entry: &Entry, now: Timestamp) {
+    let Link::Down { problem, since } = &entry.facts.link else {
+        return;
+    };
+    if entry.stored.member_uid.is_some() || detail.reason.as_deref() == Some(problem.reason) {
+        say(detail, problem);
+        if detail.unreachable_since.is_none() {
+            detail.unreachable_since = Some(Time(since.map_or(now, super::status::whole_seconds)));
+        }
+    }
+}
+
+fn say_being_created(detail: &mut BackupDetail) {
+    let note = Problem::new(reason::QUEUED, "the Velero Backup is being created");
+    say(detail, &note);
+}
+
+/// Gives an entry its reason.
+pub fn say(detail: &mut BackupDetail, problem: &Problem) {
+    detail.reason = Some(problem.reason.to_owned());
+    detail.message = Some(truncate(&problem.message, MESSAGE_BYTES));
+}
+
+/// Marks when the phase last changed.
+pub fn transition(detail: &mut BackupDetail, before: EntryPhase, now: Timestamp) {
+    if detail.phase != before || detail.last_transition_time.is_none() {
+        detail.last_transition_time = Some(Time(now));
+    }
+}
+
+#[cfg(test)]
+#[path = "detail_tests.rs"]
+mod tests;
