@@ -28,13 +28,13 @@ pub struct Context {
     pub hub_backups: Store<Backup>,
     /// Fleets of the hub.
     pub fleets: Store<Fleet>,
-    /// AttachedClusters of the hub.
+    /// Every AttachedCluster of the hub.
     pub clusters: Store<AttachedCluster>,
     /// Velero Backups that hub Backups own.
     pub backups: MemberWatch<velero::Backup>,
     /// Requests to delete them.
     pub requests: MemberWatch<velero::DeleteBackupRequest>,
-    /// All BackupStorageLocations.
+    /// Every BackupStorageLocation.
     pub locations: MemberWatch<velero::BackupStorageLocation>,
     /// Publishes events on hub objects.
     pub events: Events,

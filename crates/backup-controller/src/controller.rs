@@ -66,7 +66,7 @@ pub async fn run<B, F, C>(
                 let observer = observer.clone();
                 async move {
                     let pass = pass(&ctx, Arc::clone(&object));
-                    observer.observe(&*object, pass).await
+                    observer.observe(&*object, Box::pin(pass)).await
                 }
             },
             move |object, error, _| on_error.error_policy(&*object, error),

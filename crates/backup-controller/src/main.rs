@@ -6,5 +6,5 @@ use clap::Parser;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     controller_kit::install_crypto_provider();
-    backup_controller::run(Args::parse()).await
+    Box::pin(backup_controller::run(Args::parse())).await
 }

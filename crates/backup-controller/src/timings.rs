@@ -44,10 +44,10 @@ impl Default for Timings {
     fn default() -> Self {
         Self {
             velero_silence: Duration::from_secs(30),
-            no_progress: Duration::from_secs(30 * 60),
+            no_progress: Duration::from_mins(30),
             probe_answer: Duration::from_secs(15),
-            probe_again: Duration::from_secs(60),
-            deletion_stalled: Duration::from_secs(10 * 60),
+            probe_again: Duration::from_mins(1),
+            deletion_stalled: Duration::from_mins(10),
             progress_pace: Duration::from_secs(1),
             progress_pace_per_entry: Duration::from_millis(10),
             look_again: Duration::from_secs(10),

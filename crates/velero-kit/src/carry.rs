@@ -1,4 +1,4 @@
-//! ConfigMaps that a hub object refers to live beside it on the hub and are carried to members.
+//! `ConfigMap`s that a hub object refers to live beside it on the hub and are carried to members.
 //!
 //! The copy's name holds a hash of its content: an edit on the hub makes a new copy and never
 //! changes what a backup that was already started reads.

@@ -68,11 +68,13 @@ mod tests {
 
     #[test]
     fn only_velero_s_own_text_about_the_bucket_frees_the_name() {
-        let mut backup = Backup::default();
-        backup.status = json!({
-            "phase": "Failed",
-            "failureReason": "backup execution failed: backup already exists in object storage",
-        });
+        let mut backup = Backup {
+            status: json!({
+                "phase": "Failed",
+                "failureReason": "backup execution failed: backup already exists in object storage",
+            }),
+            ..Backup::default()
+        };
         assert!(name_in_bucket(&backup));
         backup.status["phase"] = json!("FailedValidation");
         assert!(!name_in_bucket(&backup));

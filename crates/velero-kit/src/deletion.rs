@@ -12,11 +12,11 @@ use api_types::external::velero;
 use jiff::Timestamp;
 
 /// A request that does not move for this long is made again.
-const REQUEST_PATIENCE: Duration = Duration::from_secs(5 * 60);
+const REQUEST_PATIENCE: Duration = Duration::from_mins(5);
 /// The wait before the second request, doubled for each further one.
 const RETRY_BASE: Duration = Duration::from_secs(10);
 /// The longest wait between two requests.
-const RETRY_CAP: Duration = Duration::from_secs(5 * 60);
+const RETRY_CAP: Duration = Duration::from_mins(5);
 
 /// What live reads have just shown. Everything in it was checked to carry our owner and member
 /// labels.
@@ -39,12 +39,18 @@ pub struct Memory {
     saw_request: bool,
     /// The uid of the Backup that was last deleted plainly.
     dropped: Option<String>,
-    /// `lastSyncedTime` when the Backup was first found absent; the outer `None`: not found absent.
-    absent_since: Option<Option<Timestamp>>,
+    /// The Backup as it was first found absent.
+    absent_since: Option<Absence>,
     /// Number of the newest request, and since when it has had its present phase.
     request: Option<Seen>,
     /// Since when a Backup is `Deleting` without a request of ours.
     orphaned_since: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Absence {
+    /// `lastSyncedTime` then; `None` for a location that was never synced, or is absent itself.
+    synced: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone)]
@@ -198,7 +204,9 @@ fn follow(
 }
 
 fn absent(memory: &mut Memory, seen: Observed<'_>) -> Step {
-    let first = *memory.absent_since.get_or_insert(seen.last_synced);
+    let first = *memory.absent_since.get_or_insert(Absence {
+        synced: seen.last_synced,
+    });
     match seen.request {
         // It removes the request last of all.
         Some(request) if request.phase() != "Processed" => {
@@ -207,7 +215,7 @@ fn absent(memory: &mut Memory, seen: Observed<'_>) -> Step {
         None if memory.saw_backup && memory.saw_request => return Step::Done,
         _ => {}
     }
-    if seen.last_synced.is_some() && seen.last_synced != first {
+    if seen.last_synced.is_some() && seen.last_synced != first.synced {
         return Step::Done;
     }
     wait(NEEDS_SYNC, REQUEST_PATIENCE)

@@ -353,7 +353,9 @@ prop_compose! {
 struct Known {
     backup: bool,
     request_beside_it: bool,
-    first_absent: Option<Option<i64>>,
+    absent: bool,
+    /// At the first look that found it absent.
+    synced_then: Option<i64>,
     dropped: Option<u8>,
 }
 
@@ -363,8 +365,7 @@ fn check(look: &Look, step: &Step, known: &Known) -> Result<(), TestCaseError> {
         prop_assert!(!acts, "{:?} without a Backup", step);
         if *step == Step::Done {
             let seen_gone = known.backup && known.request_beside_it && look.request.is_none();
-            let synced = look.synced.is_some()
-                && known.first_absent.is_some_and(|first| first != look.synced);
+            let synced = known.absent && look.synced.is_some() && look.synced != known.synced_then;
             prop_assert!(seen_gone || synced);
         }
         return Ok(());
@@ -417,15 +418,16 @@ proptest! {
             match look.backup {
                 Some((_, uid, _)) => {
                     known.backup = true;
-                    known.first_absent = None;
+                    known.absent = false;
                     known.request_beside_it |= look.request.is_some();
                     if step == Step::DeletePlainly {
                         known.dropped = Some(uid);
                     }
                 }
-                None => {
-                    known.first_absent.get_or_insert(look.synced);
+                None if !known.absent => {
+                    (known.absent, known.synced_then) = (true, look.synced);
                 }
+                None => {}
             }
         }
     }

@@ -58,7 +58,7 @@ mod tests {
 
     use super::*;
 
-    fn location(spec: serde_json::Value, status: serde_json::Value) -> BackupStorageLocation {
+    fn location(spec: &serde_json::Value, status: &serde_json::Value) -> BackupStorageLocation {
         let object = json!({ "metadata": { "name": "default" }, "spec": spec, "status": status });
         serde_json::from_value(object).unwrap()
     }
@@ -70,8 +70,8 @@ mod tests {
             "config": { "s3Url": "https://s3.example.org", "region": "eu-north-1" },
         });
         location(
-            spec,
-            json!({ "phase": phase, "message": "bucket is missing" }),
+            &spec,
+            &json!({ "phase": phase, "message": "bucket is missing" }),
         )
     }
 
@@ -98,7 +98,7 @@ mod tests {
     fn velero_s_own_words_about_a_location_are_quoted() {
         let problem = usable("default", Some(&in_phase("Unavailable"))).unwrap_err();
         assert!(problem.message.contains("bucket is missing"), "{problem:?}");
-        let unchecked = location(json!({}), serde_json::Value::Null);
+        let unchecked = location(&json!({}), &serde_json::Value::Null);
         let problem = usable("default", Some(&unchecked)).unwrap_err();
         assert!(
             problem.message.contains("is Velero running?"),
@@ -113,7 +113,7 @@ mod tests {
             "StorageLocationNotFound"
         );
         let spec = json!({ "accessMode": "ReadOnly" });
-        let read_only = location(spec, json!({ "phase": "Available" }));
+        let read_only = location(&spec, &json!({ "phase": "Available" }));
         let problem = usable("default", Some(&read_only)).unwrap_err();
         assert_eq!(problem.reason, "StorageLocationReadOnly");
     }
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_location_at_the_root_of_the_provider_s_own_store_has_neither_endpoint_nor_prefix() {
         let spec = json!({ "provider": "gcp", "objectStorage": { "bucket": "b" } });
-        let place = storage(&location(spec, json!({})));
+        let place = storage(&location(&spec, &json!({})));
         assert_eq!((place.endpoint.as_str(), place.prefix.as_str()), ("", ""));
     }
 }

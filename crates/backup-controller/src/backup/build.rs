@@ -60,7 +60,7 @@ fn spec(policy: &BackupPolicy, resource_policy: Option<&str>) -> velero::BackupS
             .item_operation_timeout
             .as_ref()
             .map(ToString::to_string),
-        resource_policy: resource_policy.map(|name| velero::ConfigMapReference::new(name)),
+        resource_policy: resource_policy.map(velero::ConfigMapReference::new),
         uploader_config: policy
             .uploader_config
             .as_ref()

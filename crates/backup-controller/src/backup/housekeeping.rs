@@ -119,7 +119,7 @@ fn member_suffix(key: &ClusterKey) -> String {
     name.trim_end_matches(['-', '.', '_']).to_ascii_lowercase()
 }
 
-/// Removes what no entry needs any more: refused objects of earlier names, and the ConfigMaps of
+/// Removes what no entry needs any more: refused objects of earlier names, and each `ConfigMap` of
 /// backups that have just ended.
 pub async fn tidy(ctx: &Context, rows: &[Row], wanted: &BackupStatus) {
     let jobs = rows

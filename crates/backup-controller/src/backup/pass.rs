@@ -24,7 +24,7 @@ use super::{Error, Problem, agenda, dereference, events, housekeeping, sooner, s
 use crate::context::Context;
 
 /// Look at an unfinished Backup at least this often, should a trigger ever be lost.
-const LEVEL_CHECK: Duration = Duration::from_secs(10 * 60);
+const LEVEL_CHECK: Duration = Duration::from_mins(10);
 
 /// An entry and what comes next for it.
 #[derive(Debug)]
@@ -267,7 +267,7 @@ impl<'a> Pass<'a> {
         match written {
             Ok(version) => {
                 self.ctx.memory.with(&self.owner.uid, |memory| {
-                    memory.written = Some(Instant::now())
+                    memory.written = Some(Instant::now());
                 });
                 let before = self.backup.status.replace(wanted).unwrap_or_default();
                 self.backup.metadata.resource_version = Some(version);

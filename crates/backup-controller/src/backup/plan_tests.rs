@@ -29,7 +29,7 @@ fn an_entry_with_nothing_in_the_way_is_claimed() {
 
 #[test]
 fn what_keeps_an_entry_from_beginning_is_told_one_by_one_in_order() {
-    // Each step mends the first obstacle; the next one shows.
+    type Mend = fn(&mut Entry);
     let missing = Problem::new(reason::CONFIG_MAP_NOT_FOUND, "no ConfigMap");
     let mut entry = with(fresh("oslo"), |entry| {
         entry.problem = Some(Problem::new(reason::CLUSTER_NOT_IN_FLEET, "not a member"));
@@ -42,7 +42,8 @@ fn what_keeps_an_entry_from_beginning_is_told_one_by_one_in_order() {
         hold: Some(&missing),
         ..terms(0)
     };
-    let mend: [(&str, fn(&mut Entry)); 8] = [
+    // Each step mends the first obstacle; the next one shows.
+    let mend: [(&str, Mend); 8] = [
         ("ClusterNotInFleet", |entry| entry.problem = None),
         ("ClusterNotFound", |entry| {
             entry.facts.hub = HubObject::Terminating;
@@ -271,7 +272,7 @@ fn a_name_without_a_member_is_no_claim() {
 }
 
 fn answer(entry: &Entry, asked: &Next, applied: Applied) -> String {
-    answered(entry, asked, applied).map_or("Rename".to_owned(), |next| short(&next))
+    answered(entry, asked, applied).map_or_else(|| "Rename".to_owned(), |next| short(&next))
 }
 
 #[test]

@@ -204,12 +204,16 @@ fn check_state(status: &BackupStatus, requested: usize) -> Result<(), TestCaseEr
     prop_assert_eq!(status.completion_time.is_some(), is_final(status));
     let all_final = details.iter().all(|detail| detail.phase.is_final());
     prop_assert_eq!(is_final(status), all_final && requested > 0);
-    let summary = status.summary.as_ref().unwrap();
-    prop_assert_eq!(usize::try_from(summary.total).unwrap(), requested);
+    let Some(summary) = &status.summary else {
+        return Err(TestCaseError::fail("no summary"));
+    };
+    prop_assert_eq!(usize::try_from(summary.total), Ok(requested));
     let both = condition::is_true(&status.conditions, condition::RECONCILING)
         && condition::is_true(&status.conditions, condition::STALLED);
     prop_assert!(!both);
-    let ready = condition::find(&status.conditions, condition::READY).unwrap();
+    let Some(ready) = condition::find(&status.conditions, condition::READY) else {
+        return Err(TestCaseError::fail("no condition Ready"));
+    };
     prop_assert_eq!(ready.status == ConditionStatus::True, completed);
     prop_assert!(ready.message.len() <= 256);
     Ok(())

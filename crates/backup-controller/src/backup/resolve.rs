@@ -15,7 +15,7 @@ use super::Problem;
 /// entry a cluster, in the order of entries in a status.
 pub type Requested = BTreeMap<ClusterKey, Option<Problem>>;
 
-/// Labels of the AttachedClusters of a namespace; a cluster without an object is not in it.
+/// Labels of each AttachedCluster of a namespace; a cluster without an object is not in it.
 pub type HubLabels = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Resolves a destination against its fleet. Without a fleet, only clusters that are listed by

@@ -69,7 +69,7 @@ pub fn status(backup: &Backup, rows: &[Row], spec: &Validated, now: Timestamp) -
     };
     if decision.motion == Motion::Reconciling && nothing_moves(&status.backup_details) {
         decision.motion = Motion::Stalled;
-        decision.reason = reason::NO_PROGRESS.to_owned();
+        reason::NO_PROGRESS.clone_into(&mut decision.reason);
     }
     let message = message(backup, &decision, &status.backup_details);
     conclude(backup, &mut status, &decision, &message, now);
@@ -170,16 +170,12 @@ pub fn deleting(backup: &Backup, left: &[Left], blocked: bool, now: Timestamp) -
 
 fn deleting_detail(left: &Left, now: Timestamp) -> BackupDetail {
     let mut detail = left.detail.clone();
-    match &left.problem {
-        Some(problem) => {
-            detail.phase = EntryPhase::Deleting;
-            say(&mut detail, problem);
-        }
-        None => {
-            detail.phase = EntryPhase::Deleting;
-            detail.reason = None;
-            detail.message = Some("nothing of this Backup is there any more".to_owned());
-        }
+    detail.phase = EntryPhase::Deleting;
+    if let Some(problem) = &left.problem {
+        say(&mut detail, problem);
+    } else {
+        detail.reason = None;
+        detail.message = Some("nothing of this Backup is there any more".to_owned());
     }
     transition(&mut detail, left.detail.phase, now);
     detail

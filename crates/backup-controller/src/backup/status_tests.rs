@@ -265,8 +265,8 @@ fn left(name: &str, problem: Option<Problem>) -> Left {
     Left::new(detail(name, EntryPhase::Completed), problem)
 }
 
-fn pending(text: &str) -> Option<Problem> {
-    Some(Problem::new(reason::DELETION_PENDING, text))
+fn pending(text: &str) -> Problem {
+    Problem::new(reason::DELETION_PENDING, text)
 }
 
 #[test]
@@ -276,7 +276,10 @@ fn a_deletion_shows_what_each_cluster_waits_for_and_keeps_the_outcome() {
         following("oslo", "Completed"),
     ]);
     let deleted = backup(done.clone());
-    let left = [left("bergen", None), left("oslo", pending("no answer"))];
+    let left = [
+        left("bergen", None),
+        left("oslo", Some(pending("no answer"))),
+    ];
     let going = deleting(&deleted, &left, false, at(50));
     assert_eq!(going.phase, Some(Phase::Deleting));
     assert_eq!(ready_reason(&going), "Deleting");
@@ -308,7 +311,7 @@ fn a_deletion_shows_what_each_cluster_waits_for_and_keeps_the_outcome() {
 #[test]
 fn what_a_forced_deletion_leaves_behind_is_named_and_bounded() {
     let mut open: Vec<Left> = (0..120)
-        .map(|n| left(&format!("member-{n}"), pending(&"é".repeat(300))))
+        .map(|n| left(&format!("member-{n}"), Some(pending(&"é".repeat(300)))))
         .collect();
     open[0].detail.backup_name_in_cluster = Some(NAME.to_owned());
     let open: Vec<&Left> = open.iter().collect();

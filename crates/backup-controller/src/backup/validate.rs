@@ -23,7 +23,7 @@ pub struct InvalidSpec {
 /// What the spec says, parsed.
 #[derive(Debug, Clone)]
 pub struct Validated {
-    /// Which AttachedClusters of the fleet, when chosen by label.
+    /// Which clusters of the fleet, when chosen by the labels of their AttachedCluster.
     pub selector: Option<Selector>,
     /// When entries that have not begun fail.
     pub deadline: Timestamp,
