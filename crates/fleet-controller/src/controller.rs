@@ -27,7 +27,7 @@ use crate::claim;
 use crate::context::Context;
 use crate::error::{Error, settle};
 use crate::fleet;
-use crate::follow::{Change, Unreadable, follow};
+use crate::follow::{Change, Intake, follow};
 use crate::hub::Hub;
 use crate::operation::Operation;
 
@@ -44,7 +44,7 @@ pub struct Streams {
     backups: Writer<Operation<Backup>>,
     restores: Writer<Operation<Restore>>,
     migrates: Writer<Operation<Migrate>>,
-    unreadable: Unreadable,
+    intake: Intake,
 }
 
 impl fmt::Debug for Streams {
@@ -62,7 +62,7 @@ impl Streams {
             backups: self.backups.as_reader(),
             restores: self.restores.as_reader(),
             migrates: self.migrates.as_reader(),
-            unreadable: self.unreadable.clone(),
+            intake: self.intake.clone(),
         }
     }
 }
@@ -80,23 +80,23 @@ pub async fn run(
         backups,
         restores,
         migrates,
-        unreadable,
+        intake,
     } = streams;
     let mut tasks = JoinSet::new();
     tasks.spawn(follow_operations(
         Arc::clone(context),
         backups,
-        unreadable.clone(),
+        intake.clone(),
     ));
     tasks.spawn(follow_operations(
         Arc::clone(context),
         restores,
-        unreadable.clone(),
+        intake.clone(),
     ));
     tasks.spawn(follow_operations(
         Arc::clone(context),
         migrates,
-        unreadable.clone(),
+        intake.clone(),
     ));
     tasks.spawn(follow_inventory(Arc::clone(context)));
     tasks.spawn(follow_nodes(Arc::clone(context)));
@@ -104,14 +104,14 @@ pub async fn run(
 
     let (client, hub, triggers) = (&context.writer.client, &context.hub, &context.triggers);
     let told = Arc::clone(context);
-    let clusters = follow(client, clusters, unreadable.clone(), move |change| {
+    let clusters = follow(client, clusters, intake.clone(), move |change| {
         cluster_changed(&told, &change);
     });
     let clusters = controller(clusters, &hub.clusters, CLUSTERS)
         .reconcile_on(triggers.clusters.stream())
         .graceful_shutdown_on(shutdown.clone().cancelled_owned());
     let told = Arc::clone(context);
-    let fleets = follow(client, fleets, unreadable, move |change| {
+    let fleets = follow(client, fleets, intake, move |change| {
         fleet_changed(&told, &change)
     });
     let fleets = controller(fleets, &hub.fleets, FLEETS)
@@ -169,9 +169,10 @@ async fn drive<K, F, Fut>(
         let observer = observer.clone();
         async move {
             let guarded = async {
-                if !context.writer.leadership.is_leader() || context.hub.ready().await.is_err() {
+                if !context.writer.leadership.is_leader() {
                     return Ok(Outcome::Done);
                 }
+                context.hub.ready().await;
                 readable(&context.hub, &*object)?;
                 settle(pass(Arc::clone(&context), Arc::clone(&object)).await)
             };
@@ -191,7 +192,7 @@ async fn drive<K, F, Fut>(
 /// The store keeps the last state of an object that can no longer be read; nothing is done with it.
 fn readable<K: Driven>(hub: &Hub, object: &K) -> Result<(), Error> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    match hub.unreadable.why::<K>(&namespace, &name) {
+    match hub.intake.why::<K>(&namespace, &name) {
         None => Ok(()),
         Some(problem) => Err(Error::Unreadable {
             object: format!("{} {namespace}/{name}", K::kind(&())),
@@ -297,15 +298,12 @@ fn shows_the_same(old: &AttachedCluster, new: &AttachedCluster) -> bool {
 }
 
 /// An operation matters only to what is being deleted and waits for it.
-async fn follow_operations<K>(
-    context: Arc<Context>,
-    writer: Writer<Operation<K>>,
-    unreadable: Unreadable,
-) where
+async fn follow_operations<K>(context: Arc<Context>, writer: Writer<Operation<K>>, intake: Intake)
+where
     K: kube::Resource<DynamicType = ()> + 'static,
 {
     let client = context.writer.client.clone();
-    let events = follow(&client, writer, unreadable, move |change| {
+    let events = follow(&client, writer, intake, move |change| {
         operation_changed(&context, &change);
     });
     pin!(events).for_each(|_| std::future::ready(())).await;

@@ -1,17 +1,18 @@
 //! Following hub objects into a store, unhindered by objects that cannot be read, and telling what
 //! changed once the store shows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{Stream, StreamExt, future};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::runtime::{WatchStreamExt, watcher as watching};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 /// One change: what the object was and what it is.
 #[derive(Clone, Debug)]
@@ -22,64 +23,134 @@ pub struct Change<K> {
     pub new: Option<Arc<K>>,
 }
 
-/// Objects of the hub that are none of the kind they are stored as, by kind, namespace and name.
-#[derive(Clone, Debug, Default)]
-pub struct Unreadable(Arc<Mutex<BTreeMap<(String, String, String), String>>>);
+/// What the watches of the hub have brought: which kinds are complete, and which objects cannot be
+/// read. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Intake(Arc<Inner>);
 
-impl Unreadable {
+#[derive(Debug)]
+struct Inner {
+    unreadable: Mutex<Unreadable>,
+    /// A store can wake only one of those who wait for it (`Store::wait_until_ready`), so that
+    /// whoever else waits does it here.
+    complete: watch::Sender<BTreeSet<String>>,
+}
+
+#[derive(Debug, Default)]
+struct Unreadable {
+    /// Why.
+    why: BTreeMap<ObjectId, String>,
+    /// Those of a new list, while it arrives.
+    listed: BTreeSet<ObjectId>,
+}
+
+/// Kind, namespace and name.
+type ObjectId = (String, String, String);
+
+impl Default for Intake {
+    fn default() -> Self {
+        Self(Arc::new(Inner {
+            unreadable: Mutex::default(),
+            complete: watch::Sender::default(),
+        }))
+    }
+}
+
+impl Intake {
+    /// Waits until so many kinds have been read completely.
+    pub async fn complete(&self, kinds: usize) {
+        let mut complete = self.0.complete.subscribe();
+        // the sender lives in `self`
+        _ = complete.wait_for(|complete| complete.len() >= kinds).await;
+    }
+
     /// Why an object cannot be read, if it cannot.
     pub fn why<K: Resource<DynamicType = ()>>(
         &self,
         namespace: &str,
         name: &str,
     ) -> Option<String> {
-        self.lock().get(&id::<K>(namespace, name)).cloned()
+        self.unreadable()
+            .why
+            .get(&id::<K>(namespace, name))
+            .cloned()
     }
 
-    /// Kind and name of all of one kind in a namespace.
+    /// The names of all objects of one kind in a namespace that cannot be read.
     pub fn all<K: Resource<DynamicType = ()>>(&self, namespace: &str) -> Vec<String> {
         let kind = K::kind(&());
-        let all = self.lock();
-        all.keys()
-            .filter(|(known, within, _)| *known == kind && within == namespace)
-            .map(|(_, _, name)| name.clone())
-            .collect()
+        let unreadable = self.unreadable();
+        let here = unreadable
+            .why
+            .keys()
+            .filter(|(known, within, _)| *known == kind && within == namespace);
+        here.map(|(_, _, name)| name.clone()).collect()
     }
 
-    fn note<K: Resource<DynamicType = ()>>(&self, object: &DeserializeGuard<K>) {
-        let meta = object.meta();
-        let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
-        let id = id::<K>(namespace.unwrap_or_default(), name.unwrap_or_default());
+    fn came<K: Resource<DynamicType = ()>>(&self, object: &DeserializeGuard<K>) {
+        let id = id_of(object);
         match &object.0 {
-            Ok(_) => _ = self.lock().remove(&id),
+            Ok(_) => _ = self.unreadable().why.remove(&id),
             Err(invalid) => {
                 tracing::warn!(
                     kind = id.0,
-                    namespace,
-                    name,
+                    namespace = id.1,
+                    name = id.2,
                     error = invalid.error,
                     "this object cannot be read and is left alone: mend or delete it"
                 );
-                self.lock().insert(id, invalid.error.clone());
+                let mut unreadable = self.unreadable();
+                unreadable.listed.insert(id.clone());
+                unreadable.why.insert(id, invalid.error.clone());
             }
         }
     }
 
-    fn forget<K: Resource<DynamicType = ()>>(&self, object: &DeserializeGuard<K>) {
-        let meta = object.meta();
-        let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
-        self.lock().remove(&id::<K>(
-            namespace.unwrap_or_default(),
-            name.unwrap_or_default(),
-        ));
+    fn went<K: Resource<DynamicType = ()>>(&self, object: &DeserializeGuard<K>) {
+        self.unreadable().why.remove(&id_of(object));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String, String), String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn list_begins<K: Resource<DynamicType = ()>>(&self) {
+        let kind = K::kind(&());
+        self.unreadable()
+            .listed
+            .retain(|(known, _, _)| *known != kind);
+    }
+
+    /// What a new list does not repeat is gone.
+    fn list_ends<K: Resource<DynamicType = ()>>(&self) {
+        let kind = K::kind(&());
+        let Unreadable { why, listed } = &mut *self.unreadable();
+        why.retain(|id, _| id.0 != kind || listed.contains(id));
+    }
+
+    /// The store has taken over a whole list.
+    fn stored<K: Resource<DynamicType = ()>>(&self) {
+        let kind = K::kind(&()).into_owned();
+        self.0
+            .complete
+            .send_if_modified(|complete| complete.insert(kind));
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, Unreadable> {
+        self.0
+            .unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn id<K: Resource<DynamicType = ()>>(namespace: &str, name: &str) -> (String, String, String) {
+fn id_of<K: Resource<DynamicType = ()>>(object: &DeserializeGuard<K>) -> ObjectId {
+    let meta = object.meta();
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    (
+        K::kind(&()).into_owned(),
+        text(&meta.namespace),
+        text(&meta.name),
+    )
+}
+
+fn id<K: Resource<DynamicType = ()>>(namespace: &str, name: &str) -> ObjectId {
     (
         K::kind(&()).into_owned(),
         namespace.to_owned(),
@@ -92,7 +163,7 @@ fn id<K: Resource<DynamicType = ()>>(namespace: &str, name: &str) -> (String, St
 pub fn follow<K>(
     client: &Client,
     mut writer: Writer<K>,
-    unreadable: Unreadable,
+    intake: Intake,
     changed: impl Fn(Change<K>) + Send + 'static,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static
 where
@@ -100,11 +171,12 @@ where
 {
     let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
     let reader = writer.as_reader();
-    watch(api, watcher::Config::default())
+    let told = intake.clone();
+    watching(api, watcher::Config::default())
         .default_backoff()
         .filter_map(move |event| {
             let event = match event {
-                Ok(event) => readable(event, &unreadable).map(Ok),
+                Ok(event) => readable(event, &intake).map(Ok),
                 Err(error) => Some(Err(error)),
             };
             future::ready(event)
@@ -114,6 +186,9 @@ where
                 for change in apply(&mut writer, &reader, event) {
                     changed(change);
                 }
+                if matches!(event, Event::InitDone) {
+                    told.stored::<K>();
+                }
             }
             Err(error) => {
                 tracing::warn!(kind = %K::kind(&()), %error, "the hub's watch broke off and is taken up again");
@@ -122,14 +197,15 @@ where
 }
 
 /// The event without an object that cannot be read: it must not hide the others.
-fn readable<K>(event: Event<DeserializeGuard<K>>, unreadable: &Unreadable) -> Option<Event<K>>
+fn readable<K>(event: Event<DeserializeGuard<K>>, intake: &Intake) -> Option<Event<K>>
 where
     K: Resource<DynamicType = ()>,
 {
     match &event {
-        Event::Apply(object) | Event::InitApply(object) => unreadable.note(object),
-        Event::Delete(object) => unreadable.forget(object),
-        Event::Init | Event::InitDone => {}
+        Event::Apply(object) | Event::InitApply(object) => intake.came(object),
+        Event::Delete(object) => intake.went(object),
+        Event::Init => intake.list_begins::<K>(),
+        Event::InitDone => intake.list_ends::<K>(),
     }
     Some(match event {
         Event::Apply(object) => Event::Apply(object.0.ok()?),
@@ -235,7 +311,7 @@ mod tests {
 
     #[test]
     fn an_object_that_cannot_be_read_is_noted_until_it_is_mended_or_gone() {
-        let unreadable = Unreadable::default();
+        let intake = Intake::default();
         let decode = |spec: serde_json::Value| -> DeserializeGuard<Fleet> {
             let metadata = serde_json::json!({"name": "north", "namespace": NAMESPACE});
             serde_json::from_value(serde_json::json!({
@@ -245,14 +321,23 @@ mod tests {
         };
         let (bad, good) = (serde_json::json!({"clusters": 5}), serde_json::json!({}));
 
-        assert!(readable(Event::Apply(decode(bad.clone())), &unreadable).is_none());
-        assert!(unreadable.why::<Fleet>(NAMESPACE, "north").is_some());
-        assert_eq!(unreadable.all::<Fleet>(NAMESPACE), ["north"]);
-        assert!(readable(Event::Apply(decode(good)), &unreadable).is_some());
-        assert_eq!(unreadable.why::<Fleet>(NAMESPACE, "north"), None);
+        assert!(readable(Event::Apply(decode(bad.clone())), &intake).is_none());
+        assert!(intake.why::<Fleet>(NAMESPACE, "north").is_some());
+        assert_eq!(intake.all::<Fleet>(NAMESPACE), ["north"]);
+        assert!(readable(Event::Apply(decode(good)), &intake).is_some());
+        assert_eq!(intake.why::<Fleet>(NAMESPACE, "north"), None);
 
-        readable(Event::Apply(decode(bad.clone())), &unreadable);
-        readable(Event::Delete(decode(bad)), &unreadable);
-        assert_eq!(unreadable.why::<Fleet>(NAMESPACE, "north"), None);
+        readable(Event::Apply(decode(bad.clone())), &intake);
+        readable(Event::Delete(decode(bad.clone())), &intake);
+        assert_eq!(intake.why::<Fleet>(NAMESPACE, "north"), None);
+
+        readable(Event::Apply(decode(bad)), &intake);
+        readable::<Fleet>(Event::Init, &intake);
+        assert!(
+            intake.why::<Fleet>(NAMESPACE, "north").is_some(),
+            "until the list is complete"
+        );
+        readable::<Fleet>(Event::InitDone, &intake);
+        assert_eq!(intake.why::<Fleet>(NAMESPACE, "north"), None);
     }
 }

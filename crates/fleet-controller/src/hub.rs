@@ -10,13 +10,16 @@ use api_types::key::ClusterKey;
 use api_types::migrate::Migrate;
 use api_types::restore::Restore;
 use api_types::{labels, names};
-use kube::runtime::reflector::{ObjectRef, Store, store::WriterDropped};
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 
 use crate::claim;
 use crate::fleet::members::Object;
-use crate::follow::Unreadable;
+use crate::follow::Intake;
 use crate::operation::{Holder, Need, Operation};
+
+/// How many kinds are stored.
+const KINDS: usize = 5;
 
 /// Stores of all kinds that matter here. Clones share them.
 #[derive(Clone)]
@@ -31,14 +34,14 @@ pub struct Hub {
     pub restores: Store<Operation<Restore>>,
     /// Migrates, as far as they hold something.
     pub migrates: Store<Operation<Migrate>>,
-    /// What of these could not be read.
-    pub unreadable: Unreadable,
+    /// How complete they are, and what of them cannot be read.
+    pub intake: Intake,
 }
 
 impl Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub")
-            .field("unreadable", &self.unreadable)
+            .field("intake", &self.intake)
             .finish_non_exhaustive()
     }
 }
@@ -46,12 +49,8 @@ impl Debug for Hub {
 impl Hub {
     /// Waits until every store holds all there is. A decision before that would take what is not
     /// listed yet for gone.
-    pub async fn ready(&self) -> Result<(), WriterDropped> {
-        self.fleets.wait_until_ready().await?;
-        self.clusters.wait_until_ready().await?;
-        self.backups.wait_until_ready().await?;
-        self.restores.wait_until_ready().await?;
-        self.migrates.wait_until_ready().await
+    pub async fn ready(&self) {
+        self.intake.complete(KINDS).await;
     }
 
     /// All Fleets of a namespace.
@@ -75,7 +74,7 @@ impl Hub {
     pub fn attached(&self, key: &ClusterKey) -> Object {
         let object = ObjectRef::new(&key.name).within(&key.namespace);
         match self
-            .unreadable
+            .intake
             .why::<AttachedCluster>(&key.namespace, &key.name)
         {
             Some(why) => Object::Unreadable(why),
@@ -122,7 +121,7 @@ impl Hub {
 
     /// What beside readable Fleets still needs a cluster, for people.
     pub fn holders_of_cluster(&self, cluster: &ClusterKey) -> Vec<String> {
-        let fleets = unreadable::<Fleet>(&self.unreadable, &cluster.namespace);
+        let fleets = unreadable::<Fleet>(&self.intake, &cluster.namespace);
         let operations = self.holders(
             &cluster.namespace,
             &Wanted {
@@ -144,9 +143,9 @@ impl Hub {
         let mut holders = needing(&self.backups, namespace, wanted.backup);
         holders.extend(needing(&self.restores, namespace, wanted.restore));
         holders.extend(needing(&self.migrates, namespace, wanted.migrate));
-        holders.extend(unreadable::<Backup>(&self.unreadable, namespace));
-        holders.extend(unreadable::<Restore>(&self.unreadable, namespace));
-        holders.extend(unreadable::<Migrate>(&self.unreadable, namespace));
+        holders.extend(unreadable::<Backup>(&self.intake, namespace));
+        holders.extend(unreadable::<Restore>(&self.intake, namespace));
+        holders.extend(unreadable::<Migrate>(&self.intake, namespace));
         holders.sort_by(|one, other| (&one.kind, &one.name).cmp(&(&other.kind, &other.name)));
         holders
     }
@@ -171,11 +170,8 @@ fn needing<K: Resource<DynamicType = ()> + 'static>(
         .collect()
 }
 
-fn unreadable<K: Resource<DynamicType = ()>>(
-    unreadable: &Unreadable,
-    namespace: &str,
-) -> Vec<Holder> {
-    let names = unreadable.all::<K>(namespace).into_iter();
+fn unreadable<K: Resource<DynamicType = ()>>(intake: &Intake, namespace: &str) -> Vec<Holder> {
+    let names = intake.all::<K>(namespace).into_iter();
     let kind = K::kind(&());
     names
         .map(|name| Holder {

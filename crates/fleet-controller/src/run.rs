@@ -88,12 +88,8 @@ async fn work(
         () = shutdown.cancelled() => return,
     }
     let caches = async {
-        let read = context
-            .hub
-            .ready()
-            .await
-            .map_err(|dropped| dropped.to_string());
-        readiness.set(CACHES, read);
+        context.hub.ready().await;
+        readiness.set(CACHES, Ok(()));
         pending::<()>().await;
     };
     tokio::select! {

@@ -19,9 +19,16 @@ async fn a_flapping_member_is_written_twice_and_then_held_back() {
 
     // Each turn is shown before the next: the first two at once, the third after the window.
     let mut shown = Vec::new();
-    for (state, reason) in [(unreachable(), "Unreachable"), (ready(), "Connected"), (unreachable(), "Unreachable")] {
+    for (state, reason) in [
+        (unreachable(), "Unreachable"),
+        (ready(), "Connected"),
+        (unreachable(), "Unreachable"),
+    ] {
         space.script.say(&space.key("bergen"), state);
-        while shown.last().is_none_or(|(last, _): &(String, _)| last != reason) {
+        while shown
+            .last()
+            .is_none_or(|(last, _): &(String, _)| last != reason)
+        {
             let event = tokio::time::timeout(crate::world::DEADLINE, seen.try_next()).await;
             if let WatchEvent::Modified(cluster) = event.unwrap().unwrap().unwrap() {
                 shown.push((ready_reason(&cluster).to_owned(), jiff::Timestamp::now()));
@@ -29,9 +36,16 @@ async fn a_flapping_member_is_written_twice_and_then_held_back() {
         }
     }
     let turns: Vec<&str> = shown.iter().map(|(reason, _)| reason.as_str()).collect();
-    assert_eq!(turns, ["Unreachable", "Connected", "Unreachable"], "one write a turn");
+    assert_eq!(
+        turns,
+        ["Unreachable", "Connected", "Unreachable"],
+        "one write a turn"
+    );
     let held_back = shown[2].1.duration_since(shown[0].1).as_millis();
-    assert!(held_back >= 1900, "the third within {held_back} ms of the first, the window is 3 s");
+    assert!(
+        held_back >= 1900,
+        "the third within {held_back} ms of the first, the window is 3 s"
+    );
 }
 
 #[tokio::test]

@@ -12,10 +12,7 @@ use crate::world::shared;
 
 async fn fleet_of_one(namespace: &str) -> Space {
     let space = shared().await.space(namespace).await;
-    space.attach_ready("bergen").await;
-    space.fleet("north", &["bergen"]).await;
-    space.until_fleet_is("north", "Ready").await;
-    space.until("bergen", |cluster: &AttachedCluster| label(cluster) == Some("north")).await;
+    space.settle("bergen", "north").await;
     space
 }
 
@@ -27,21 +24,42 @@ fn details(phase: &str) -> Value {
 #[tokio::test]
 async fn a_fleet_waits_for_an_unfinished_backup_and_then_goes() {
     let space = fleet_of_one("waits").await;
-    space.create::<Backup>("nightly", json!({"destination": {"fleet": "north"}})).await;
-    space.merge_status::<Backup>("nightly", details("InProgress")).await;
+    space
+        .create::<Backup>("nightly", json!({"destination": {"fleet": "north"}}))
+        .await;
+    space
+        .merge_status::<Backup>("nightly", details("InProgress"))
+        .await;
 
     space.delete::<Fleet>("north").await;
     let fleet = space.until_fleet_is("north", "InUse").await;
-    assert_eq!(fleet.status.as_ref().unwrap().phase, Some(FleetPhase::Terminating));
-    assert!(fleet_message(&fleet).contains("Backup nightly (InProgress)"), "{}", fleet_message(&fleet));
+    assert_eq!(
+        fleet.status.as_ref().unwrap().phase,
+        Some(FleetPhase::Terminating)
+    );
+    assert!(
+        fleet_message(&fleet).contains("Backup nightly (InProgress)"),
+        "{}",
+        fleet_message(&fleet)
+    );
     let cluster: AttachedCluster = space.get("bergen").await;
-    assert_eq!(label(&cluster), Some("north"), "its members stay its members");
+    assert_eq!(
+        label(&cluster),
+        Some("north"),
+        "its members stay its members"
+    );
     space.event("north", "Terminating").await;
 
-    space.merge_status::<Backup>("nightly", details("Completed")).await;
+    space
+        .merge_status::<Backup>("nightly", details("Completed"))
+        .await;
     space.until_gone::<Fleet>("north").await;
     let freed = |cluster: &AttachedCluster| {
-        label(cluster).is_none() && cluster.status.as_ref().is_some_and(|status| status.fleet.is_none())
+        label(cluster).is_none()
+            && cluster
+                .status
+                .as_ref()
+                .is_some_and(|status| status.fleet.is_none())
     };
     space.until("bergen", freed).await;
 }
@@ -58,10 +76,16 @@ async fn a_fleet_waits_for_what_is_finished_and_still_needs_it(
     let space = fleet_of_one(namespace).await;
     spec["destination"] = json!({"fleet": "north"});
     space.create::<Backup>("nightly", spec).await;
-    space.merge_status::<Backup>("nightly", details("Completed")).await;
+    space
+        .merge_status::<Backup>("nightly", details("Completed"))
+        .await;
     space.delete::<Fleet>("north").await;
     let fleet = space.until_fleet_is("north", "InUse").await;
-    assert!(fleet_message(&fleet).contains(why), "{}", fleet_message(&fleet));
+    assert!(
+        fleet_message(&fleet).contains(why),
+        "{}",
+        fleet_message(&fleet)
+    );
     space.delete::<Backup>("nightly").await;
     space.until_gone::<Fleet>("north").await;
 }
@@ -70,19 +94,31 @@ async fn a_fleet_waits_for_what_is_finished_and_still_needs_it(
 async fn a_fleet_goes_after_its_plugins() {
     let space = fleet_of_one("teardown").await;
     let both = json!(["fleet.kurator.dev", "fleet.kurator.dev/backup"]);
-    space.merge::<Fleet>("north", json!({"metadata": {"finalizers": both}})).await;
+    space
+        .merge::<Fleet>("north", json!({"metadata": {"finalizers": both}}))
+        .await;
     space.delete::<Fleet>("north").await;
     let fleet = space
-        .until("north", |fleet: &Fleet| fleet_message(fleet).contains("cleaned up: backup"))
+        .until("north", |fleet: &Fleet| {
+            fleet_message(fleet).contains("cleaned up: backup")
+        })
         .await;
     assert_eq!(fleet_reason(&fleet), "Terminating");
     let cluster: AttachedCluster = space.get("bergen").await;
-    assert_eq!(label(&cluster), Some("north"), "the plugin still works on it");
+    assert_eq!(
+        label(&cluster),
+        Some("north"),
+        "the plugin still works on it"
+    );
 
     let own = json!({"metadata": {"finalizers": ["fleet.kurator.dev"]}});
     space.merge::<Fleet>("north", own).await;
     space.until_gone::<Fleet>("north").await;
-    space.until("bergen", |cluster: &AttachedCluster| label(cluster).is_none()).await;
+    space
+        .until("bergen", |cluster: &AttachedCluster| {
+            label(cluster).is_none()
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -94,28 +130,45 @@ async fn a_cluster_waits_for_its_fleet() {
     assert!(!status.ready, "it takes no new work");
     let note = space.event("bergen", "InUse").await;
     assert!(note.contains("Fleet north"), "{note}");
-    let counted = |fleet: &Fleet| fleet.status.as_ref().is_some_and(|status| status.un_ready_clusters == 1);
+    let counted = |fleet: &Fleet| {
+        fleet
+            .status
+            .as_ref()
+            .is_some_and(|status| status.un_ready_clusters == 1)
+    };
     space.until("north", counted).await;
 
-    space.merge::<Fleet>("north", json!({"spec": {"clusters": []}})).await;
+    space
+        .merge::<Fleet>("north", json!({"spec": {"clusters": []}}))
+        .await;
     space.until_gone::<AttachedCluster>("bergen").await;
 }
 
 #[tokio::test]
 async fn a_cluster_waits_for_an_operation_whose_status_names_it() {
     let space = fleet_of_one("named").await;
-    space.create::<Backup>("nightly", json!({"destination": {"fleet": "north"}})).await;
-    space.merge_status::<Backup>("nightly", details("InProgress")).await;
-    space.merge::<Fleet>("north", json!({"spec": {"clusters": []}})).await;
+    space
+        .create::<Backup>("nightly", json!({"destination": {"fleet": "north"}}))
+        .await;
+    space
+        .merge_status::<Backup>("nightly", details("InProgress"))
+        .await;
+    space
+        .merge::<Fleet>("north", json!({"spec": {"clusters": []}}))
+        .await;
     space.until_fleet_is("north", "NoClusters").await;
     space.delete::<AttachedCluster>("bergen").await;
     let held = space
-        .until("bergen", |cluster: &AttachedCluster| ready_reason(cluster) == "InUse")
+        .until("bergen", |cluster: &AttachedCluster| {
+            ready_reason(cluster) == "InUse"
+        })
         .await;
     let message = &held.status.unwrap().conditions[0].message;
     assert!(message.contains("Backup nightly (InProgress)"), "{message}");
 
-    space.merge_status::<Backup>("nightly", details("Failed")).await;
+    space
+        .merge_status::<Backup>("nightly", details("Failed"))
+        .await;
     space.until_gone::<AttachedCluster>("bergen").await;
 }
 
@@ -128,7 +181,10 @@ async fn a_person_can_force_a_cluster_out_of_its_fleet() {
     space.merge::<AttachedCluster>("bergen", force).await;
     space.until_gone::<AttachedCluster>("bergen").await;
     let fleet = space.until_fleet_is("north", "MembersNotReady").await;
-    assert_eq!(fleet.status.unwrap().members[0].reason.as_deref(), Some("ClusterNotFound"));
+    assert_eq!(
+        fleet.status.unwrap().members[0].reason.as_deref(),
+        Some("ClusterNotFound")
+    );
     space.event("bergen", "ObjectsLeftBehind").await;
 }
 
@@ -155,13 +211,17 @@ async fn all_of_it_goes_whatever_is_deleted_first(#[case] order: &str) {
     let metadata = json!({"finalizers": ["backup.kurator.dev"]});
     let spec = json!({"destination": {"fleet": "north"}});
     space.create_with::<Backup>("nightly", metadata, spec).await;
-    space.merge_status::<Backup>("nightly", details("InProgress")).await;
+    space
+        .merge_status::<Backup>("nightly", details("InProgress"))
+        .await;
     for kind in order.chars() {
         delete(&space, kind).await;
     }
     space.until_fleet_is("north", "InUse").await;
     space.until_ready_is("bergen", "InUse").await;
-    space.merge::<Backup>("nightly", json!({"metadata": {"finalizers": null}})).await;
+    space
+        .merge::<Backup>("nightly", json!({"metadata": {"finalizers": null}}))
+        .await;
     space.until_gone::<Backup>("nightly").await;
     space.until_gone::<Fleet>("north").await;
     space.until_gone::<AttachedCluster>("bergen").await;

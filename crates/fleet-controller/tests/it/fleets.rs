@@ -11,7 +11,10 @@ use crate::world::shared;
 async fn counts(space: &Space, name: &str, display: &str) -> Fleet {
     space
         .until(name, |fleet: &Fleet| {
-            let shown = fleet.status.as_ref().and_then(|status| status.display.as_ref());
+            let shown = fleet
+                .status
+                .as_ref()
+                .and_then(|status| status.display.as_ref());
             shown.is_some_and(|shown| shown.clusters == display)
         })
         .await
@@ -26,13 +29,22 @@ async fn a_fleet_counts_and_names_its_members_and_marks_them() {
         {"kind": "AttachedCluster", "name": "hamar"},
         {"name": "moss"},
     ]);
-    space.create::<Fleet>("north", json!({"clusters": members})).await;
+    space
+        .create::<Fleet>("north", json!({"clusters": members}))
+        .await;
     let fleet = counts(&space, "north", "1/3").await;
     let status = fleet.status.clone().unwrap();
     assert_eq!(status.phase, Some(FleetPhase::Running));
     assert_eq!((status.ready_clusters, status.un_ready_clusters), (1, 2));
-    let reasons: Vec<_> = status.members.iter().map(|member| member.reason.as_deref()).collect();
-    assert_eq!(reasons, [None, Some("ClusterNotFound"), Some("Unreachable")]);
+    let reasons: Vec<_> = status
+        .members
+        .iter()
+        .map(|member| member.reason.as_deref())
+        .collect();
+    assert_eq!(
+        reasons,
+        [None, Some("ClusterNotFound"), Some("Unreachable")]
+    );
     assert_eq!(
         fleet_message(&fleet),
         "clusters not ready: hamar (ClusterNotFound), moss (Unreachable)"
@@ -41,14 +53,23 @@ async fn a_fleet_counts_and_names_its_members_and_marks_them() {
 
     space.attach_ready("hamar").await;
     counts(&space, "north", "2/3").await;
-    space.merge::<Fleet>("north", json!({"spec": {"clusters": listed(&["bergen", "hamar"])}})).await;
+    space
+        .merge::<Fleet>(
+            "north",
+            json!({"spec": {"clusters": listed(&["bergen", "hamar"])}}),
+        )
+        .await;
     let fleet = space.until_fleet_is("north", "Ready").await;
     assert_eq!(fleet.status.unwrap().phase, Some(FleetPhase::Ready));
     space.event("north", "Ready").await;
 
     space.script.say(&space.key("hamar"), unreachable());
     let fleet = counts(&space, "north", "1/2").await;
-    assert!(fleet_message(&fleet).contains("hamar (Unreachable)"), "{}", fleet_message(&fleet));
+    assert!(
+        fleet_message(&fleet).contains("hamar (Unreachable)"),
+        "{}",
+        fleet_message(&fleet)
+    );
     space.script.say(&space.key("hamar"), ready());
     counts(&space, "north", "2/2").await;
 }
@@ -62,17 +83,40 @@ async fn the_label_and_the_finalizer_come_and_the_label_goes() {
     let cluster = space.until("bergen", marked).await;
     let cluster = match cluster.metadata.finalizers {
         Some(_) => cluster,
-        None => space.until("bergen", |cluster: &AttachedCluster| cluster.metadata.finalizers.is_some()).await,
+        None => {
+            space
+                .until("bergen", |cluster: &AttachedCluster| {
+                    cluster.metadata.finalizers.is_some()
+                })
+                .await
+        }
     };
-    assert_eq!(cluster.metadata.finalizers.unwrap(), ["cluster.kurator.dev"]);
+    assert_eq!(
+        cluster.metadata.finalizers.unwrap(),
+        ["cluster.kurator.dev"]
+    );
     let claimed = |cluster: &AttachedCluster| {
-        cluster.status.as_ref().and_then(|status| status.fleet.as_deref()) == Some("north")
+        cluster
+            .status
+            .as_ref()
+            .and_then(|status| status.fleet.as_deref())
+            == Some("north")
     };
     space.until("bergen", claimed).await;
 
-    space.merge::<Fleet>("north", json!({"spec": {"clusters": []}})).await;
-    let cluster = space.until("bergen", |cluster: &AttachedCluster| label(cluster).is_none() && !claimed(cluster)).await;
-    assert_eq!(cluster.metadata.finalizers.unwrap(), ["cluster.kurator.dev"], "kept while it lives");
+    space
+        .merge::<Fleet>("north", json!({"spec": {"clusters": []}}))
+        .await;
+    let cluster = space
+        .until("bergen", |cluster: &AttachedCluster| {
+            label(cluster).is_none() && !claimed(cluster)
+        })
+        .await;
+    assert_eq!(
+        cluster.metadata.finalizers.unwrap(),
+        ["cluster.kurator.dev"],
+        "kept while it lives"
+    );
     let fleet = space.until_fleet_is("north", "NoClusters").await;
     assert_eq!(fleet.status.unwrap().phase, Some(FleetPhase::Pending));
     space.event("north", "MemberLeft").await;
@@ -92,7 +136,10 @@ async fn a_cluster_of_two_fleets_belongs_to_the_first_and_is_reported_on_the_sec
     space.until_fleet_is("ant", "Ready").await;
     let owned = |fleet: &'static str| {
         move |cluster: &AttachedCluster| {
-            let claimed = cluster.status.as_ref().and_then(|status| status.fleet.as_deref());
+            let claimed = cluster
+                .status
+                .as_ref()
+                .and_then(|status| status.fleet.as_deref());
             label(cluster) == Some(fleet) && claimed == Some(fleet)
         }
     };
@@ -110,7 +157,9 @@ async fn a_name_listed_twice_is_reported() {
     let space = shared().await.space("twice").await;
     space.attach_ready("bergen").await;
     let members = json!([{"kind": "AttachedCluster", "name": "bergen"}, {"kind": "Cluster", "name": "bergen"}]);
-    space.create::<Fleet>("north", json!({"clusters": members})).await;
+    space
+        .create::<Fleet>("north", json!({"clusters": members}))
+        .await;
     let fleet = counts(&space, "north", "1/2").await;
     let members = fleet.status.unwrap().members;
     assert!(members[0].ready);
@@ -125,13 +174,20 @@ async fn a_plugin_that_nobody_serves_keeps_the_fleet_from_being_ready() {
     let location = json!({"bucket": "b", "provider": "aws", "endpoint": "http://s3.example"});
     let backup = json!({"storage": {"location": location, "secretName": "s3"}});
     space
-        .create::<Fleet>("north", json!({"clusters": listed(&["bergen"]), "plugin": {"backup": backup}}))
+        .create::<Fleet>(
+            "north",
+            json!({"clusters": listed(&["bergen"]), "plugin": {"backup": backup}}),
+        )
         .await;
     let fleet = space.until_fleet_is("north", "PluginsNotReady").await;
     let status = fleet.status.clone().unwrap();
     assert_eq!(status.phase, Some(FleetPhase::Running));
     assert_eq!(status.display.unwrap().plugins, "0/1");
-    assert!(fleet_message(&fleet).contains("backup (NoController"), "{}", fleet_message(&fleet));
+    assert!(
+        fleet_message(&fleet).contains("backup (NoController"),
+        "{}",
+        fleet_message(&fleet)
+    );
 
     // As the plugin's own controller does: its entry, under its own manager.
     let entry = json!({"name": "backup", "phase": "Ready", "observedGeneration": fleet.metadata.generation});
@@ -141,11 +197,17 @@ async fn a_plugin_that_nobody_serves_keeps_the_fleet_from_being_ready() {
     });
     let params = kube::api::PatchParams::apply("kurator-backup-controller").force();
     let api: kube::Api<Fleet> = space.api();
-    api.patch_status("north", &params, &kube::api::Patch::Apply(body)).await.unwrap();
+    api.patch_status("north", &params, &kube::api::Patch::Apply(body))
+        .await
+        .unwrap();
     let fleet = space.until_fleet_is("north", "Ready").await;
     let status = fleet.status.unwrap();
     assert_eq!(status.display.unwrap().plugins, "1/1");
-    assert_eq!(status.plugins.len(), 1, "the entry is its controller's and stays");
+    assert_eq!(
+        status.plugins.len(),
+        1,
+        "the entry is its controller's and stays"
+    );
 }
 
 #[tokio::test]
@@ -153,8 +215,12 @@ async fn a_control_plane_is_refused() {
     let space = shared().await.space("karmada").await;
     space.attach_ready("bergen").await;
     let annotated = json!({"annotations": {"fleet.kurator.dev/controlplane": "karmada"}});
-    space.create_with::<Fleet>("north", annotated, json!({"clusters": listed(&["bergen"])})).await;
-    let fleet = space.until_fleet_is("north", "ControlPlaneUnsupported").await;
+    space
+        .create_with::<Fleet>("north", annotated, json!({"clusters": listed(&["bergen"])}))
+        .await;
+    let fleet = space
+        .until_fleet_is("north", "ControlPlaneUnsupported")
+        .await;
     assert_eq!(fleet.status.unwrap().phase, Some(FleetPhase::Failed));
     let without = json!({"metadata": {"annotations": {"fleet.kurator.dev/controlplane": null}}});
     space.merge::<Fleet>("north", without).await;

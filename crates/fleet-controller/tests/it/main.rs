@@ -8,6 +8,7 @@ mod deletion;
 mod fleets;
 mod members;
 mod outage;
+mod real;
 mod script;
 mod space;
 mod world;

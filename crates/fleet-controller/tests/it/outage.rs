@@ -12,17 +12,15 @@ use crate::world::World;
 async fn versions(space: &Space) -> (Option<String>, Option<String>) {
     let cluster: AttachedCluster = space.get("bergen").await;
     let fleet: Fleet = space.get("north").await;
-    (cluster.metadata.resource_version, fleet.metadata.resource_version)
+    (
+        cluster.metadata.resource_version,
+        fleet.metadata.resource_version,
+    )
 }
 
 async fn settled(world: &World) -> Space {
     let space = world.space("oslo").await;
-    space.attach_ready("bergen").await;
-    space.fleet("north", &["bergen"]).await;
-    space.until_fleet_is("north", "Ready").await;
-    // The passes that these writes set off find nothing to do; the one over a later object comes after.
-    space.attach_ready("marker").await;
-    space.until_ready_is("marker", "Connected").await;
+    space.settle("bergen", "north").await;
     space
 }
 
@@ -34,9 +32,22 @@ async fn a_proxy_that_stays_silent_is_reported_and_believed_when_it_is_back() {
     let cluster = space.until_ready_is("bergen", "ProxyNotResponding").await;
     let status = cluster.status.unwrap();
     let ready = condition::find(&status.conditions, condition::READY).unwrap();
-    assert_eq!((ready.status, status.ready), (ConditionStatus::Unknown, false));
-    assert!(ready.message.starts_with("cluster-proxy has not answered since"), "{}", ready.message);
-    assert_eq!(status.kubernetes_version.as_deref(), Some("v1.34.4"), "what was known stays");
+    assert_eq!(
+        (ready.status, status.ready),
+        (ConditionStatus::Unknown, false)
+    );
+    assert!(
+        ready
+            .message
+            .starts_with("cluster-proxy has not answered since"),
+        "{}",
+        ready.message
+    );
+    assert_eq!(
+        status.kubernetes_version.as_deref(),
+        Some("v1.34.4"),
+        "what was known stays"
+    );
     space.until_fleet_is("north", "MembersNotReady").await;
 
     world.proxy.lock().unwrap().restart();
@@ -56,11 +67,11 @@ async fn a_restart_of_proxy_or_controller_writes_nothing() {
     space.until_ready_is("after-the-proxy", "Connected").await;
     assert_eq!(versions(&space).await, before);
 
-    world.controller.kill().await.unwrap();
-    world.controller.start().unwrap();
-    world.ready().await;
+    world.controller.restart().await;
     space.attach_ready("after-the-controller").await;
-    space.until_ready_is("after-the-controller", "Connected").await;
+    space
+        .until_ready_is("after-the-controller", "Connected")
+        .await;
     assert_eq!(versions(&space).await, before);
 }
 
@@ -69,7 +80,9 @@ async fn a_deletion_that_stands_still_is_reported_also_after_a_restart() {
     let world = World::start("blocked", r#"{"deletionStalled": 1000}"#).await;
     let space = settled(&world).await;
     let both = json!(["fleet.kurator.dev", "fleet.kurator.dev/backup"]);
-    space.merge::<Fleet>("north", json!({"metadata": {"finalizers": both}})).await;
+    space
+        .merge::<Fleet>("north", json!({"metadata": {"finalizers": both}}))
+        .await;
     space.delete::<Fleet>("north").await;
     let fleet = space.until_fleet_is("north", "DeletionBlocked").await;
     let status = fleet.status.unwrap();
@@ -78,13 +91,28 @@ async fn a_deletion_that_stands_still_is_reported_also_after_a_restart() {
     space.event("north", "DeletionBlocked").await;
 
     let before = versions(&space).await;
-    world.controller.kill().await.unwrap();
-    world.controller.start().unwrap();
-    world.ready().await;
+    world.controller.restart().await;
     space.attach_ready("after").await;
     space.until_ready_is("after", "Connected").await;
     assert_eq!(versions(&space).await, before, "it still stands still");
 
-    space.merge::<Fleet>("north", json!({"metadata": {"finalizers": ["fleet.kurator.dev"]}})).await;
+    space
+        .merge::<Fleet>(
+            "north",
+            json!({"metadata": {"finalizers": ["fleet.kurator.dev"]}}),
+        )
+        .await;
     space.until_gone::<Fleet>("north").await;
+}
+
+#[tokio::test]
+async fn it_ends_within_its_grace_when_it_is_asked_to() {
+    let world = World::start("ending", "{}").await;
+    settled(&world).await;
+    let started = std::time::Instant::now();
+    world
+        .controller
+        .stop(std::time::Duration::from_secs(15))
+        .await;
+    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
 }

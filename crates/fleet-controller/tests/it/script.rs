@@ -8,8 +8,9 @@ use api_types::key::ClusterKey;
 use proxy_client::cluster_ref;
 use proxy_client::proto::{
     Batch, ClusterEvent, ClusterStatus, ListClustersRequest, Object, ProbeRequest, SubscribeFrame,
-    SubscribeRequest, SyncEnd, SyncStart, WatchClustersRequest, cluster_event, inventory_server as inventory,
-    member_watch_server as member_watch, subscribe_frame::F, subscribe_request::Op,
+    SubscribeRequest, SyncEnd, SyncStart, WatchClustersRequest, cluster_event,
+    inventory_server as inventory, member_watch_server as member_watch, subscribe_frame::F,
+    subscribe_request::Op,
 };
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -17,6 +18,8 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
+
+use crate::world::DEADLINE;
 
 /// The stand-in in a runtime of its own, so that it can be killed with all its connections.
 pub(crate) struct Proxy {
@@ -40,10 +43,12 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Ends it as `kill -9` does.
+    /// Ends it as `kill -9` does; its port is free afterwards.
     pub(crate) fn kill(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // A runtime may not be waited for inside another.
+            let ended = std::thread::spawn(|| runtime.shutdown_timeout(DEADLINE));
+            ended.join().unwrap();
         }
     }
 
@@ -105,24 +110,39 @@ impl Script {
     /// Says this about a member from now on.
     pub(crate) fn say(&self, cluster: &ClusterKey, mut status: ClusterStatus) {
         status.cluster = Some(cluster_ref(cluster));
-        self.lines.lock().unwrap().clusters.insert(cluster.clone(), status.clone());
+        self.lines
+            .lock()
+            .unwrap()
+            .clusters
+            .insert(cluster.clone(), status.clone());
         _ = self.news.send(News::Cluster(Box::new(status)));
     }
 
     /// Gives a member so many nodes.
     pub(crate) fn count_nodes(&self, cluster: &ClusterKey, nodes: u32) {
-        self.lines.lock().unwrap().nodes.insert(cluster.clone(), nodes);
+        self.lines
+            .lock()
+            .unwrap()
+            .nodes
+            .insert(cluster.clone(), nodes);
         _ = self.news.send(News::Nodes(cluster.clone(), nodes));
     }
 
     fn snapshot(&self) -> Vec<ClusterEvent> {
         let lines = self.lines.lock().unwrap();
-        lines.clusters.values().map(|status| event(cluster_event::Type::Snapshot, status.clone())).collect()
+        lines
+            .clusters
+            .values()
+            .map(|status| event(cluster_event::Type::Snapshot, status.clone()))
+            .collect()
     }
 }
 
 fn event(kind: cluster_event::Type, status: ClusterStatus) -> ClusterEvent {
-    ClusterEvent { r#type: kind.into(), status: Some(status) }
+    ClusterEvent {
+        r#type: kind.into(),
+        status: Some(status),
+    }
 }
 
 #[tonic::async_trait]
@@ -145,7 +165,10 @@ impl inventory::Inventory for Script {
         let mut news = self.news.subscribe();
         let snapshot = self.snapshot();
         tokio::spawn(async move {
-            let synced = ClusterEvent { r#type: cluster_event::Type::Synced.into(), status: None };
+            let synced = ClusterEvent {
+                r#type: cluster_event::Type::Synced.into(),
+                status: None,
+            };
             for event in snapshot.into_iter().chain([synced]) {
                 frames.send(Ok(event)).await.ok()?;
             }
@@ -161,7 +184,10 @@ impl inventory::Inventory for Script {
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
-    async fn probe(&self, _request: Request<ProbeRequest>) -> Result<Response<ClusterStatus>, Status> {
+    async fn probe(
+        &self,
+        _request: Request<ProbeRequest>,
+    ) -> Result<Response<ClusterStatus>, Status> {
         Err(Status::unimplemented("not in the script"))
     }
 }
@@ -179,7 +205,11 @@ impl member_watch::MemberWatch for Script {
         tokio::spawn(async move {
             while let Ok(Some(request)) = requests.message().await {
                 if let Some(Op::Add(add)) = request.op {
-                    assert_eq!(add.gvr.unwrap().resource, "nodes", "nothing else is watched");
+                    assert_eq!(
+                        add.gvr.unwrap().resource,
+                        "nodes",
+                        "nothing else is watched"
+                    );
                     tokio::spawn(script.clone().tell_nodes(add.sub_id, frames.clone()));
                 }
             }
@@ -189,9 +219,20 @@ impl member_watch::MemberWatch for Script {
 }
 
 impl Script {
-    async fn tell_nodes(self, sub_id: u32, frames: mpsc::Sender<Result<SubscribeFrame, Status>>) -> Option<()> {
+    async fn tell_nodes(
+        self,
+        sub_id: u32,
+        frames: mpsc::Sender<Result<SubscribeFrame, Status>>,
+    ) -> Option<()> {
         let mut news = self.news.subscribe();
-        let known: Vec<_> = self.lines.lock().unwrap().nodes.clone().into_iter().collect();
+        let known: Vec<_> = self
+            .lines
+            .lock()
+            .unwrap()
+            .nodes
+            .clone()
+            .into_iter()
+            .collect();
         for (cluster, nodes) in known {
             tell(sub_id, &cluster, nodes, &frames).await?;
         }
@@ -210,11 +251,27 @@ async fn tell(
     frames: &mpsc::Sender<Result<SubscribeFrame, Status>>,
 ) -> Option<()> {
     let cluster = Some(cluster_ref(cluster));
-    let start = SyncStart { sub_id, cluster: cluster.clone(), reason: "INITIAL".into() };
-    let batch = Batch { sub_id, cluster: cluster.clone(), upserts: (0..nodes).map(node).collect(), deletes: vec![] };
-    let end = SyncEnd { sub_id, cluster, resource_version: "1".into() };
+    let start = SyncStart {
+        sub_id,
+        cluster: cluster.clone(),
+        reason: "INITIAL".into(),
+    };
+    let batch = Batch {
+        sub_id,
+        cluster: cluster.clone(),
+        upserts: (0..nodes).map(node).collect(),
+        deletes: vec![],
+    };
+    let end = SyncEnd {
+        sub_id,
+        cluster,
+        resource_version: "1".into(),
+    };
     for frame in [F::SyncStart(start), F::Batch(batch), F::SyncEnd(end)] {
-        frames.send(Ok(SubscribeFrame { f: Some(frame) })).await.ok()?;
+        frames
+            .send(Ok(SubscribeFrame { f: Some(frame) }))
+            .await
+            .ok()?;
     }
     Some(())
 }
