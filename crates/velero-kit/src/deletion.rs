@@ -245,3 +245,7 @@ fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
 #[cfg(test)]
 #[path = "deletion_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "deletion_properties.rs"]
+mod properties;

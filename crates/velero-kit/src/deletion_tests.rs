@@ -1,22 +1,21 @@
-use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
 
 const UID: &str = "0b7e6c1a";
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-fn backup(phase: &str) -> velero::Backup {
+pub(super) fn backup(phase: &str) -> velero::Backup {
     let mut backup = velero::Backup::new("oslo-backup-default-shop", velero::BackupSpec::default());
     backup.metadata.uid = Some(UID.to_owned());
     backup.status = json!({ "phase": phase });
     backup
 }
 
-fn request(number: u32, phase: &str, errors: &[&str]) -> velero::DeleteBackupRequest {
+pub(super) fn request(number: u32, phase: &str, errors: &[&str]) -> velero::DeleteBackupRequest {
     let name = request_name(UID, number);
     let mut request =
         velero::DeleteBackupRequest::new(&name, velero::DeleteBackupRequestSpec::default());
@@ -45,7 +44,7 @@ impl Looks {
     }
 }
 
-fn waits(step: &Step) -> bool {
+pub(super) fn waits(step: &Step) -> bool {
     matches!(step, Step::Wait { .. })
 }
 
@@ -312,142 +311,4 @@ fn a_request_s_number_is_read_back_from_its_name() {
     looks.look(0, Some(&backup("Completed")), Some(&hostile), None);
     let step = looks.look(300, Some(&backup("Completed")), Some(&hostile), None);
     assert_eq!(step, Step::Request { number: u32::MAX });
-}
-
-#[derive(Debug, Clone)]
-struct Look {
-    backup: Option<(&'static str, u8, bool)>,
-    request: Option<(u32, &'static str, bool)>,
-    synced: Option<i64>,
-    later: i64,
-    restarted: bool,
-}
-
-const PHASES: [&str; 10] = [
-    "",
-    "New",
-    "InProgress",
-    "FinalizingPartiallyFailed",
-    "Completed",
-    "PartiallyFailed",
-    "Failed",
-    "FailedValidation",
-    "Deleting",
-    "SomethingOf2030",
-];
-
-prop_compose! {
-    fn any_look()(
-        backup in prop::option::of((prop::sample::select(&PHASES[..]), 0..3_u8, prop::bool::weighted(0.1))),
-        request in prop::option::of((0..4_u32, prop::sample::select(&["", "New", "InProgress", "Processed"][..]), any::<bool>())),
-        synced in prop::option::weighted(0.8, 0..3_i64),
-        later in prop::sample::select(&[0_i64, 1, 60, 400][..]),
-        restarted in prop::bool::weighted(0.05),
-    ) -> Look {
-        Look { backup, request, synced, later, restarted }
-    }
-}
-
-/// What an observer who only follows the looks knows.
-#[derive(Default)]
-struct Known {
-    backup: bool,
-    request_beside_it: bool,
-    absent: bool,
-    /// At the first look that found it absent.
-    synced_then: Option<i64>,
-    dropped: Option<u8>,
-}
-
-fn check(look: &Look, step: &Step, known: &Known) -> Result<(), TestCaseError> {
-    let Some((phase, uid, going)) = look.backup else {
-        let acts = matches!(step, Step::Request { .. } | Step::DeletePlainly);
-        prop_assert!(!acts, "{:?} without a Backup", step);
-        if *step == Step::Done {
-            let seen_gone = known.backup && known.request_beside_it && look.request.is_none();
-            let synced = known.absent && look.synced.is_some() && look.synced != known.synced_then;
-            prop_assert!(seen_gone || synced);
-        }
-        return Ok(());
-    };
-    prop_assert_ne!(step, &Step::Done);
-    let done = matches!(phase, "Completed" | "PartiallyFailed" | "Deleting");
-    let failed = matches!(phase, "Failed" | "FailedValidation");
-    match step {
-        Step::Request { .. } => {
-            let back = failed && known.dropped.is_some_and(|dropped| dropped != uid);
-            prop_assert!(!going && (done || back), "{} requested", phase);
-        }
-        Step::DeletePlainly => {
-            prop_assert!(!going && !done && !is_running(phase), "{} deleted", phase);
-        }
-        _ => {}
-    }
-    if is_running(phase) {
-        prop_assert!(waits(step));
-    }
-    Ok(())
-}
-
-proptest! {
-    #[test]
-    fn no_order_of_looks_makes_it_guess(looks in prop::collection::vec(any_look(), 1..40)) {
-        let (mut memory, mut known, mut now) = (Memory::default(), Known::default(), 0);
-        for look in looks {
-            if look.restarted {
-                (memory, known) = (Memory::default(), Known::default());
-            }
-            now += look.later;
-            let backup = look.backup.map(|(phase, uid, going)| {
-                let mut backup = backup(phase);
-                backup.metadata.uid = Some(uid.to_string());
-                backup.metadata.deletion_timestamp = going
-                    .then(|| k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(now)));
-                backup
-            });
-            let request = look.request.map(|(number, phase, failed)| {
-                request(number, phase, if failed { &["it failed"] } else { &[] })
-            });
-            let seen = Observed {
-                backup: backup.as_ref(),
-                request: request.as_ref(),
-                last_synced: look.synced.map(at),
-            };
-            let step = next(&mut memory, seen, at(now));
-            check(&look, &step, &known)?;
-            match look.backup {
-                Some((_, uid, _)) => {
-                    known.backup = true;
-                    known.absent = false;
-                    known.request_beside_it |= look.request.is_some();
-                    if step == Step::DeletePlainly {
-                        known.dropped = Some(uid);
-                    }
-                }
-                None if !known.absent => {
-                    (known.absent, known.synced_then) = (true, look.synced);
-                }
-                None => {}
-            }
-        }
-    }
-
-    #[test]
-    fn a_sync_after_the_last_look_always_ends_a_deletion_of_what_is_absent(
-        looks in prop::collection::vec(any_look(), 0..20),
-    ) {
-        let mut memory = Memory::default();
-        for look in looks {
-            let backup = look.backup.map(|(phase, ..)| backup(phase));
-            let seen = Observed {
-                backup: backup.as_ref(),
-                last_synced: look.synced.map(at),
-                ..Observed::default()
-            };
-            next(&mut memory, seen, at(0));
-        }
-        let synced = |second| Observed { last_synced: Some(at(second)), ..Observed::default() };
-        next(&mut memory, synced(100), at(100));
-        prop_assert_eq!(next(&mut memory, synced(160), at(160)), Step::Done);
-    }
 }

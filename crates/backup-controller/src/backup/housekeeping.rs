@@ -104,7 +104,7 @@ fn ask(ctx: &Arc<Context>, owner: &Owner, key: &ClusterKey, member: &MemberId) {
                 Probe::Unasked(Instant::now())
             }
         };
-        ctx.memory.with(&owner.uid, |memory| {
+        ctx.memory.amend(&owner.uid, |memory| {
             let of = memory.clusters.entry(key.clone()).or_default();
             (of.probe, of.asking) = (probe, false);
         });

@@ -88,6 +88,13 @@ impl Memory {
         f(self.lock().entry(uid.to_owned()).or_default())
     }
 
+    /// Changes the memory of one Backup, unless it was forgotten meanwhile.
+    pub fn amend(&self, uid: &str, f: impl FnOnce(&mut Remembered)) {
+        if let Some(known) = self.lock().get_mut(uid) {
+            f(known);
+        }
+    }
+
     /// Forgets a Backup.
     pub fn forget(&self, uid: &str) {
         self.lock().remove(uid);

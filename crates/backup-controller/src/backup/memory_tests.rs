@@ -53,6 +53,9 @@ fn what_is_forgotten_is_as_if_it_had_never_been_seen() {
     assert_eq!(remember("b"), None);
     assert!(remember("a").is_some());
     memory.forget("a");
+    memory.amend("a", |_| panic!("a late answer brings nothing back"));
+    assert_eq!(remember("a"), None);
+    memory.amend("a", |known| known.deletion = None);
     assert_eq!(remember("a"), None);
     assert!(remember("b").is_some());
 }
