@@ -17,7 +17,7 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
     start + SignedDuration::from_secs(seconds)
 }
 
-/// A Fleet of AttachedClusters.
+/// A Fleet of `AttachedClusters`.
 pub(crate) fn fleet(name: &str, created: &str, members: &[&str]) -> Fleet {
     let spec = FleetSpec {
         clusters: members

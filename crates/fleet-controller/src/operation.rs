@@ -53,8 +53,10 @@ struct Status {
     backup_details: Option<Vec<Entry>>,
     former_clusters: Option<Vec<Entry>>,
     restore_details: Option<Vec<Entry>>,
-    source_cluster_status: Option<Entry>,
-    target_cluster_status: Option<Vec<Entry>>,
+    #[serde(rename = "sourceClusterStatus")]
+    source: Option<Entry>,
+    #[serde(rename = "targetClusterStatus")]
+    targets: Option<Vec<Entry>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -169,14 +171,14 @@ impl<K: Resource<DynamicType = ()>> Operation<K> {
             &status.backup_details,
             &status.former_clusters,
             &status.restore_details,
-            &status.target_cluster_status,
+            &status.targets,
         ];
         self.metadata.namespace.as_deref() == Some(&cluster.namespace)
             && lists
                 .into_iter()
                 .flatten()
                 .flatten()
-                .chain(&status.source_cluster_status)
+                .chain(&status.source)
                 .any(|entry| entry.means(cluster))
     }
 

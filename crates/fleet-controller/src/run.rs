@@ -68,7 +68,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
         memory: Memory::default(),
         timings,
     });
-    let work = work(&context, streams, &readiness, metrics, &shutdown);
+    let work = Box::pin(work(&context, streams, &readiness, metrics, &shutdown));
     finish(lease, shutdown::graceful(&shutdown, work), &ended).await?;
     server
         .ended()

@@ -1,7 +1,9 @@
 //! Every wait of this controller in one place, so that tests can shorten them.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use api_types::key::ClusterKey;
 use serde::Deserialize;
 
 /// How long this controller waits for what. As JSON: milliseconds.
@@ -36,13 +38,24 @@ impl Default for Timings {
     fn default() -> Self {
         Self {
             proxy_grace: Duration::from_secs(30),
-            flap_window: Duration::from_secs(60),
+            flap_window: Duration::from_mins(1),
             detail_pace: Duration::from_secs(30),
-            last_seen: Duration::from_secs(30 * 60),
-            deletion_stalled: Duration::from_secs(10 * 60),
+            last_seen: Duration::from_mins(30),
+            deletion_stalled: Duration::from_mins(10),
             fleet_pace: Duration::from_millis(100),
             fleet_pace_per_member: Duration::from_millis(1),
         }
+    }
+}
+
+impl Timings {
+    /// When the last contact of one member is refreshed: between half of [`Timings::last_seen`] and
+    /// all of it, so that a thousand members that were connected together are not written together.
+    pub fn last_seen_of(&self, cluster: &ClusterKey) -> Duration {
+        let mut hasher = DefaultHasher::new();
+        cluster.hash(&mut hasher);
+        let share = u32::try_from(hasher.finish() % 1000).unwrap_or_default();
+        self.last_seen / 2 + self.last_seen / 2000 * share
     }
 }
 
@@ -72,5 +85,24 @@ mod tests {
         assert_eq!(timings.proxy_grace, Duration::from_millis(500));
         assert_eq!(timings.last_seen, Timings::default().last_seen);
         assert!(r#"{"proxyGraze": 500}"#.parse::<Timings>().is_err());
+    }
+
+    #[test]
+    fn signs_of_life_are_spread_over_half_the_time_and_never_late() {
+        let timings = Timings::default();
+        let mut waits: Vec<Duration> = (0..1000)
+            .map(|member| {
+                timings.last_seen_of(&ClusterKey::attached("oslo", format!("member{member}")))
+            })
+            .collect();
+        waits.sort();
+        assert!(waits[0] >= timings.last_seen / 2 && waits[999] <= timings.last_seen);
+        // Not a tenth of them in any of the fifteen minutes.
+        for window in waits.windows(100) {
+            assert!(
+                window[99] - window[0] > Duration::from_secs(30),
+                "{window:?}"
+            );
+        }
     }
 }

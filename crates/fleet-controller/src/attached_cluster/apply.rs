@@ -17,6 +17,7 @@ use super::validate::{Finalizer, Validated};
 use crate::context::Context;
 use crate::error::Error;
 use crate::text;
+use crate::timings::Timings;
 
 /// Brings finalizer and label up to date. Returns the resourceVersion to go on from; `None` when
 /// the object goes.
@@ -44,9 +45,9 @@ pub(super) async fn metadata(
         Finalizer::Keep => {}
         Finalizer::Add => {
             let added = hub::add_finalizer(client, &object, labels::CLUSTER_FINALIZER).await?;
-            added
-                .into_iter()
-                .for_each(|version| took_version(&mut object.metadata, version));
+            if let Some(version) = added {
+                took_version(&mut object.metadata, version);
+            }
         }
         Finalizer::Remove => {
             if !validated.held_by.is_empty() {
@@ -92,7 +93,10 @@ pub(super) async fn status(
     let seen = old
         .and_then(|old| old.last_seen_time.as_ref())
         .map(|seen| seen.0);
-    let timings = &context.timings;
+    let timings = &Timings {
+        last_seen: context.timings.last_seen_of(&known.key),
+        ..context.timings
+    };
     let wait = context
         .memory
         .cluster(&known.key, |recent| recent.wait(news, seen, now, timings));

@@ -18,11 +18,10 @@ use jiff::Timestamp;
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::text::whole_seconds;
 
 /// Brings one AttachedCluster up to date.
 pub async fn reconcile(context: &Context, object: Arc<AttachedCluster>) -> Result<Outcome, Error> {
-    let now = whole_seconds(Timestamp::now());
+    let now = Timestamp::now();
     let known = dereference::dereference(context, object, now);
     let validated = validate::validate(&known, now, &context.timings);
     let Some(version) = apply::metadata(context, &known, &validated).await? else {

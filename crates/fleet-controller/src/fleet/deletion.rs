@@ -18,7 +18,7 @@ pub enum Step {
     InUse(Vec<Holder>),
     /// Plugins whose controllers still have to clean up; their finalizers.
     Plugins(Vec<String>),
-    /// AttachedClusters that still carry its label.
+    /// `AttachedClusters` that still carry its label.
     Members(Vec<String>),
     /// Nothing: it may go.
     Done,

@@ -21,7 +21,7 @@ pub struct Dereferenced {
     pub members: Vec<Member>,
     /// While it is being deleted: who still needs it.
     pub holders: Vec<Holder>,
-    /// While it is being deleted: the AttachedClusters that carry its label.
+    /// While it is being deleted: the `AttachedClusters` that carry its label.
     pub labelled: Vec<String>,
 }
 

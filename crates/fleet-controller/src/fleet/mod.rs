@@ -23,11 +23,10 @@ use self::deletion::Step;
 use crate::attached_cluster::damping::left;
 use crate::context::Context;
 use crate::error::Error;
-use crate::text::whole_seconds;
 
 /// Brings one Fleet up to date.
 pub async fn reconcile(context: &Context, fleet: Arc<Fleet>) -> Result<Outcome, Error> {
-    let now = whole_seconds(Timestamp::now());
+    let now = Timestamp::now();
     let known = dereference::dereference(context, fleet);
     let validated = validate::validate(&known);
     let fleet = &*known.fleet;

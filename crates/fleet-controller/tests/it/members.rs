@@ -1,4 +1,4 @@
-//! AttachedClusters are shown as the inventory has them.
+//! `AttachedClusters` are shown as the inventory has them.
 
 use api_types::cluster::AttachedCluster;
 use api_types::condition::{self, ConditionStatus};
