@@ -52,6 +52,8 @@ async fn backup_controller_may_be_killed_at_any_moment() {
 }
 
 async fn killed_at_any_moment(hub: &Stack, victim: &Service, namespace: &str) {
+    // From the start: nobody else may break what the Backups need.
+    let spare = spare().await;
     let tenant = tenant(hub, namespace).await;
 
     // Before anything is claimed.
@@ -74,7 +76,6 @@ async fn killed_at_any_moment(hub: &Stack, victim: &Service, namespace: &str) {
     finishes_once(&tenant, "created").await;
 
     // While Velero works on it, and past its end.
-    let spare = spare().await;
     let (backup, object) = spare
         .frozen_backup(&tenant, "running", &demo_backup())
         .await
@@ -88,7 +89,6 @@ async fn killed_at_any_moment(hub: &Stack, victim: &Service, namespace: &str) {
         .unwrap();
     victim.start_again().await.unwrap();
     let running = finishes_once(&tenant, &backup.name_any()).await;
-    drop(spare);
 
     // After its end. What comes of the restart comes before what comes of a new Backup.
     victim.restart().await.unwrap();
@@ -118,10 +118,9 @@ async fn finishes_once(tenant: &Tenant, name: &str) -> Backup {
 async fn two_controllers_without_a_lease_make_one_object_a_claim() {
     const BACKUPS: usize = 8;
     let (hub, _turn) = hub().await;
+    let _spare = spare().await;
     let tenant = tenant(hub, "two-controllers").await;
     let second = hub.second_backup_controller().await.unwrap();
-    // Nobody may break the spare meanwhile.
-    let _spare = spare().await;
 
     let names: Vec<String> = (0..BACKUPS)
         .map(|number| format!("shared-{number}"))

@@ -142,6 +142,13 @@ pub(crate) async fn spare() -> Spare {
     spare
 }
 
+impl Drop for Spare {
+    /// Also when a test fails: a frozen Velero holds up all that others have there.
+    fn drop(&mut self) {
+        self.velero().process().thaw().ok();
+    }
+}
+
 impl Spare {
     pub(crate) fn member(&self) -> &'static Member {
         self.member
