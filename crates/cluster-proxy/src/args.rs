@@ -11,7 +11,7 @@ use crate::credentials::address::Cidr;
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 pub struct Args {
-    /// Where the gRPC API is served: a loopback address with port, or unix:/PATH
+    /// Where the gRPC API is served: a loopback address with port, or `unix:/PATH`
     #[arg(long, env = "KURATOR_LISTEN", default_value = "127.0.0.1:9600")]
     pub listen: Listen,
     /// The policy file; the built-in policy of Kurator's controllers when absent

@@ -3,7 +3,12 @@
 //! It says who failed (the member or the proxy), whether a write may have happened, and what may be
 //! done about it. Texts never hold credentials or Secret data.
 
-use std::{collections::HashMap, fmt, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
 
 use api_types::key::ClusterKey;
 use proxy_client::proto;
@@ -79,9 +84,13 @@ impl WriteOutcome {
     }
 }
 
-/// A failed call.
+/// A failed call. Boxed, since calls mostly succeed.
 #[derive(Clone, Debug)]
-pub struct CallError {
+pub struct CallError(Box<Failure>);
+
+/// What is known about a failed call.
+#[derive(Clone, Debug)]
+pub struct Failure {
     /// The gRPC code.
     pub code: Code,
     /// A constant such as `CLUSTER_UNREACHABLE`.
@@ -106,10 +115,24 @@ pub struct CallError {
     pub weight: u32,
 }
 
+impl Deref for CallError {
+    type Target = Failure;
+
+    fn deref(&self) -> &Failure {
+        &self.0
+    }
+}
+
+impl DerefMut for CallError {
+    fn deref_mut(&mut self) -> &mut Failure {
+        &mut self.0
+    }
+}
+
 impl CallError {
     /// An error of the proxy itself, before anything was sent.
     pub fn proxy(code: Code, reason: &str, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Failure {
             code,
             reason: reason.to_owned(),
             message: message.into(),
@@ -121,7 +144,7 @@ impl CallError {
             field: None,
             context: Vec::new(),
             weight: 0,
-        }
+        }))
     }
 
     /// The request itself is wrong.
@@ -197,9 +220,9 @@ impl CallError {
         self
     }
 
-    /// A constant for metric labels.
-    pub fn code_label(&self) -> &'static str {
-        code_label(self.code)
+    /// Only the text.
+    pub fn into_message(self) -> String {
+        self.0.message
     }
 
     /// The form used inside streams.
@@ -226,6 +249,7 @@ impl std::error::Error for CallError {}
 
 impl From<CallError> for Status {
     fn from(error: CallError) -> Self {
+        let error = *error.0;
         let mut metadata: HashMap<String, String> = error
             .context
             .iter()

@@ -299,7 +299,7 @@ mod tests {
             format!(r#"{{{fields},"name":"b","namespace":"velero"}}"#),
             format!(r#"{{"name":"b",{fields},"namespace":"velero"}}"#),
             format!(r#"{{"name":"b","namespace":"velero",{fields}}}"#),
-            format!(r#"{{{fields}}}"#),
+            format!("{{{fields}}}"),
             format!("{{ \"name\" : \"b\" ,\n {fields} \n}}"),
             r#"{"name":"b"}"#.to_owned(),
         ] {

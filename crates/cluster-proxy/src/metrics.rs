@@ -1,11 +1,12 @@
 //! What is counted. Nothing is labelled by member, so the number of series stays bounded.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
     metrics::{
+        MetricType,
         counter::Counter,
         family::Family,
         gauge::{ConstGauge, Gauge},
@@ -188,13 +189,12 @@ impl Collector for LinkCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let links = self.0.links();
         let gauge = |value: usize| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-        let states = encoder.encode_descriptor(
+        let mut states = encoder.encode_descriptor(
             "kurator_proxy_links",
             "Members by state",
             None,
-            prometheus_client::metrics::MetricType::Gauge,
+            MetricType::Gauge,
         )?;
-        let mut states = states;
         for state in State::ALL {
             let count = links
                 .values()
@@ -203,27 +203,22 @@ impl Collector for LinkCollector {
             let labels = [("state", state.as_str())];
             gauge(count).encode(states.encode_family(&labels)?)?;
         }
-        let watches = links.values().map(|link| link.watch_count()).sum();
-        let encoded = encoder.encode_descriptor(
-            "kurator_proxy_upstream_watches",
-            "Upstream watches that run",
-            None,
-            prometheus_client::metrics::MetricType::Gauge,
-        )?;
-        gauge(watches).encode(encoded)?;
-        let bytes = links
+        let watches: usize = links.values().map(|link| link.watch_count()).sum();
+        let bytes: usize = links
             .values()
-            .map(|link| {
-                link.cached_bytes()
-                    .load(std::sync::atomic::Ordering::Relaxed)
-            })
+            .map(|link| link.cached_bytes().load(Ordering::Relaxed))
             .sum();
-        let encoded = encoder.encode_descriptor(
-            "kurator_proxy_cached_bytes",
-            "Bytes in watch caches",
-            None,
-            prometheus_client::metrics::MetricType::Gauge,
-        )?;
-        gauge(bytes).encode(encoded)
+        for (name, help, value) in [
+            (
+                "kurator_proxy_upstream_watches",
+                "Upstream watches that run",
+                watches,
+            ),
+            ("kurator_proxy_cached_bytes", "Bytes in watch caches", bytes),
+        ] {
+            let descriptor = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            gauge(value).encode(descriptor)?;
+        }
+        Ok(())
     }
 }

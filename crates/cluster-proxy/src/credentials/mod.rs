@@ -16,6 +16,7 @@ use rustls::pki_types::ServerName;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use url::Url;
+use zeroize::Zeroizing;
 
 /// The largest kubeconfig that is read.
 const SIZE_MAX: usize = 64 * 1024;
@@ -90,11 +91,14 @@ impl Credentials {
                 "the user has neither a token nor a client certificate with its key",
             ));
         }
-        let expiry = [certificate_expiry, token.as_deref().and_then(jwt_expiry)]
-            .into_iter()
-            .flatten()
-            .min();
-        let authorization = token.as_deref().map(bearer).transpose()?;
+        let expiry = [
+            certificate_expiry,
+            token.as_deref().and_then(|text| jwt_expiry(text)),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
+        let authorization = token.as_deref().map(|text| bearer(text)).transpose()?;
         Ok(Self {
             host: server.host,
             port: server.port,
@@ -245,11 +249,11 @@ impl Server {
     }
 }
 
-fn token(user: &AuthInfo) -> Result<Option<String>, CredentialError> {
+fn token(user: &AuthInfo) -> Result<Option<Zeroizing<String>>, CredentialError> {
     let token = user.token.as_ref().map(|t| t.expose_secret().trim());
     match token {
         Some("") => Err(invalid("the user's token is empty")),
-        token => Ok(token.map(str::to_owned)),
+        token => Ok(token.map(|text| Zeroizing::new(text.to_owned()))),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Follows AttachedClusters and the Secrets that they name.
+//! Follows each `AttachedCluster` and the Secrets that they name.
 //!
 //! When the hub does not answer, what is known stays: links live on.
 

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
 /// No wait between two tries is longer.
-pub const BACKOFF_CAP: Duration = Duration::from_secs(60);
+pub const BACKOFF_CAP: Duration = Duration::from_mins(1);
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
 /// Jitter may not turn a wait into a hammer.
 const BACKOFF_FLOOR: Duration = Duration::from_millis(100);

@@ -36,7 +36,7 @@ const REREAD_WAIT: Duration = Duration::from_secs(2);
 const BUDGET_EARN: u32 = 1;
 const BUDGET_COST: u32 = 10;
 const BUDGET_MAX: u32 = 100;
-const IDLE_CLOSE: Duration = Duration::from_secs(60);
+const IDLE_CLOSE: Duration = Duration::from_mins(1);
 
 /// The connection for calls, and the budget for retries.
 #[derive(Debug)]
@@ -103,7 +103,8 @@ impl Link {
         asked: Asked<'_>,
         deadline: Deadline,
     ) -> Result<Answer, CallError> {
-        let result = self.call_admitted(request, asked, deadline).await;
+        // Boxed: connecting and reading make a large future, which every service would carry.
+        let result = Box::pin(self.call_admitted(request, asked, deadline)).await;
         result.map_err(|error| error.about("cluster", &self.key))
     }
 

@@ -79,7 +79,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn calls_beyond_the_places_wait_in_bounded_number_and_time() {
         let limiter = Limiter::default();
-        let deadline = Deadline::after(Duration::from_secs(60));
+        let deadline = Deadline::after(Duration::from_mins(1));
         let mut held = Vec::new();
         for _ in 0..IN_FLIGHT {
             held.push(limiter.enter(deadline).await.unwrap());

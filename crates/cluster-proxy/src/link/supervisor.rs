@@ -202,6 +202,7 @@ impl Supervisor {
                     let waiting = Condition::new(State::Connecting, reason::CONNECTING, message);
                     self.unusable = Some(waiting);
                 }
+                self.refresh_overlay();
                 return;
             }
         };
@@ -306,17 +307,13 @@ impl Supervisor {
     async fn check(&mut self, connection: &Connection) -> Option<Ended> {
         let request = Request::get(Path::fixed("/readyz"), Accept::Json);
         let result = exchange_on(connection, &request, ASKED, Instant::now() + PROBE_TIMEOUT).await;
-        let error = match result {
-            Ok(_) => {
-                self.link.report(Ok(()));
-                if self.link.status.borrow().member_uid.is_empty() {
-                    return None;
-                }
+        let Err(error) = result else {
+            self.link.report(Ok(()));
+            if !self.link.status.borrow().member_uid.is_empty() {
                 self.warning = None;
                 self.set_up();
-                return None;
             }
-            Err(error) => error,
+            return None;
         };
         match error.http_code {
             Some(401) => return Some(Ended::Unauthorized),
@@ -447,7 +444,7 @@ struct NamedMeta {
 async fn member_uid(connection: &Connection) -> Result<Option<String>, Unproven> {
     let path = Gvr::new("", "v1", "namespaces")
         .and_then(|gvr| Path::object(&gvr, "", "kube-system", ""))
-        .map_err(|e| Unproven::Condition(Condition::unreachable(e.message)))?;
+        .map_err(|e| Unproven::Condition(Condition::unreachable(e.into_message())))?;
     match ask_raw(connection, path).await {
         Ok(named) => {
             let named: Named = named;
@@ -480,5 +477,5 @@ fn unproven(error: CallError) -> Unproven {
     if error.http_code == Some(401) {
         return Unproven::Unauthorized;
     }
-    Unproven::Condition(Condition::unreachable(error.message))
+    Unproven::Condition(Condition::unreachable(error.into_message()))
 }

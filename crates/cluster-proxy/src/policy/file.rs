@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Namespaces, Pattern, Policy, Rule, SecretData, Verb};
-use crate::request::name;
+use crate::{error::CallError, request::name};
 
 /// Why a policy cannot be used.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -95,11 +95,11 @@ pub(super) fn compile(text: &str) -> Result<Policy, PolicyError> {
 }
 
 fn compile_rule(id: &str, rule: &FileRule) -> Result<Rule, String> {
-    name::group(&rule.group).map_err(|e| e.message)?;
+    name::group(&rule.group).map_err(CallError::into_message)?;
     for resource in &rule.resources {
         let (base, sub) = resource.split_once('/').unwrap_or((resource, ""));
-        name::resource(base).map_err(|e| e.message)?;
-        name::subresource(sub).map_err(|e| e.message)?;
+        name::resource(base).map_err(CallError::into_message)?;
+        name::subresource(sub).map_err(CallError::into_message)?;
     }
     let mut verbs = 0;
     for verb in &rule.verbs {
@@ -114,7 +114,7 @@ fn compile_rule(id: &str, rule: &FileRule) -> Result<Rule, String> {
         [any] if any == "*" => Namespaces::Any,
         named => {
             for namespace in named {
-                name::namespace(namespace).map_err(|e| e.message)?;
+                name::namespace(namespace).map_err(CallError::into_message)?;
             }
             Namespaces::Named(named.iter().cloned().collect())
         }

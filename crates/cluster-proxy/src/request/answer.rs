@@ -74,89 +74,21 @@ impl Answer {
         let http = self.status.as_u16();
         let parsed = self.kube_status();
         let status = parsed.as_ref();
-        let reason = status.map_or("", |s| s.reason.as_str());
-        let rejected = WriteOutcome::Rejected;
-        let unknown = if asked.write {
+        if http == 404 && status.is_none() {
+            return CallError::not_served(asked.what);
+        }
+        let Some(row) = Row::find(http, status) else {
+            let unknown = WriteOutcome::Unknown;
+            return CallError::malformed(format_args!("HTTP status {http}"), unknown);
+        };
+        let mut error = CallError::proxy(row.code, row.reason, self.text(status, asked));
+        error.origin = Origin::Member;
+        error.retryable = row.retryable;
+        error.write_outcome = if row.uncertain && asked.write {
             WriteOutcome::Unknown
         } else {
-            rejected
+            WriteOutcome::Rejected
         };
-        let idempotent = Retryable::Yes;
-        let (code, name, retryable, outcome) = match (http, reason) {
-            (300..=399, _) => (
-                Code::FailedPrecondition,
-                "MEMBER_REDIRECT",
-                Retryable::AfterFix,
-                rejected,
-            ),
-            (400 | 422, _) => (
-                Code::InvalidArgument,
-                if http == 422 {
-                    "INVALID"
-                } else {
-                    "BAD_REQUEST"
-                },
-                Retryable::No,
-                rejected,
-            ),
-            (401, _) => (
-                Code::FailedPrecondition,
-                "MEMBER_UNAUTHORIZED",
-                Retryable::AfterFix,
-                rejected,
-            ),
-            (403, _) => (
-                Code::PermissionDenied,
-                "FORBIDDEN",
-                Retryable::AfterFix,
-                rejected,
-            ),
-            (404, _) if status.is_none() => return CallError::not_served(asked.what),
-            (404, _) => (Code::NotFound, "NOT_FOUND", Retryable::No, rejected),
-            (405, _) => (
-                Code::Unimplemented,
-                "METHOD_NOT_ALLOWED",
-                Retryable::No,
-                rejected,
-            ),
-            (409, "AlreadyExists") => (
-                Code::AlreadyExists,
-                "ALREADY_EXISTS",
-                Retryable::No,
-                rejected,
-            ),
-            (409, _) if status.is_some_and(KubeStatus::is_apply_conflict) => {
-                (Code::Aborted, "APPLY_CONFLICT", Retryable::No, rejected)
-            }
-            (409, _) => (Code::Aborted, "CONFLICT", Retryable::AfterReread, rejected),
-            (410, _) => (
-                Code::OutOfRange,
-                "EXPIRED",
-                Retryable::AfterReread,
-                rejected,
-            ),
-            (413, _) => (Code::InvalidArgument, "TOO_LARGE", Retryable::No, rejected),
-            (429, _) => (
-                Code::ResourceExhausted,
-                "TOO_MANY_REQUESTS",
-                Retryable::Yes,
-                rejected,
-            ),
-            (503, _) | (_, "ServerTimeout") => {
-                (Code::Unavailable, "UNAVAILABLE", idempotent, unknown)
-            }
-            (504, _) => (Code::DeadlineExceeded, "TIMEOUT", idempotent, unknown),
-            // A wrong type in a server-side apply is a 500 without a reason; trying again is vain.
-            (500, "") => (Code::Internal, "INTERNAL", Retryable::No, rejected),
-            (500..=599, _) => (Code::Internal, "INTERNAL", idempotent, unknown),
-            _ => {
-                return CallError::malformed(format_args!("HTTP status {http}"), unknown);
-            }
-        };
-        let mut error = CallError::proxy(code, name, self.text(status, asked));
-        error.origin = Origin::Member;
-        error.retryable = retryable;
-        error.write_outcome = outcome;
         error.http_code = Some(http);
         error.retry_after = matches!(http, 429 | 503 | 504).then(|| self.retry_after(status));
         error.weight = u32::from(matches!(http, 500 | 502..=504));
@@ -193,6 +125,56 @@ impl Answer {
     }
 }
 
+/// What an HTTP status means.
+struct Row {
+    code: Code,
+    reason: &'static str,
+    retryable: Retryable,
+    /// A write may have happened nevertheless.
+    uncertain: bool,
+}
+
+impl Row {
+    fn find(http: u16, status: Option<&KubeStatus>) -> Option<Self> {
+        use Retryable::{AfterFix, AfterReread, No, Yes};
+        let reason = status.map_or("", |s| s.reason.as_str());
+        let (code, name, retryable, uncertain) = match (http, reason) {
+            (300..=399, _) => (Code::FailedPrecondition, "MEMBER_REDIRECT", AfterFix, false),
+            (400, _) => (Code::InvalidArgument, "BAD_REQUEST", No, false),
+            (401, _) => (
+                Code::FailedPrecondition,
+                "MEMBER_UNAUTHORIZED",
+                AfterFix,
+                false,
+            ),
+            (403, _) => (Code::PermissionDenied, "FORBIDDEN", AfterFix, false),
+            (404, _) => (Code::NotFound, "NOT_FOUND", No, false),
+            (405, _) => (Code::Unimplemented, "METHOD_NOT_ALLOWED", No, false),
+            (409, "AlreadyExists") => (Code::AlreadyExists, "ALREADY_EXISTS", No, false),
+            (409, _) if status.is_some_and(KubeStatus::is_apply_conflict) => {
+                (Code::Aborted, "APPLY_CONFLICT", No, false)
+            }
+            (409, _) => (Code::Aborted, "CONFLICT", AfterReread, false),
+            (410, _) => (Code::OutOfRange, "EXPIRED", AfterReread, false),
+            (413, _) => (Code::InvalidArgument, "TOO_LARGE", No, false),
+            (422, _) => (Code::InvalidArgument, "INVALID", No, false),
+            (429, _) => (Code::ResourceExhausted, "TOO_MANY_REQUESTS", Yes, false),
+            (503, _) | (_, "ServerTimeout") => (Code::Unavailable, "UNAVAILABLE", Yes, true),
+            (504, _) => (Code::DeadlineExceeded, "TIMEOUT", Yes, true),
+            // A wrong type in a server-side apply is a 500 without a reason; trying again is vain.
+            (500, "") => (Code::Internal, "INTERNAL", No, false),
+            (500..=599, _) => (Code::Internal, "INTERNAL", Yes, true),
+            _ => return None,
+        };
+        Some(Self {
+            code,
+            reason: name,
+            retryable,
+            uncertain,
+        })
+    }
+}
+
 impl KubeStatus {
     fn is_apply_conflict(&self) -> bool {
         self.details.causes.iter().any(|cause| {
@@ -217,6 +199,7 @@ pub fn clean(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::code_label;
 
     const READ: Asked<'static> = Asked {
         what: "velero.io/v1 backups",
@@ -245,134 +228,32 @@ mod tests {
 
     #[test]
     fn every_row_of_the_table_has_its_code_and_outcome() {
-        let rows = [
-            (
-                400,
-                "BadRequest",
-                Code::InvalidArgument,
-                "BAD_REQUEST",
-                Retryable::No,
-                WriteOutcome::Rejected,
-            ),
-            (
-                422,
-                "Invalid",
-                Code::InvalidArgument,
-                "INVALID",
-                Retryable::No,
-                WriteOutcome::Rejected,
-            ),
-            (
-                401,
-                "Unauthorized",
-                Code::FailedPrecondition,
-                "MEMBER_UNAUTHORIZED",
-                Retryable::AfterFix,
-                WriteOutcome::Rejected,
-            ),
-            (
-                403,
-                "Forbidden",
-                Code::PermissionDenied,
-                "FORBIDDEN",
-                Retryable::AfterFix,
-                WriteOutcome::Rejected,
-            ),
-            (
-                404,
-                "NotFound",
-                Code::NotFound,
-                "NOT_FOUND",
-                Retryable::No,
-                WriteOutcome::Rejected,
-            ),
-            (
-                405,
-                "MethodNotAllowed",
-                Code::Unimplemented,
-                "METHOD_NOT_ALLOWED",
-                Retryable::No,
-                WriteOutcome::Rejected,
-            ),
-            (
-                409,
-                "AlreadyExists",
-                Code::AlreadyExists,
-                "ALREADY_EXISTS",
-                Retryable::No,
-                WriteOutcome::Rejected,
-            ),
-            (
-                409,
-                "Conflict",
-                Code::Aborted,
-                "CONFLICT",
-                Retryable::AfterReread,
-                WriteOutcome::Rejected,
-            ),
-            (
-                410,
-                "Expired",
-                Code::OutOfRange,
-                "EXPIRED",
-                Retryable::AfterReread,
-                WriteOutcome::Rejected,
-            ),
-            (
-                413,
-                "RequestEntityTooLarge",
-                Code::InvalidArgument,
-                "TOO_LARGE",
-                Retryable::No,
-                WriteOutcome::Rejected,
-            ),
-            (
-                429,
-                "TooManyRequests",
-                Code::ResourceExhausted,
-                "TOO_MANY_REQUESTS",
-                Retryable::Yes,
-                WriteOutcome::Rejected,
-            ),
-            (
-                500,
-                "InternalError",
-                Code::Internal,
-                "INTERNAL",
-                Retryable::Yes,
-                WriteOutcome::Unknown,
-            ),
-            (
-                503,
-                "ServiceUnavailable",
-                Code::Unavailable,
-                "UNAVAILABLE",
-                Retryable::Yes,
-                WriteOutcome::Unknown,
-            ),
-            (
-                504,
-                "Timeout",
-                Code::DeadlineExceeded,
-                "TIMEOUT",
-                Retryable::Yes,
-                WriteOutcome::Unknown,
-            ),
-            (
-                302,
-                "",
-                Code::FailedPrecondition,
-                "MEMBER_REDIRECT",
-                Retryable::AfterFix,
-                WriteOutcome::Rejected,
-            ),
-        ];
-        for (http, reason, code, name, retryable, outcome) in rows {
-            let error = error(http, reason);
-            assert_eq!(error.code, code, "{http} {reason}");
-            assert_eq!(error.reason, name, "{http} {reason}");
-            assert_eq!(error.retryable, retryable, "{http} {reason}");
-            assert_eq!(error.write_outcome, outcome, "{http} {reason}");
+        let table = "
+            400 BadRequest            INVALID_ARGUMENT    BAD_REQUEST         no           rejected
+            422 Invalid               INVALID_ARGUMENT    INVALID             no           rejected
+            401 Unauthorized          FAILED_PRECONDITION MEMBER_UNAUTHORIZED after_fix    rejected
+            403 Forbidden             PERMISSION_DENIED   FORBIDDEN           after_fix    rejected
+            404 NotFound              NOT_FOUND           NOT_FOUND           no           rejected
+            405 MethodNotAllowed      UNIMPLEMENTED       METHOD_NOT_ALLOWED  no           rejected
+            409 AlreadyExists         ALREADY_EXISTS      ALREADY_EXISTS      no           rejected
+            409 Conflict              ABORTED             CONFLICT            after_reread rejected
+            410 Expired               OUT_OF_RANGE        EXPIRED             after_reread rejected
+            413 RequestEntityTooLarge INVALID_ARGUMENT    TOO_LARGE           no           rejected
+            429 TooManyRequests       RESOURCE_EXHAUSTED  TOO_MANY_REQUESTS   yes          rejected
+            500 InternalError         INTERNAL            INTERNAL            yes          unknown
+            503 ServiceUnavailable    UNAVAILABLE         UNAVAILABLE         yes          unknown
+            504 Timeout               DEADLINE_EXCEEDED   TIMEOUT             yes          unknown
+            302 Found                 FAILED_PRECONDITION MEMBER_REDIRECT     after_fix    rejected";
+        for row in table.lines().filter(|row| !row.trim().is_empty()) {
+            let cells: Vec<&str> = row.split_whitespace().collect();
+            let error = error(cells[0].parse().unwrap(), cells[1]);
+            let got = [
+                code_label(error.code),
+                &error.reason,
+                error.retryable.as_str(),
+                error.write_outcome.as_str(),
+            ];
+            assert_eq!(got, cells[2..], "{row}");
             assert_eq!(error.origin, Origin::Member);
         }
     }

@@ -154,7 +154,7 @@ mod tests {
     use proto::patch_request::Type;
 
     fn check(json: &str, kind: Option<&str>) -> Result<(), CallError> {
-        let gvr = Gvr::new("velero.io", "v1", "backups").unwrap();
+        let gvr = Gvr::new("velero.io", "v1", "backups")?;
         check_object(
             json.as_bytes(),
             Expected {

@@ -1,4 +1,4 @@
-//! EnsureNamespace and EnsureSecret: what must be on a member before anything else.
+//! `EnsureNamespace` and `EnsureSecret`: what must be on a member before anything else.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -128,7 +128,7 @@ fn status_of(link: &Link) -> proto::ClusterStatus {
     link.status().to_proto(link.key(), link.last_ok())
 }
 
-/// One WatchClusters stream.
+/// One `WatchClusters` stream.
 struct Follower {
     core: Arc<Core>,
     selection: Selection,

@@ -40,7 +40,7 @@ pub struct Queue {
 
 #[derive(Debug, Default)]
 struct Lanes {
-    lanes: HashMap<u64, LaneState>,
+    by_id: HashMap<u64, LaneState>,
     /// Lanes with something to say, in turn.
     turn: VecDeque<u64>,
     coalesced: u64,
@@ -118,7 +118,7 @@ impl Queue {
             removed: false,
             queued: false,
         };
-        self.lock().lanes.insert(id, state);
+        self.lock().by_id.insert(id, state);
         Lane {
             id,
             queue: Arc::clone(self),
@@ -141,14 +141,14 @@ impl Queue {
         let mut lanes = self.lock();
         loop {
             let id = lanes.turn.pop_front()?;
-            let Some(lane) = lanes.lanes.get_mut(&id) else {
+            let Some(lane) = lanes.by_id.get_mut(&id) else {
                 continue;
             };
             let frame = lane.frame(self.frame_max);
             lane.queued = lane.has_more();
             let (queued, done) = (lane.queued, lane.removed && !lane.queued);
             if done {
-                lanes.lanes.remove(&id);
+                lanes.by_id.remove(&id);
             } else if queued {
                 lanes.turn.push_back(id);
             }
@@ -237,7 +237,7 @@ impl Lane {
 
     /// Closes the lane without a word.
     pub fn close(&self) {
-        self.queue.lock().lanes.remove(&self.id);
+        self.queue.lock().by_id.remove(&self.id);
     }
 
     fn put(&self, id: ObjectId, pending: Pending) {
@@ -253,11 +253,11 @@ impl Lane {
     fn change(&self, change: impl FnOnce(&mut LaneState, &mut u64)) {
         let mut lanes = self.queue.lock();
         let Lanes {
-            lanes: all,
+            by_id,
             turn,
             coalesced,
         } = &mut *lanes;
-        let Some(lane) = all.get_mut(&self.id).filter(|lane| !lane.removed) else {
+        let Some(lane) = by_id.get_mut(&self.id).filter(|lane| !lane.removed) else {
             return;
         };
         change(lane, coalesced);

@@ -100,7 +100,7 @@ impl Session {
         mut input: Streaming<SubscribeRequest>,
         output: &Output,
     ) -> Result<(), CallError> {
-        let mut changes = self.core.registry.changes();
+        let mut registry = self.core.registry.changes();
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.core.stop.clone();
@@ -116,7 +116,7 @@ impl Session {
                     // The client is gone, or done.
                     Ok(None) | Err(_) => return Ok(()),
                 },
-                changed = changes.changed() => {
+                changed = registry.changed() => {
                     if changed.is_err() {
                         return Err(draining());
                     }

@@ -30,7 +30,7 @@ use crate::{
 use api_types::names::MemberId;
 
 const PAGE_SIZE: &str = "500";
-const PAGE_DEADLINE: Duration = Duration::from_secs(60);
+const PAGE_DEADLINE: Duration = Duration::from_mins(1);
 const HEADERS_DEADLINE: Duration = Duration::from_secs(10);
 /// A refusal by RBAC or a full cache is tried again this slowly.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
@@ -129,13 +129,17 @@ impl Upstream {
             return Stop::Failed(no_identity());
         }
         loop {
-            if self.revision.is_none() {
-                if let Err(stop) = self.list(session).await {
-                    return stop;
-                }
+            if self.revision.is_none()
+                && let Err(stop) = self.list(session).await
+            {
+                return stop;
             }
             let started = Instant::now();
             if let Err(stop) = self.stream(session).await {
+                // Lists are calls, which count for the breaker by themselves.
+                if let Stop::Failed(error) = &stop {
+                    self.link.report(Err(error));
+                }
                 return stop;
             }
             if started.elapsed() < SHORT_WATCH {
@@ -175,8 +179,8 @@ impl Upstream {
                 CallError::malformed("a list without resourceVersion", WriteOutcome::NotSent);
             return Err(Stop::Failed(error));
         }
-        let taken = self.with(|cache| cache.replace(all, revision.clone()));
-        if !matches!(taken, Some(Ok(()))) {
+        let replaced = self.with(|cache| cache.replace(all, revision.clone()));
+        if !matches!(replaced, Some(Ok(()))) {
             return Err(Stop::OverBudget);
         }
         self.revision = Some(revision);
@@ -230,6 +234,7 @@ impl Upstream {
             };
         }
         self.served(session);
+        self.link.report(Ok(()));
         self.link.metrics().upstream_watch();
         let kind = self.link.known_kind(&self.key.gvr).unwrap_or_default();
         let mut body = head.into_body();
@@ -318,9 +323,6 @@ impl Upstream {
             Stop::Failed(error) => error,
         };
         tracing::debug!(cluster = %self.link.key(), what = %self.what, %error, "watch stopped");
-        if error.weight > 0 {
-            self.link.report(Err(&error));
-        }
         match (error.reason.as_str(), error.http_code) {
             ("GVR_NOT_SERVED", _) => {
                 self.revision = None;

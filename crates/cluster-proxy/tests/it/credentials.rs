@@ -32,8 +32,15 @@ async fn a_rotated_secret_takes_effect_without_a_restart_or_a_new_snapshot() {
             Code::NotFound
         );
     }
-    let status = rig.until("m1", State::Ready, SOON).await;
-    assert!(status.credential_expiry.is_some(), "a certificate expires");
+    testbed::wait_for("the certificate's expiry", SOON, async || {
+        rig.status("m1").await.unwrap().credential_expiry
+    })
+    .await
+    .unwrap();
+    assert_eq!(
+        rig.get("m1", "nothing").await.unwrap_err().code(),
+        Code::NotFound
+    );
     assert_eq!(view.snapshots.len(), 2, "watches resume");
 }
 
@@ -143,7 +150,18 @@ async fn a_vanished_secret_leaves_the_link_and_a_vanished_cluster_ends_it() {
         Code::NotFound
     );
 
+    // While a finalizer holds the object, the member is still served.
+    rig.set_finalizers("m1", &["cluster.kurator.dev"]).await;
     rig.delete_cluster("m1").await;
+    let status = rig.until("m1", State::Draining, SOON).await;
+    assert_eq!(status.reason, "Draining");
+    assert_eq!(
+        rig.get("m1", "nothing").await.unwrap_err().code(),
+        Code::NotFound
+    );
+    assert!(view.removed.is_empty());
+
+    rig.set_finalizers("m1", &[]).await;
     view.until("ClusterRemoved", SOON, |v| v.removed.contains("m1"))
         .await;
     assert!(rig.status("m1").await.is_none());

@@ -5,10 +5,16 @@
     clippy::panic,
     reason = "clippy.toml allows it in tests, which leaves out their helpers"
 )]
+#![allow(
+    clippy::unnecessary_wraps,
+    reason = "messages of the wire are optional, so their helpers give options"
+)]
 
 mod calls;
 mod credentials;
+mod fake;
 mod faults;
+mod hostile;
 mod rig;
 mod secrets;
 mod subscribe;

@@ -26,7 +26,7 @@ use tonic::{Request, Status, transport::Channel};
 use tonic_types::{ErrorInfo, StatusExt};
 
 /// Far more than anything takes that is expected to happen.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 pub(crate) const CALLER: &str = "tester";
 
 const POLICY: &str = r#"
@@ -199,6 +199,15 @@ impl Rig {
         let clusters: Api<AttachedCluster> = Api::namespaced(self.hub.clone(), &self.namespace);
         clusters
             .delete(name, &DeleteParams::default())
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn set_finalizers(&self, name: &str, finalizers: &[&str]) {
+        let clusters: Api<AttachedCluster> = Api::namespaced(self.hub.clone(), &self.namespace);
+        let patch = Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
+        clusters
+            .patch(name, &PatchParams::default(), &patch)
             .await
             .unwrap();
     }

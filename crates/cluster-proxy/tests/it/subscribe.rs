@@ -191,7 +191,7 @@ async fn what_cannot_be_subscribed_is_told_and_the_stream_lives_on() {
     let rig = Rig::start(bed().await, "refused").await;
     let one = maps(rig.attach("m1").await);
     let mut view = View::open(&rig, CALLER, ("apps", "deployments"), "").await;
-    let denied = ("".to_owned(), "NOT_ALLOWED".to_owned());
+    let denied = (String::new(), "NOT_ALLOWED".to_owned());
     view.until("the denial", SOON, |v| v.errors.contains(&denied))
         .await;
     view.add(&rig, 2, MAPS, "set=refused").await;

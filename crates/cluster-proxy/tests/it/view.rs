@@ -100,8 +100,8 @@ impl View {
             match timeout_at(deadline, self.frames.message()).await {
                 Ok(Ok(Some(frame))) => self.play(frame.f.unwrap()),
                 Ok(other) => panic!("the stream ended while waiting for {what}: {other:?}"),
-                Err(_) => panic!(
-                    "no {what}: objects {:?}, synced {:?}, links {:?}, errors {:?}",
+                Err(late) => panic!(
+                    "no {what} ({late}): objects {:?}, synced {:?}, links {:?}, errors {:?}",
                     self.objects.keys(),
                     self.synced,
                     self.links,

@@ -1,0 +1,186 @@
+//! A member that a real API server cannot be made to be: it answers what it is told to, and
+//! remembers what it was asked.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use futures::stream;
+use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
+use hyper::{
+    HeaderMap, Request, Response,
+    body::{Frame, Incoming},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::pki_types::PrivateKeyDer;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const TOKEN: &str = "canary-token";
+
+/// How a path is answered.
+#[derive(Clone)]
+pub(crate) enum Reply {
+    /// Status and JSON.
+    Json(u16, Value),
+    /// Status, a header, and bytes.
+    Raw(u16, (&'static str, &'static str), Bytes),
+    /// A 200 whose body begins like this and never ends.
+    Open(String),
+    /// Never.
+    Never,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+}
+
+#[derive(Default)]
+struct State {
+    replies: Mutex<HashMap<String, Reply>>,
+    seen: Mutex<Vec<Seen>>,
+    connections: Mutex<CancellationToken>,
+}
+
+pub(crate) struct Fake {
+    pub(crate) kubeconfig: String,
+    state: Arc<State>,
+}
+
+impl Fake {
+    pub(crate) async fn start() -> Self {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+        let mut tls = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .unwrap();
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "m", "user": "u"}}],
+            "clusters": [{"name": "m", "cluster": {
+                "server": format!("https://{}", listener.local_addr().unwrap()),
+                "certificate-authority-data": STANDARD.encode(cert.pem()),
+            }}],
+            "users": [{"name": "u", "user": {"token": TOKEN}}],
+        });
+        let state = Arc::new(State::default());
+        tokio::spawn(accept(
+            listener,
+            TlsAcceptor::from(Arc::new(tls)),
+            Arc::clone(&state),
+        ));
+        let fake = Self {
+            kubeconfig: kubeconfig.to_string(),
+            state,
+        };
+        let groups = json!({"kind": "APIGroupDiscoveryList", "items": []});
+        fake.reply(
+            "/version",
+            Reply::Json(200, json!({"gitVersion": "v1.34.0"})),
+        );
+        fake.reply("/api", Reply::Json(200, groups.clone()));
+        fake.reply("/apis", Reply::Json(200, groups));
+        fake.set_uid("first");
+        fake
+    }
+
+    /// Answers a path; with `?watch` at the end of it, watches on that path.
+    pub(crate) fn reply(&self, path: &str, reply: Reply) {
+        self.state
+            .replies
+            .lock()
+            .unwrap()
+            .insert(path.to_owned(), reply);
+    }
+
+    /// The uid of `kube-system`.
+    pub(crate) fn set_uid(&self, uid: &str) {
+        let namespace = json!({"metadata": {"name": "kube-system", "uid": uid}});
+        self.reply(
+            "/api/v1/namespaces/kube-system",
+            Reply::Json(200, namespace),
+        );
+    }
+
+    /// Closes all connections.
+    pub(crate) fn disconnect(&self) {
+        let mut connections = self.state.connections.lock().unwrap();
+        std::mem::take(&mut *connections).cancel();
+    }
+
+    /// Requests so far whose path holds a text.
+    pub(crate) fn seen(&self, text: &str) -> Vec<Seen> {
+        let seen = self.state.seen.lock().unwrap();
+        seen.iter()
+            .filter(|s| s.path.contains(text))
+            .cloned()
+            .collect()
+    }
+}
+
+async fn accept(listener: TcpListener, tls: TlsAcceptor, state: Arc<State>) {
+    loop {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let (tls, state) = (tls.clone(), Arc::clone(&state));
+        let end = state.connections.lock().unwrap().clone();
+        tokio::spawn(end.run_until_cancelled_owned(async move {
+            let Ok(stream) = tls.accept(tcp).await else {
+                return;
+            };
+            let service = service_fn(move |request| answer(Arc::clone(&state), request));
+            let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        }));
+    }
+}
+
+type Body = BoxBody<Bytes, Infallible>;
+
+async fn answer(
+    state: Arc<State>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let uri = request.uri().clone();
+    let watch = uri.query().unwrap_or_default().contains("watch=1");
+    let path = format!("{}{}", uri.path(), if watch { "?watch" } else { "" });
+    state.seen.lock().unwrap().push(Seen {
+        path: uri.to_string(),
+        headers: request.headers().clone(),
+    });
+    let reply = state.replies.lock().unwrap().get(&path).cloned();
+    let absent = json!({"kind": "Status", "reason": "NotFound", "message": "no such thing"});
+    let (status, header, body) = match reply.unwrap_or(Reply::Json(404, absent)) {
+        Reply::Json(status, value) => (status, None, full(value.to_string())),
+        Reply::Raw(status, header, bytes) => (status, Some(header), full(bytes)),
+        Reply::Open(start) => {
+            let start = Ok(Frame::data(Bytes::from(start)));
+            let body = stream::StreamExt::chain(stream::iter([start]), stream::pending());
+            (200, None, BodyExt::boxed(StreamBody::new(body)))
+        }
+        Reply::Never => std::future::pending().await,
+    };
+    let mut response = Response::builder().status(status);
+    if let Some((key, value)) = header {
+        response = response.header(key, value);
+    }
+    Ok(response.body(body).unwrap())
+}
+
+fn full(bytes: impl Into<Bytes>) -> Body {
+    BodyExt::boxed(http_body_util::Full::new(bytes.into()))
+}

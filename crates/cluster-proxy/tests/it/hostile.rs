@@ -1,0 +1,294 @@
+//! What a member answers is checked, bounded and never obeyed; what it is sent is ours alone.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proxy_client::proto::{self, cluster_status::State, link_state::State as Link};
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::{
+    fake::{Fake, Reply, TOKEN},
+    rig::{CALLER, Rig, SOON, bed, configmap, info, request},
+    view::View,
+};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const WATCH: &str = "/api/v1/namespaces/default/configmaps?watch";
+
+async fn start(namespace: &str) -> (Rig, Fake) {
+    let rig = Rig::start(bed().await, namespace).await;
+    let fake = Fake::start().await;
+    rig.attach_as("m1", &fake.kubeconfig).await;
+    rig.until("m1", State::Ready, SOON).await;
+    (rig, fake)
+}
+
+fn object(name: &str, uid: &str, revision: &str) -> Value {
+    let mut object = configmap(name, revision);
+    object["metadata"]["uid"] = uid.into();
+    object["metadata"]["resourceVersion"] = revision.into();
+    object
+}
+
+fn list(revision: &str, items: &[Value]) -> Reply {
+    let list = json!({"kind": "ConfigMapList", "apiVersion": "v1",
+        "metadata": {"resourceVersion": revision}, "items": items});
+    Reply::Json(200, list)
+}
+
+fn line(kind: &str, object: &Value) -> String {
+    format!("{}\n", json!({"type": kind, "object": object}))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_callers_trace_reaches_the_member_and_its_credentials_do_not() {
+    let (rig, fake) = start("trace").await;
+    fake.reply(
+        &format!("{MAPS}/x"),
+        Reply::Json(200, object("x", "u", "1")),
+    );
+    let get = proto::GetRequest {
+        target: rig.target("m1", "x"),
+        projection: None,
+    };
+    let mut get = request(get);
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for (key, value) in [
+        ("traceparent", parent),
+        ("authorization", "Bearer stolen"),
+        ("impersonate-user", "root"),
+        ("x-forwarded-for", "10.0.0.1"),
+    ] {
+        get.metadata_mut().insert(key, value.parse().unwrap());
+    }
+    rig.access().get(get).await.unwrap();
+    let seen = fake.seen("/configmaps/x").remove(0);
+    assert!(seen.path.contains("timeout="), "{}", seen.path);
+    // The member's span may be another one, but the trace is the same.
+    let trace = seen.headers["traceparent"].to_str().unwrap();
+    assert!(
+        trace.starts_with("00-0af7651916cd43dd8448eb211c80319c-"),
+        "{trace}"
+    );
+    assert_eq!(seen.headers["authorization"], format!("Bearer {TOKEN}"));
+    assert!(!seen.headers.contains_key("impersonate-user"));
+    assert!(!seen.headers.contains_key("x-forwarded-for"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_cannot_be_believed_are_errors() {
+    let (rig, fake) = start("unbelievable").await;
+    let large = Bytes::from(vec![b' '; 9 * 1024 * 1024]);
+    let plain = ("content-type", "application/json");
+    let away = ("location", "https://127.0.0.1:1/elsewhere");
+    let mut namesake = object("x", "u", "1");
+    namesake["metadata"]["namespace"] = "kube-system".into();
+    let rows = [
+        (
+            Reply::Json(200, object("y", "u", "1")),
+            Code::Internal,
+            "MEMBER_MALFORMED",
+        ),
+        (
+            Reply::Json(200, namesake),
+            Code::Internal,
+            "MEMBER_MALFORMED",
+        ),
+        (
+            Reply::Raw(302, away, Bytes::new()),
+            Code::FailedPrecondition,
+            "MEMBER_REDIRECT",
+        ),
+        (
+            Reply::Raw(200, plain, Bytes::from_static(b"<html>")),
+            Code::Internal,
+            "MEMBER_MALFORMED",
+        ),
+        (Reply::Json(200, object("x", "u", "1")), Code::Ok, ""),
+        (
+            Reply::Raw(200, plain, large),
+            Code::ResourceExhausted,
+            "MEMBER_RESPONSE_TOO_LARGE",
+        ),
+        (
+            Reply::Json(429, json!({})),
+            Code::ResourceExhausted,
+            "TOO_MANY_REQUESTS",
+        ),
+    ];
+    for (reply, code, reason) in rows {
+        fake.reply(&format!("{MAPS}/x"), reply);
+        let got = rig.get("m1", "x").await;
+        let Err(status) = got else {
+            assert_eq!(code, Code::Ok);
+            continue;
+        };
+        assert_eq!(
+            (status.code(), info(&status).reason.as_str()),
+            (code, reason),
+            "{status:?}"
+        );
+    }
+    assert!(fake.seen("elsewhere").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_keeps_talking_nonsense_is_given_up() {
+    let (rig, fake) = start("nonsense").await;
+    let nonsense = Bytes::from_static(b"\xff\xfe");
+    fake.reply(
+        &format!("{MAPS}/x"),
+        Reply::Raw(200, ("x-a", "b"), nonsense),
+    );
+    for _ in 0..3 {
+        assert_eq!(rig.get("m1", "x").await.unwrap_err().code(), Code::Internal);
+    }
+    let mut reasons = Vec::new();
+    testbed::wait_for("the breaker to open", SOON, async || {
+        let status: Status = rig.get("m1", "x").await.unwrap_err();
+        reasons.push(info(&status).reason);
+        (reasons.last().unwrap() == "CLUSTER_UNREACHABLE").then_some(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_without_an_answer_has_an_unknown_outcome() {
+    let (rig, fake) = start("unanswered").await;
+    fake.reply(MAPS, Reply::Never);
+    let create = proto::CreateRequest {
+        target: rig.target("m1", "x"),
+        json: configmap("x", "1").to_string().into(),
+        request_id: "my-request".into(),
+        ..Default::default()
+    };
+    let mut create = request(create);
+    create.set_timeout(Duration::from_secs(1));
+    let late = rig.access().create(create).await.unwrap_err();
+    assert_eq!(late.code(), Code::DeadlineExceeded);
+    assert_eq!(info(&late).metadata["write_outcome"], "unknown");
+    let seen = fake.seen("/configmaps");
+    assert_eq!(seen.len(), 1, "an unknown write is not repeated");
+    assert_eq!(seen[0].headers["audit-id"], "my-request");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_member_says_when_to_come_back_but_not_in_a_year() {
+    let (rig, fake) = start("busy").await;
+    let year = ("retry-after", "31536000");
+    fake.reply(&format!("{MAPS}/x"), Reply::Raw(429, year, Bytes::new()));
+    let busy = rig.get("m1", "x").await.unwrap_err();
+    let after = busy.get_details_retry_info().unwrap().retry_delay.unwrap();
+    assert_eq!(after, Duration::from_mins(1));
+    assert_eq!(fake.seen("/configmaps/x").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_watch_lists_again_and_tells_only_differences() {
+    let (rig, fake) = start("expired").await;
+    fake.reply(
+        MAPS,
+        list("5", &[object("a", "1", "1"), object("b", "2", "2")]),
+    );
+    fake.reply(WATCH, Reply::Open(String::new()));
+    let mut view = View::open(&rig, CALLER, ("", "configmaps"), "").await;
+    view.until("a snapshot", SOON, |v| v.synced.contains("m1"))
+        .await;
+
+    let gone = json!({"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"});
+    fake.reply(
+        MAPS,
+        list("9", &[object("b", "2", "8"), object("c", "3", "9")]),
+    );
+    fake.reply(WATCH, Reply::Json(410, gone));
+    fake.disconnect();
+    view.until("the differences", SOON, |v| {
+        !v.has("m1", "a") && v.value("m1", "b") == Some("8") && v.has("m1", "c")
+    })
+    .await;
+    assert_eq!(view.snapshots.len(), 1);
+
+    // Events of other namespaces and steps back in time are not believed.
+    let mut foreign = object("foreign", "7", "11");
+    foreign["metadata"]["namespace"] = "kube-system".into();
+    let events = [
+        line("ADDED", &foreign),
+        line("MODIFIED", &object("b", "2", "3")),
+        line("ADDED", &object("d", "4", "12")),
+    ];
+    fake.reply(WATCH, Reply::Open(events.concat()));
+    view.until("the good event", SOON, |v| v.has("m1", "d"))
+        .await;
+    assert!(!view.has("m1", "foreign"));
+    assert_eq!(view.value("m1", "b"), Some("8"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_cluster_under_the_same_name_is_a_new_snapshot() {
+    let (rig, fake) = start("reborn").await;
+    fake.reply(MAPS, list("500", &[object("old", "1", "400")]));
+    fake.reply(WATCH, Reply::Open(String::new()));
+    let mut view = View::open(&rig, CALLER, ("", "configmaps"), "m=$(member)").await;
+    view.until("a snapshot", SOON, |v| v.has("m1", "old")).await;
+    let before = fake.seen("labelSelector").remove(0).path;
+
+    fake.set_uid("second");
+    fake.reply(MAPS, list("7", &[object("new", "2", "3")]));
+    fake.disconnect();
+    view.until("the new one's objects", SOON, |v| v.has("m1", "new"))
+        .await;
+    assert!(!view.has("m1", "old"));
+    let reborn = ("m1".to_owned(), "MEMBER_REINCARNATED".to_owned());
+    assert_eq!(view.snapshots.last(), Some(&reborn));
+    assert_eq!(rig.status("m1").await.unwrap().member_uid, "second");
+    let after = fake.seen("labelSelector").pop().unwrap().path;
+    assert_ne!(before, after, "$(member) follows");
+    view.until("the link", SOON, |v| v.links.get("m1") == Some(&Link::Up))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bookmark_from_the_past_means_that_the_member_was_restored() {
+    let (rig, fake) = start("restored").await;
+    fake.reply(MAPS, list("500", &[object("lost", "1", "400")]));
+    fake.reply(WATCH, Reply::Open(String::new()));
+    let mut view = View::open(&rig, CALLER, ("", "configmaps"), "").await;
+    view.until("a snapshot", SOON, |v| v.synced.contains("m1"))
+        .await;
+    let bookmark = json!({"kind": "ConfigMap", "apiVersion": "v1",
+        "metadata": {"resourceVersion": "90"}});
+    fake.reply(MAPS, list("90", &[object("kept", "1", "80")]));
+    fake.reply(WATCH, Reply::Open(line("BOOKMARK", &bookmark)));
+    fake.disconnect();
+    view.until("the restored state", SOON, |v| v.has("m1", "kept"))
+        .await;
+    assert!(!view.has("m1", "lost"));
+    let restored = ("m1".to_owned(), "MEMBER_REINCARNATED".to_owned());
+    assert_eq!(view.snapshots.last(), Some(&restored));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_would_grow_too_large_is_refused_for_its_subscription() {
+    let (rig, fake) = start("budget").await;
+    let big = "x".repeat(3 * 1024 * 1024);
+    let items: Vec<Value> = (0..6)
+        .map(|i| {
+            let mut object = object(&format!("o{i}"), &format!("u{i}"), "1");
+            object["data"]["k"] = big.clone().into();
+            object
+        })
+        .collect();
+    fake.reply(MAPS, list("5", &items));
+    let mut view = View::open(&rig, CALLER, ("", "configmaps"), "").await;
+    let refused = ("m1".to_owned(), "CACHE_BUDGET".to_owned());
+    view.until("CACHE_BUDGET", SOON, |v| v.errors.contains(&refused))
+        .await;
+    assert!(!view.synced.contains("m1"));
+    assert_eq!(
+        rig.get("m1", "none").await.unwrap_err().code(),
+        Code::NotFound
+    );
+}
