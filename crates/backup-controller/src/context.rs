@@ -7,14 +7,15 @@ use api_types::cluster::AttachedCluster;
 use api_types::external::velero;
 use api_types::fleet::Fleet;
 use controller_kit::event::Events;
+use controller_kit::follow::Intake;
 use controller_kit::lease::Leadership;
+use controller_kit::trigger::Trigger;
 use kube::runtime::reflector::Store;
 use proxy_client::{Inventory, MemberWatch, Members};
 
 use crate::backup::memory::Memory;
 use crate::metrics::Metrics;
 use crate::timings::Timings;
-use crate::trigger::Trigger;
 
 /// Clients, local stores and this process's memory.
 pub struct Context {
@@ -30,6 +31,8 @@ pub struct Context {
     pub fleets: Store<Fleet>,
     /// Every AttachedCluster of the hub.
     pub clusters: Store<AttachedCluster>,
+    /// How complete these three are.
+    pub intake: Intake,
     /// Velero Backups that hub Backups own.
     pub backups: MemberWatch<velero::Backup>,
     /// Requests to delete them.
@@ -45,7 +48,7 @@ pub struct Context {
     /// What is remembered between passes.
     pub memory: Memory,
     /// Starts passes for what is not seen on the hub.
-    pub trigger: Trigger,
+    pub trigger: Trigger<Backup>,
     /// Whether this process may write.
     pub leadership: Leadership,
 }

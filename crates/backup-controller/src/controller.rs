@@ -1,5 +1,6 @@
 //! Wiring: what starts a pass, and what becomes of its result. Decides nothing about objects.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,57 +8,74 @@ use api_types::backup::Backup;
 use api_types::cluster::AttachedCluster;
 use api_types::fleet::Fleet;
 use api_types::key::ClusterKey;
+use controller_kit::follow::{Change as HubChange, follow};
 use controller_kit::reconcile::{self, Observer, Outcome};
-use futures::{Stream, StreamExt};
+use futures::{StreamExt, future};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::{Config, Controller};
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::reflector::store::Writer;
 use proxy_client::{Change, InventoryChange, MemberResource, MemberWatch};
 use tokio_util::sync::CancellationToken;
 use velero_kit::identity;
 
 use crate::backup::{self, dereference};
 use crate::context::Context;
-use crate::hub;
 
 /// Passes at a time, over different Backups.
 const CONCURRENCY: u16 = 16;
 /// How long the first passes wait for a first view of the members. Without one they say so.
 const FIRST_VIEW: Duration = Duration::from_secs(10);
 
-/// The streams of hub objects that start passes; polling them keeps their stores up to date.
-#[derive(Debug)]
-pub struct HubStreams<B, F, C> {
-    pub backups: B,
-    pub fleets: F,
-    pub clusters: C,
+/// Kinds of the hub that are followed here.
+pub const HUB_KINDS: usize = 3;
+
+/// The writing ends of the stores of hub objects.
+#[derive(Default)]
+pub struct Feeds {
+    pub backups: Writer<Backup>,
+    pub fleets: Writer<Fleet>,
+    pub clusters: Writer<AttachedCluster>,
+}
+
+impl fmt::Debug for Feeds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feeds").finish_non_exhaustive()
+    }
 }
 
 /// Runs until `shutdown`; passes under way are finished first.
-pub async fn run<B, F, C>(
-    ctx: Arc<Context>,
-    hub: HubStreams<B, F, C>,
-    observer: Observer,
-    shutdown: CancellationToken,
-) where
-    B: Stream<Item = Result<Event<Backup>, watcher::Error>> + Send + 'static,
-    F: Stream<Item = Result<Event<Fleet>, watcher::Error>> + Send + 'static,
-    C: Stream<Item = Result<Event<AttachedCluster>, watcher::Error>> + Send + 'static,
-{
+pub async fn run(ctx: Arc<Context>, feeds: Feeds, observer: Observer, shutdown: CancellationToken) {
+    let Feeds {
+        backups,
+        fleets,
+        clusters,
+    } = feeds;
+    let (client, intake) = (&ctx.client, &ctx.intake);
+    let told = Arc::clone(&ctx);
+    let fleets = follow(client, fleets, intake.clone(), move |change| {
+        fleet_changed(&told, &change)
+    });
+    let told = Arc::clone(&ctx);
+    let clusters = follow(client, clusters, intake.clone(), move |change| {
+        cluster_changed(&told, &change)
+    });
     let tasks = [
-        tokio::spawn(follow_fleets(Arc::clone(&ctx), hub.fleets)),
-        tokio::spawn(follow_clusters(Arc::clone(&ctx), hub.clusters)),
+        tokio::spawn(fleets.for_each(|_| future::ready(()))),
+        tokio::spawn(clusters.for_each(|_| future::ready(()))),
         tokio::spawn(follow_inventory(Arc::clone(&ctx))),
         tokio::spawn(follow_members(Arc::clone(&ctx), ctx.backups.clone())),
         tokio::spawn(follow_members(Arc::clone(&ctx), ctx.requests.clone())),
         tokio::spawn(follow_members(Arc::clone(&ctx), ctx.locations.clone())),
         tokio::spawn(follow_leadership(Arc::clone(&ctx))),
     ];
+    // A Fleet that is not listed yet must not pass for one that is not there.
+    intake.complete(HUB_KINDS - 1).await;
     first_view(&ctx).await;
     let on_error = observer.clone();
-    Controller::for_stream(hub.backups.touched_objects(), ctx.hub_backups.clone())
+    let backups = follow(client, backups, intake.clone(), |_| ());
+    Controller::for_stream(backups.touched_objects(), ctx.hub_backups.clone())
         .with_config(Config::default().concurrency(CONCURRENCY))
         .reconcile_on(ctx.trigger.stream())
         .graceful_shutdown_on(shutdown.cancelled_owned())
@@ -113,46 +131,40 @@ async fn first_view(ctx: &Context) {
     }
 }
 
-async fn follow_fleets(
-    ctx: Arc<Context>,
-    fleets: impl Stream<Item = Result<Event<Fleet>, watcher::Error>>,
-) {
-    let mut fleets = std::pin::pin!(fleets);
-    while let Some(event) = fleets.next().await {
-        let Some((namespace, name)) = changed("Fleet", &event) else {
-            continue;
-        };
-        touch(&ctx, |backup| {
-            backup.namespace().as_deref() == Some(&namespace)
-                && backup.spec.destination.fleet == name
-        });
+fn fleet_changed(ctx: &Context, change: &HubChange<Fleet>) {
+    let seen = |fleet: &Arc<Fleet>| (fleet.uid(), fleet.metadata.generation);
+    let Some((namespace, name)) = moved(change, seen) else {
+        return;
+    };
+    touch(ctx, |backup| {
+        backup.namespace().as_deref() == Some(&namespace) && backup.spec.destination.fleet == name
+    });
+}
+
+fn cluster_changed(ctx: &Context, change: &HubChange<AttachedCluster>) {
+    let seen = |cluster: &Arc<AttachedCluster>| (cluster.uid(), cluster.labels().clone());
+    if let Some((namespace, name)) = moved(change, seen) {
+        touch_cluster(ctx, &ClusterKey::attached(namespace, name));
     }
 }
 
-async fn follow_clusters(
-    ctx: Arc<Context>,
-    clusters: impl Stream<Item = Result<Event<AttachedCluster>, watcher::Error>>,
-) {
-    let mut clusters = std::pin::pin!(clusters);
-    while let Some(event) = clusters.next().await {
-        let Some((namespace, name)) = changed("AttachedCluster", &event) else {
-            continue;
-        };
-        touch_cluster(&ctx, &ClusterKey::attached(namespace, name));
+/// Namespace and name of an object that came, went, is being deleted or differs in what matters
+/// here; its status does not.
+fn moved<K, T>(change: &HubChange<K>, seen: impl Fn(&Arc<K>) -> T) -> Option<(String, String)>
+where
+    K: kube::Resource,
+    T: PartialEq,
+{
+    let state = |object: &Option<Arc<K>>| {
+        object
+            .as_ref()
+            .map(|object| (object.meta().deletion_timestamp.is_some(), seen(object)))
+    };
+    if state(&change.old) == state(&change.new) {
+        return None;
     }
-}
-
-fn changed<K: kube::Resource>(
-    kind: &str,
-    event: &Result<Event<K>, watcher::Error>,
-) -> Option<(String, String)> {
-    match event {
-        Ok(event) => hub::subject(event),
-        Err(error) => {
-            tracing::warn!(kind, %error, "the hub's watch broke off and is taken up again");
-            None
-        }
-    }
+    let object = change.new.as_ref().or(change.old.as_ref())?;
+    Some((object.namespace().unwrap_or_default(), object.name_any()))
 }
 
 async fn follow_inventory(ctx: Arc<Context>) {
@@ -190,7 +202,7 @@ async fn follow_members<K: MemberResource>(ctx: Arc<Context>, watch: MemberWatch
 
 fn touch_owner(ctx: &Context, cluster: &ClusterKey, meta: Option<&ObjectMeta>) {
     match meta.and_then(identity::hub_object) {
-        Some(("Backup", namespace, name)) => ctx.trigger.backup(namespace, name),
+        Some(("Backup", namespace, name)) => ctx.trigger.fire(namespace, name),
         Some(_) => {}
         None => touch_cluster(ctx, cluster),
     }
@@ -228,7 +240,7 @@ fn touch(ctx: &Context, wanted: impl Fn(&Backup) -> bool) {
         let finished = backup.metadata.deletion_timestamp.is_none() && backup::is_settled(&backup);
         if !finished && wanted(&backup) {
             ctx.trigger
-                .backup(&backup.namespace().unwrap_or_default(), &backup.name_any());
+                .fire(&backup.namespace().unwrap_or_default(), &backup.name_any());
         }
     }
 }

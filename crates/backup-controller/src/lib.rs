@@ -4,10 +4,8 @@ pub mod args;
 pub mod backup;
 pub mod context;
 pub mod controller;
-pub mod hub;
 pub mod metrics;
 pub mod timings;
-pub mod trigger;
 
 use std::sync::Arc;
 
@@ -18,8 +16,10 @@ use api_types::fleet::Fleet;
 use api_types::labels;
 use controller_kit::crds::{self, Wanted};
 use controller_kit::event::Events;
+use controller_kit::follow::Intake;
 use controller_kit::http::{self, Readiness};
 use controller_kit::reconcile::{Observer, ReconcileMetrics};
+use controller_kit::trigger::Trigger;
 use controller_kit::{hub as kit_hub, lease, shutdown, telemetry};
 use prometheus_client::registry::Registry;
 use proxy_client::{Members, Selection};
@@ -28,9 +28,7 @@ use velero_kit::{NAMESPACE, identity};
 
 use args::Args;
 use context::Context;
-use hub::Filled;
 use metrics::Metrics;
-use trigger::Trigger;
 
 /// The name that cluster-proxy's policy knows this process by, and that of its Lease and events.
 pub const CALLER: &str = "backup-controller";
@@ -82,9 +80,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
 
     let members = Members::connect(&proxy.proxy_endpoint, CALLER)?;
-    let (hub_backups, backups_filled, backups) = hub::follow::<Backup>(&client);
-    let (fleets, fleets_filled, fleet_events) = hub::follow::<Fleet>(&client);
-    let (clusters, clusters_filled, cluster_events) = hub::follow::<AttachedCluster>(&client);
+    let feeds = controller::Feeds::default();
     let ours = Selection {
         namespace: Some(NAMESPACE.to_owned()),
         labels: Some(identity::selector(labels::BACKUP_NAME)),
@@ -100,9 +96,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         requests: members.watch(ours),
         locations: members.watch(all),
         members,
-        hub_backups,
-        fleets,
-        clusters,
+        hub_backups: feeds.backups.as_reader(),
+        fleets: feeds.fleets.as_reader(),
+        clusters: feeds.clusters.as_reader(),
+        intake: Intake::default(),
         events: Events::new(client.clone(), CALLER, lease.lease_identity.clone()),
         client,
         metrics,
@@ -111,14 +108,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         trigger: Trigger::default(),
         leadership,
     });
-    let streams = controller::HubStreams {
-        backups,
-        fleets: fleet_events,
-        clusters: cluster_events,
-    };
-    let stores = [backups_filled, fleets_filled, clusters_filled];
-    tokio::spawn(ready_when_filled(stores, readiness));
-    let work = controller::run(Arc::clone(&ctx), streams, observer, stop.clone());
+    tokio::spawn(ready_when_filled(ctx.intake.clone(), readiness));
+    let work = controller::run(Arc::clone(&ctx), feeds, observer, stop.clone());
     let lost = tokio::select! {
         _ = shutdown::graceful(&stop, work) => None,
         ended = lease_task.ended() => ended.err(),
@@ -129,9 +120,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Ready once the hub's objects are known.
-async fn ready_when_filled(stores: [Filled; 3], readiness: Readiness) {
-    for mut store in stores {
-        store.wait().await;
-    }
+async fn ready_when_filled(intake: Intake, readiness: Readiness) {
+    intake.complete(controller::HUB_KINDS).await;
     readiness.set(STORES, Ok(()));
 }

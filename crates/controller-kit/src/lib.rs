@@ -7,6 +7,7 @@ pub mod args;
 pub mod condition;
 pub mod crds;
 pub mod event;
+pub mod follow;
 pub mod http;
 pub mod hub;
 pub mod lease;
@@ -14,6 +15,7 @@ pub mod reconcile;
 pub mod shutdown;
 pub mod telemetry;
 pub mod text;
+pub mod trigger;
 
 /// Makes `ring` the process's TLS provider. Call it first in `main`: with two providers in the
 /// build, rustls refuses to choose.

@@ -18,7 +18,7 @@ use crate::hub::Hub;
 use crate::memory::Memory;
 use crate::text::whole_seconds;
 use crate::timings::Timings;
-use crate::trigger::Trigger;
+use controller_kit::trigger::Trigger;
 
 /// Clients, local stores and this process's memory.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct Context {
 pub struct Triggers {
     /// Over Fleets.
     pub fleets: Trigger<Fleet>,
-    /// Over AttachedClusters.
+    /// Over `AttachedClusters`.
     pub clusters: Trigger<AttachedCluster>,
 }
 

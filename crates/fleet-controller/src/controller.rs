@@ -27,11 +27,11 @@ use crate::claim;
 use crate::context::Context;
 use crate::error::{Error, settle};
 use crate::fleet;
-use crate::follow::{Change, Intake, follow};
 use crate::hub::Hub;
 use crate::operation::Operation;
+use controller_kit::follow::{Change, Intake, follow};
 
-/// Passes at a time over AttachedClusters: each writes to another object.
+/// Passes at a time over `AttachedClusters`: each writes to another object.
 const CLUSTERS: u16 = 16;
 /// Passes at a time over Fleets.
 const FLEETS: u16 = 4;
@@ -112,7 +112,7 @@ pub async fn run(
         .graceful_shutdown_on(shutdown.clone().cancelled_owned());
     let told = Arc::clone(context);
     let fleets = follow(client, fleets, intake, move |change| {
-        fleet_changed(&told, &change)
+        fleet_changed(&told, &change);
     });
     let fleets = controller(fleets, &hub.fleets, FLEETS)
         .reconcile_on(triggers.fleets.stream())

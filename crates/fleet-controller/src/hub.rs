@@ -15,8 +15,8 @@ use kube::{Resource, ResourceExt};
 
 use crate::claim;
 use crate::fleet::members::Object;
-use crate::follow::Intake;
 use crate::operation::{Holder, Need, Operation};
+use controller_kit::follow::Intake;
 
 /// How many kinds are stored.
 const KINDS: usize = 5;
@@ -26,7 +26,7 @@ const KINDS: usize = 5;
 pub struct Hub {
     /// Fleets.
     pub fleets: Store<Fleet>,
-    /// AttachedClusters.
+    /// `AttachedClusters`.
     pub clusters: Store<AttachedCluster>,
     /// Backups, as far as they hold something.
     pub backups: Store<Operation<Backup>>,
@@ -58,7 +58,7 @@ impl Hub {
         in_namespace(&self.fleets, namespace)
     }
 
-    /// All AttachedClusters of a namespace.
+    /// All `AttachedClusters` of a namespace.
     pub fn clusters_in(&self, namespace: &str) -> Vec<Arc<AttachedCluster>> {
         in_namespace(&self.clusters, namespace)
     }
@@ -85,7 +85,7 @@ impl Hub {
         }
     }
 
-    /// The AttachedClusters that carry a Fleet's label.
+    /// The `AttachedClusters` that carry a Fleet's label.
     pub fn labelled(&self, namespace: &str, fleet: &str) -> Vec<String> {
         let value = names::label_value(fleet);
         let mut names: Vec<String> = self

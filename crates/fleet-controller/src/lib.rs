@@ -1,6 +1,6 @@
 //! fleet-controller: says how every member cluster is, which Fleet has it, and how each Fleet is.
 //!
-//! It owns the status of AttachedClusters and Fleets, the label that joins the two, and the
+//! It owns the status of `AttachedClusters` and Fleets, the label that joins the two, and the
 //! finalizers that keep a cluster while a Fleet or an operation needs it, and a Fleet while an
 //! operation or a plugin does. It asks members for nothing but the names of their nodes.
 
@@ -13,14 +13,12 @@ pub mod error;
 #[cfg(test)]
 mod fixture;
 pub mod fleet;
-pub mod follow;
 pub mod hub;
 pub mod memory;
 pub mod operation;
 mod run;
 pub mod text;
 pub mod timings;
-pub mod trigger;
 
 pub use run::run;
 

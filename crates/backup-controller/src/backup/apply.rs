@@ -7,8 +7,9 @@ use api_types::key::ClusterKey;
 use api_types::labels;
 use api_types::names::{self, MemberId};
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
 use proxy_client::{Error, Preconditions};
-use velero_kit::identity::Owner;
+use velero_kit::identity::{Owner, owner_uid};
 use velero_kit::problem::Problem;
 use velero_kit::{NAMESPACE, carry};
 
@@ -163,7 +164,7 @@ pub async fn drop_stray(ctx: &Context, key: &ClusterKey, stray: &velero::Backup)
     }
 }
 
-/// Removes a carried ConfigMap that no unfinished Velero Backup of ours on this member reads.
+/// Removes a carried ConfigMap, unless a Backup that has not ended reads or may read it.
 pub async fn drop_carried(ctx: &Context, key: &ClusterKey, done: &velero::Backup) {
     let Some(name) = done
         .spec
@@ -173,15 +174,22 @@ pub async fn drop_carried(ctx: &Context, key: &ClusterKey, done: &velero::Backup
     else {
         return;
     };
-    let used = ctx.backups.list(key).iter().any(|other| {
-        other.metadata.uid != done.metadata.uid
-            && !super::status::velero_is_done(other)
-            && other
-                .spec
-                .resource_policy
-                .as_ref()
-                .is_some_and(|reference| reference.name == name)
+    let owner = owner_uid(&done.metadata);
+    let wanted = ctx.hub_backups.state().iter().any(|other| {
+        other.uid().as_deref() != owner
+            && !super::is_settled(other)
+            && super::carries(other).is_some_and(|source| name.starts_with(&format!("{source}-")))
     });
+    let used = wanted
+        || ctx.backups.list(key).iter().any(|other| {
+            other.metadata.uid != done.metadata.uid
+                && !super::status::velero_is_done(other)
+                && other
+                    .spec
+                    .resource_policy
+                    .as_ref()
+                    .is_some_and(|reference| reference.name == name)
+        });
     if used {
         return;
     }

@@ -3,6 +3,7 @@
 use api_types::backup::BackupPolicy;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
+use api_types::labels;
 use api_types::names::MemberId;
 use serde_json::{Value, json};
 use velero_kit::identity::Owner;
@@ -22,9 +23,13 @@ pub fn build(
     policy: Option<&BackupPolicy>,
     resource_policy: Option<&str>,
 ) -> velero::Backup {
+    let mut spec = policy.map_or_else(velero::BackupSpec::default, |p| spec(p, resource_policy));
+    // Velero's own default may be another location than the one that was looked at.
+    spec.storage_location
+        .get_or_insert_with(|| labels::DEFAULT_STORAGE_LOCATION.to_owned());
     velero::Backup {
         metadata: owner.metadata(place.name, place.cluster, place.member),
-        spec: policy.map_or_else(velero::BackupSpec::default, |p| spec(p, resource_policy)),
+        spec,
         status: serde_json::Value::Null,
     }
 }

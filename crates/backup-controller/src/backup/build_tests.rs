@@ -17,13 +17,23 @@ fn built(policy: Option<Value>, resource_policy: Option<&str>) -> Value {
     serde_json::to_value(build(&owner, place, policy.as_ref(), resource_policy)).unwrap()
 }
 
+/// The spec for a policy, without the location `default` that is written where none is named.
 fn spec(policy: Value) -> Value {
-    built(Some(policy), None)["spec"].take()
+    let named = policy.get("storageLocation").is_some_and(|name| name != "");
+    let mut spec = built(Some(policy), None)["spec"].take();
+    if !named {
+        let location = spec.as_object_mut().unwrap().remove("storageLocation");
+        assert_eq!(location, Some(json!("default")));
+    }
+    spec
 }
 
 #[test]
 fn without_a_policy_velero_s_own_defaults_hold() {
-    assert_eq!(built(None, None)["spec"], json!({}));
+    assert_eq!(
+        built(None, None)["spec"],
+        json!({ "storageLocation": "default" })
+    );
     assert_eq!(spec(json!({})), json!({}));
     assert_eq!(
         spec(json!({ "resourceFilter": {}, "storageLocation": "", "uploaderConfig": null })),

@@ -17,6 +17,7 @@ use futures::{StreamExt, stream};
 use kube::ResourceExt;
 use proxy_client::{Error as CallError, ListOptions, Preconditions};
 use velero_kit::NAMESPACE;
+use velero_kit::classify;
 use velero_kit::deletion::{self, Observed, Step};
 use velero_kit::identity::Owner;
 
@@ -279,6 +280,12 @@ struct OnMember<'a> {
 
 impl OnMember<'_> {
     async fn step(&self, location: &str) -> Result<Step, CallError> {
+        for stray in self.ctx.backups.list(self.key) {
+            let ours = self.owner.owns(&stray.metadata, &self.member);
+            if ours && stray.name_any() != self.name && classify::name_in_bucket(&stray) {
+                apply::drop_stray(self.ctx, self.key, &stray).await;
+            }
+        }
         // Before the Backup: what a sync has brought back must be seen with that sync.
         let last_synced = self
             .ctx

@@ -108,7 +108,7 @@ fn ask(ctx: &Arc<Context>, owner: &Owner, key: &ClusterKey, member: &MemberId) {
             let of = memory.clusters.entry(key.clone()).or_default();
             (of.probe, of.asking) = (probe, false);
         });
-        ctx.trigger.backup(&owner.namespace, &owner.name);
+        ctx.trigger.fire(&owner.namespace, &owner.name);
     });
 }
 

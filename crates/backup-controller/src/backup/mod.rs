@@ -101,6 +101,15 @@ pub fn is_settled(backup: &Backup) -> bool {
         .is_some_and(|stored| aggregate::is_final(stored.phase, status::succeeded(stored)))
 }
 
+/// Name of the hub ConfigMap that this Backup carries to members.
+pub fn carries(backup: &Backup) -> Option<&str> {
+    let policy = backup.spec.policy.as_ref()?;
+    policy
+        .resource_policy
+        .as_ref()
+        .map(|reference| reference.name.as_str())
+}
+
 /// The identity that the objects of this Backup carry on members.
 pub fn owner(backup: &Backup) -> Owner {
     Owner {

@@ -64,9 +64,7 @@ pub fn validate(backup: &Backup, fleet_found: bool) -> Result<Validated, Invalid
             .and_then(|policy| policy.storage_location.clone())
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| labels::DEFAULT_STORAGE_LOCATION.to_owned()),
-        resource_policy: policy
-            .and_then(|policy| policy.resource_policy.as_ref())
-            .map(|reference| reference.name.clone()),
+        resource_policy: super::carries(backup).map(str::to_owned),
     })
 }
 

@@ -267,14 +267,17 @@ fn by_name<K: Resource<DynamicType = ()> + Clone>(
 
 #[cfg(test)]
 mod tests {
-    use api_types::fleet::Fleet;
+    use api_types::fleet::{Fleet, FleetSpec};
     use kube::runtime::reflector;
 
     use super::*;
-    use crate::fixture::{NAMESPACE, fleet};
+
+    const NAMESPACE: &str = "oslo";
 
     fn named(name: &str) -> Fleet {
-        fleet(name, "2026-01-01T00:00:00Z", &[])
+        let mut fleet = Fleet::new(name, FleetSpec::default());
+        fleet.metadata.namespace = Some(NAMESPACE.into());
+        fleet
     }
 
     fn told(changes: &[Change<Fleet>]) -> Vec<String> {
