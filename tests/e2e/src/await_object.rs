@@ -25,19 +25,22 @@ where
     K: Resource + Clone + Debug + Serialize + DeserializeOwned + Send + 'static,
 {
     let mut last = None;
-    let found = tokio::time::timeout(deadline, async {
-        let states = watch_object(api.clone(), name).default_backoff();
-        follow(states, &mut last, |object| {
-            object.filter(|object| holds(object)).cloned()
-        })
-        .await
-    })
+    let found = tokio::time::timeout(
+        deadline,
+        Box::pin(async {
+            let states = watch_object(api.clone(), name).default_backoff();
+            follow(states, &mut last, |object| {
+                object.filter(|object| holds(object)).cloned()
+            })
+            .await
+        }),
+    )
     .await;
     match found {
         Ok(Some(object)) => Ok(object),
         _ => Err(anyhow!(
             "gave up waiting for {what} of {name} after {deadline:?}; {}",
-            seen(&last)
+            seen(last.as_ref())
         )),
     }
 }
@@ -48,16 +51,19 @@ where
     K: Resource + Clone + Debug + Serialize + DeserializeOwned + Send + 'static,
 {
     let mut last = None;
-    let gone = tokio::time::timeout(deadline, async {
-        let states = watch_object(api.clone(), name).default_backoff();
-        follow(states, &mut last, |object| object.is_none().then_some(())).await
-    })
+    let gone = tokio::time::timeout(
+        deadline,
+        Box::pin(async {
+            let states = watch_object(api.clone(), name).default_backoff();
+            follow(states, &mut last, |object| object.is_none().then_some(())).await
+        }),
+    )
     .await;
     match gone {
         Ok(Some(())) => Ok(()),
         _ => Err(anyhow!(
             "{name} is still there after {deadline:?}; {}",
-            seen(&last)
+            seen(last.as_ref())
         )),
     }
 }
@@ -82,7 +88,7 @@ async fn follow<K: Clone, T>(
     None
 }
 
-fn seen<K: Resource + Clone + Serialize>(last: &Last<K>) -> String {
+fn seen<K: Resource + Clone + Serialize>(last: Option<&Result<Option<K>, String>>) -> String {
     match last {
         None => "nothing was seen".to_owned(),
         Some(Err(error)) => format!("watching it failed: {error}"),

@@ -1,6 +1,6 @@
 //! Where our own programs are.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
@@ -15,7 +15,7 @@ pub(crate) fn find(program: &str) -> Result<PathBuf> {
         Some(path) => Ok(path),
         None => bail!(
             "{program} is not built beside {}: run cargo build --workspace --bins",
-            here.parent().unwrap_or(Path::new("?")).display()
+            here.parent().unwrap_or(&here).display()
         ),
     }
 }

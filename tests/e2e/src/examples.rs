@@ -8,7 +8,7 @@ use testbed::Member;
 
 /// The demo application.
 pub const DEMO: &str = "application/busybox.yaml";
-/// Two AttachedClusters.
+/// Two clusters to attach.
 pub const CLUSTERS: &str = "common/attachedcluster.yaml";
 /// A Fleet of them.
 pub const FLEET: &str = "common/fleet.yaml";
@@ -32,7 +32,7 @@ pub fn read(example: &str) -> Result<String> {
     std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The Secrets that the AttachedClusters of the example refer to, with the kubeconfigs of the members
+/// The Secrets that the clusters of the example refer to, with the kubeconfigs of the members
 /// of their names, as a manifest.
 pub fn kubeconfig_secrets<'a>(member: impl Fn(&str) -> Result<&'a Member>) -> Result<String> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(&read(CLUSTERS)?)

@@ -17,7 +17,7 @@ use crate::screen::{Screen, after};
 use crate::stack::Stack;
 
 const MEMBERS: [&str; 2] = ["kurator-member1", "kurator-member2"];
-const BACKUP_DEADLINE: Duration = Duration::from_secs(180);
+const BACKUP_DEADLINE: Duration = Duration::from_mins(3);
 /// What is promised for the time between Velero's end and the hub's status.
 const PROMISE: Duration = Duration::from_secs(1);
 

@@ -10,7 +10,7 @@ use testbed::{Bed, Process, Program, wait_ok};
 use crate::binaries;
 use crate::http;
 
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 /// Our processes end within 10 s of a SIGTERM.
 const GRACE: Duration = Duration::from_secs(15);
 

@@ -1,6 +1,7 @@
 //! Deleting a Backup does what its policy says, to the end, or says what is in the way.
 
 use api_types::backup::Backup;
+use api_types::common::DeletionPolicy;
 use api_types::external::velero;
 use api_types::labels;
 use api_types::phase::Phase;
@@ -309,7 +310,7 @@ async fn a_running_backup_is_awaited_before_it_is_deleted() {
 async fn a_backup_that_never_began_goes_at_once() {
     let tenant = tenant_of("never-began", &[ONE]).await;
     let mut spec = demo_backup_of(&["nobody"]);
-    spec.deletion_policy = api_types::common::DeletionPolicy::Delete;
+    spec.deletion_policy = DeletionPolicy::Delete;
     tenant.back_up("never", spec).await.unwrap();
     let waits = |backup: &Backup| reason(backup, "nobody") == "ClusterNotInFleet";
     tenant

@@ -2,6 +2,13 @@
 //! Velero and object storage. Each test has a namespace of the hub of its own; what disturbs others
 //! (a Velero that hangs, an API server that is down) is done to the member `spare`, in turns.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::large_futures,
+    reason = "everything here is a test, helpers included"
+)]
+
 mod deletion;
 mod gone;
 mod kubectl;

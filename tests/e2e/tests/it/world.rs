@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use api_types::aggregate::VeleroPhase;
-use api_types::backup::Backup;
+use api_types::backup::{Backup, BackupSpec};
+use api_types::condition::ConditionStatus;
 use api_types::external::velero;
 use api_types::labels;
 use api_types::phase::{EntryPhase, Phase};
@@ -100,7 +101,6 @@ pub(crate) fn assert_completed(backup: &Backup, clusters: &[&str]) {
     let summary = status.summary.as_ref().unwrap();
     assert_eq!(summary.display, format!("{all}/{all}"));
     assert_eq!(usize::try_from(summary.completed).unwrap(), all);
-    use api_types::condition::ConditionStatus;
     for condition in ["Ready", "Succeeded"] {
         assert_eq!(
             condition_status(backup, condition),
@@ -199,7 +199,7 @@ impl Spare {
         &self,
         tenant: &Tenant,
         name: &str,
-        spec: &api_types::backup::BackupSpec,
+        spec: &BackupSpec,
     ) -> Result<(Backup, velero::Backup)> {
         for attempt in 0..5 {
             let backup = tenant

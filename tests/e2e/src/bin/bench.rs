@@ -1,0 +1,228 @@
+//! The times that are promised, measured on a bed: a member's change to the hub's status, a call
+//! through the proxy against a direct one, and how long a fault takes to show.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use api_types::external::velero;
+use clap::Parser;
+use e2e::follow::follow;
+use e2e::quantile::quantile;
+use e2e::screen::Screen;
+use e2e::specs::demo_backup;
+use e2e::{MemberView, PATIENCE, Stack, Tenant};
+use kube::Api;
+use testbed::{Relay, client_from};
+
+const MEMBERS: [&str; 2] = ["kurator-member1", "kurator-member2"];
+/// A member that is cut off is `Unreachable` within this time.
+const CUT: Duration = Duration::from_secs(15);
+/// Velero's end is on the hub within this time.
+const SHOWN: Duration = Duration::from_secs(1);
+/// fleet-controller delays what flaps; here every change is to be seen.
+const NO_DAMPING: &str = r#"{"flapWindow": 0}"#;
+
+/// Measures the times that are promised.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+struct Args {
+    /// Backups, each of two members, whose end is timed
+    #[arg(long, default_value_t = 20)]
+    backups: u32,
+    /// Reads through the proxy, and as many without it
+    #[arg(long, default_value_t = 2000)]
+    reads: u32,
+    /// Times that a member is cut off
+    #[arg(long, default_value_t = 3)]
+    faults: u32,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let screen = Screen::default();
+    match bench(Args::parse(), &screen).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            screen.text(&format!("bench failed: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn bench(args: Args, screen: &Screen) -> Result<()> {
+    let Args {
+        backups,
+        reads,
+        faults,
+    } = args;
+    screen.step("starting a hub and two members");
+    let builder = MEMBERS.iter().fold(Stack::builder("bench"), |stack, name| {
+        stack.velero_member(name)
+    });
+    let stack = builder.fleet_timings(NO_DAMPING).start().await?;
+    let one = stack.attach(MEMBERS[0])?;
+    let (two, relay) = stack.attach_with_relay(MEMBERS[1])?;
+    let tenant = stack.tenant("bench", &[one, two]).await?;
+
+    screen.step(&format!("{backups} Backups of two members"));
+    let (lags, last) = backup_lags(&stack, &tenant, backups).await?;
+    screen.step(&format!(
+        "{reads} reads of one object, with and without the proxy"
+    ));
+    let (direct, proxied) = read_times(&stack, &tenant, &last, reads).await?;
+    screen.step(&format!("{faults} cuts of one member"));
+    let (cuts, heals) = fault_times(&tenant, &relay, faults).await?;
+
+    screen.text("");
+    screen.text(&row(
+        "",
+        &["median", "p90", "p99", "max"].map(str::to_owned),
+        "",
+    ));
+    let promise = |limit: Duration, samples: &[Duration]| {
+        let kept = samples.iter().all(|sample| *sample <= limit);
+        format!(
+            "promised: {}{}",
+            time(limit),
+            if kept { "" } else { "  MISSED" }
+        )
+    };
+    screen.text(&times(
+        "Velero done -> shown on the hub",
+        &lags,
+        &promise(SHOWN, &lags),
+    ));
+    screen.text(&times("read, direct", &direct, ""));
+    screen.text(&times("read, through the proxy", &proxied, ""));
+    screen.text(&ratios("  ratio", &direct, &proxied));
+    screen.text(&times(
+        "member cut -> Unreachable",
+        &cuts,
+        &promise(CUT, &cuts),
+    ));
+    screen.text(&times(
+        "member back -> Ready",
+        &heals,
+        "promised: 5 s after the next probe",
+    ));
+    stack.stop().await
+}
+
+/// One time per member and Backup, and the name of the last Velero Backup in the first member.
+async fn backup_lags(
+    stack: &Stack,
+    tenant: &Tenant,
+    backups: u32,
+) -> Result<(Vec<Duration>, String)> {
+    let members: Vec<MemberView> = stack
+        .bed()
+        .members()
+        .iter()
+        .map(MemberView::of)
+        .collect::<Result<_>>()?;
+    let mut lags = Vec::new();
+    let mut last = String::new();
+    for number in 0..backups.max(1) {
+        let backup = tenant
+            .back_up(&format!("bench-{number}"), demo_backup())
+            .await?;
+        let followed = follow(&tenant.backups(), backup, &members, PATIENCE, |_| {}).await?;
+        ensure!(followed.is_success(), "{}", followed.explain());
+        lags.extend(followed.rows.values().filter_map(e2e::follow::Row::lag));
+        let entry = followed.rows.get(MEMBERS[0]).map(|row| &row.entry);
+        last = entry
+            .and_then(|entry| entry.backup_name_in_cluster.clone())
+            .unwrap_or_default();
+    }
+    Ok((lags, last))
+}
+
+/// The same object, read in turns so that both see the same machine.
+async fn read_times(
+    stack: &Stack,
+    tenant: &Tenant,
+    name: &str,
+    reads: u32,
+) -> Result<(Vec<Duration>, Vec<Duration>)> {
+    let client = client_from(&stack.member(MEMBERS[0])?.relayed_kubeconfig()).await?;
+    let direct: Api<velero::Backup> = Api::namespaced(client, "velero");
+    let members = stack.members("backup-controller")?;
+    let proxied = members
+        .api::<velero::Backup>(&tenant.key(MEMBERS[0]))
+        .namespace("velero");
+    // Connections are made before the clock runs.
+    direct.get(name).await?;
+    proxied.get(name).await?;
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for _ in 0..reads {
+        let started = Instant::now();
+        direct.get(name).await?;
+        without.push(started.elapsed());
+        let started = Instant::now();
+        proxied.get(name).await?;
+        with.push(started.elapsed());
+    }
+    Ok((without, with))
+}
+
+async fn fault_times(
+    tenant: &Tenant,
+    relay: &Relay,
+    faults: u32,
+) -> Result<(Vec<Duration>, Vec<Duration>)> {
+    let (mut cuts, mut heals) = (Vec::new(), Vec::new());
+    for _ in 0..faults {
+        relay.cut();
+        let started = Instant::now();
+        tenant
+            .wait_cluster(MEMBERS[1], false)
+            .await
+            .context("after a cut")?;
+        cuts.push(started.elapsed());
+        relay.heal();
+        let started = Instant::now();
+        tenant
+            .wait_cluster(MEMBERS[1], true)
+            .await
+            .context("after it healed")?;
+        heals.push(started.elapsed());
+    }
+    Ok((cuts, heals))
+}
+
+const SHARES: [f64; 4] = [0.5, 0.9, 0.99, 1.0];
+
+fn times(what: &str, samples: &[Duration], note: &str) -> String {
+    let cells = SHARES.map(|share| quantile(samples, share).map(time).unwrap_or_default());
+    row(what, &cells, &format!("{} samples  {note}", samples.len()))
+}
+
+fn ratios(what: &str, direct: &[Duration], proxied: &[Duration]) -> String {
+    let cells = SHARES.map(
+        |share| match (quantile(direct, share), quantile(proxied, share)) {
+            (Some(direct), Some(proxied)) => {
+                format!("{:.2}", proxied.as_secs_f64() / direct.as_secs_f64())
+            }
+            _ => String::new(),
+        },
+    );
+    row(what, &cells, "")
+}
+
+fn row(what: &str, cells: &[String; 4], note: &str) -> String {
+    let [a, b, c, d] = cells;
+    format!("{what:34} {a:>9} {b:>9} {c:>9} {d:>9}   {note}")
+        .trim_end()
+        .to_owned()
+}
+
+fn time(time: Duration) -> String {
+    if time < Duration::from_millis(10) {
+        format!("{:.2} ms", time.as_secs_f64() * 1000.0)
+    } else if time < Duration::from_secs(1) {
+        format!("{} ms", time.as_millis())
+    } else {
+        format!("{:.1} s", time.as_secs_f64())
+    }
+}
