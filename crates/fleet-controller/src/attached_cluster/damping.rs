@@ -240,7 +240,7 @@ mod tests {
         let timings = Timings::default();
         let recent = Recent::default();
         let wait = |now| recent.wait(News::Seen, Some(at(0)), at(now), &timings);
-        assert_eq!(wait(60), Duration::from_secs(29 * 60));
+        assert_eq!(wait(60), Duration::from_mins(29));
         assert_eq!(wait(1800), Duration::ZERO);
     }
 }

@@ -261,7 +261,7 @@ mod tests {
                 "{sighting:?}"
             );
             let known = with(fresh, |object| {
-                object.status = Some(attached_status(reason::CONNECTED))
+                object.status = Some(attached_status(reason::CONNECTED));
             });
             assert_eq!(reason(&known, 29), None, "{sighting:?}");
             let validated = validate(&known, at(29), &Timings::default());
@@ -298,7 +298,7 @@ mod tests {
         );
         assert_eq!(finalizer(&with(free.clone(), held)), Finalizer::Keep);
         let deleted_unheld = with(listed(free, "north", true, false), |object| {
-            deleted(&mut object.metadata)
+            deleted(&mut object.metadata);
         });
         assert_eq!(
             finalizer(&deleted_unheld),

@@ -8,12 +8,12 @@ use rstest::rstest;
 use crate::space::{ready, ready_reason, state};
 use crate::world::shared;
 
-fn stamp(text: &str) -> Option<prost_types::Timestamp> {
+fn stamp(text: &str) -> prost_types::Timestamp {
     let time: jiff::Timestamp = text.parse().unwrap();
-    Some(prost_types::Timestamp {
+    prost_types::Timestamp {
         seconds: time.as_second(),
         nanos: time.subsec_nanosecond(),
-    })
+    }
 }
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn a_member_is_shown_as_it_is_and_as_it_was_when_it_is_lost() {
     assert!(!connecting.status.unwrap().ready);
 
     let mut answering = ready();
-    answering.credential_expiry = stamp("2099-01-01T00:00:00.75Z");
+    answering.credential_expiry = Some(stamp("2099-01-01T00:00:00.75Z"));
     space.script.count_nodes(&bergen, 3);
     space.script.say(&bergen, answering);
     let cluster = space
@@ -57,7 +57,7 @@ async fn a_member_is_shown_as_it_is_and_as_it_was_when_it_is_lost() {
     space.event("bergen", "Connected").await;
 
     let mut lost = state(State::Unreachable, "Unreachable");
-    lost.last_ok = stamp("2026-02-03T04:05:06Z");
+    lost.last_ok = Some(stamp("2026-02-03T04:05:06Z"));
     space.script.say(&bergen, lost);
     let status = space
         .until_ready_is("bergen", "Unreachable")
