@@ -1,16 +1,24 @@
 //! The TLS side of a kubeconfig.
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use kube::config::{AuthInfo, Cluster};
 use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
+    SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
 use super::{CredentialError, invalid};
+use crate::request::answer::clean;
 
 /// Builds a configuration that verifies the member and, with a certificate, identifies us. The
 /// second part is the certificate's expiry.
@@ -18,7 +26,10 @@ pub(super) fn client_config(
     cluster: &Cluster,
     user: &AuthInfo,
 ) -> Result<(ClientConfig, Option<Timestamp>), CredentialError> {
-    let builder = ClientConfig::builder().with_root_certificates(roots(cluster)?);
+    let verifier = Verifier::new(roots(cluster)?)?;
+    let builder = ClientConfig::builder()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
     let (mut config, expiry) = match identity(user)? {
         Some((chain, key)) => {
             let expiry = chain.first().and_then(|cert| not_after(cert));
@@ -84,6 +95,82 @@ fn decode(field: &str, data: &str) -> Result<Zeroizing<Vec<u8>>, CredentialError
         .decode(compact.as_bytes())
         .map(Zeroizing::new)
         .map_err(|_| invalid(format!("{field} is not base64")))
+}
+
+/// rustls' own verifier, whose refusals also say which certificate it saw.
+#[derive(Debug)]
+struct Verifier(Arc<WebPkiServerVerifier>);
+
+/// A refused certificate.
+#[derive(Debug, thiserror::Error)]
+#[error("{why} (subject {subject}, issuer {issuer}, not after {not_after})")]
+struct Refused {
+    why: CertificateError,
+    subject: String,
+    issuer: String,
+    not_after: String,
+}
+
+impl Verifier {
+    fn new(roots: RootCertStore) -> Result<Self, CredentialError> {
+        WebPkiServerVerifier::builder(Arc::new(roots))
+            .build()
+            .map(Self)
+            .map_err(|e| invalid(format!("certificate-authority-data cannot be used: {e}")))
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.0
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            .map_err(|error| explain(error, end_entity))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, cert, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, cert, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+fn explain(error: rustls::Error, cert: &CertificateDer<'_>) -> rustls::Error {
+    let rustls::Error::InvalidCertificate(why) = error else {
+        return error;
+    };
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(cert) else {
+        return rustls::Error::InvalidCertificate(why);
+    };
+    let refused = Refused {
+        why,
+        subject: clean(&parsed.subject().to_string()),
+        issuer: clean(&parsed.issuer().to_string()),
+        not_after: parsed.validity().not_after.to_string(),
+    };
+    rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(refused))))
 }
 
 fn not_after(cert: &CertificateDer<'_>) -> Option<Timestamp> {

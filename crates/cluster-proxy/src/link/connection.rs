@@ -224,6 +224,9 @@ fn tls_error(error: &io::Error) -> ConnectError {
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(why))) => {
+            ConnectError::Certificate(why.0.to_string())
+        }
         Some(rustls::Error::InvalidCertificate(why)) => ConnectError::Certificate(why.to_string()),
         Some(rustls::Error::NoApplicationProtocol) => ConnectError::Http2Required,
         Some(rustls::Error::AlertReceived(alert)) => match alert {

@@ -10,6 +10,7 @@ pub mod connection;
 pub mod discovery;
 pub mod exchange;
 pub mod limiter;
+mod probe;
 pub mod status;
 mod supervisor;
 

@@ -3,7 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde::Deserialize;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, interval, sleep},
@@ -12,22 +11,12 @@ use tokio::{
 use super::{
     Link, LinkSpec, Session, Signal,
     breaker::{BACKOFF_CAP, backoff, jitter},
-    call::exchange_on,
     connection::{Connection, End, WATCH_WINDOWS},
-    exchange::{Accept, Request},
+    probe::{self, Unproven},
     status::{Condition, State, reason},
 };
-use crate::{
-    credentials::{CredentialError, Credentials, source::SourceError},
-    error::CallError,
-    json,
-    request::{
-        answer::Asked,
-        path::{Gvr, Path},
-    },
-};
+use crate::credentials::{CredentialError, Credentials, source::SourceError};
 
-const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_secs(5);
 /// Without an answer for this long the member is asked whether it is well.
 const QUIET: Duration = Duration::from_secs(30);
@@ -35,12 +24,6 @@ const QUIET: Duration = Duration::from_secs(30);
 const STABLE: Duration = Duration::from_secs(30);
 /// Refused credentials are tried again slowly; a changed Secret is tried at once.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
-
-const ASKED: Asked<'static> = Asked {
-    what: "a health probe",
-    write: false,
-    secret: false,
-};
 
 /// Runs until the link is stopped.
 pub(super) async fn run(link: Arc<Link>, inbox: mpsc::Receiver<Signal>) {
@@ -81,12 +64,6 @@ enum Ended {
     Reload,
     Lost(End),
     Tripped(String),
-    Unauthorized,
-}
-
-/// Why a connection was not proven.
-enum Unproven {
-    Condition(Condition),
     Unauthorized,
 }
 
@@ -228,11 +205,8 @@ impl Supervisor {
         let connection = Connection::open(credentials, addresses, WATCH_WINDOWS)
             .await
             .map_err(|e| Unproven::Condition(Condition::from_connect(&e)))?;
-        let started = Instant::now();
-        let version: Version = ask(&connection, Path::fixed("/version")).await?;
-        let rtt = started.elapsed();
-        let uid = member_uid(&connection).await?;
-        self.warning = uid.is_none().then(|| {
+        let proof = probe::prove(&connection).await?;
+        self.warning = proof.member_uid.is_none().then(|| {
             "the credentials may not read namespace kube-system, so the member has no identity"
                 .to_owned()
         });
@@ -241,13 +215,13 @@ impl Supervisor {
         }
         self.link.seen();
         self.link.status.send_modify(|status| {
-            status.version = Arc::from(version.git_version);
-            status.rtt = rtt;
+            status.version = Arc::from(proof.version);
+            status.rtt = proof.rtt;
             status.expiry = credentials.expiry;
         });
         Ok(Session {
             connection: Arc::new(connection),
-            member_uid: Arc::from(uid.unwrap_or_default()),
+            member_uid: Arc::from(proof.member_uid.unwrap_or_default()),
         })
     }
 
@@ -305,8 +279,7 @@ impl Supervisor {
 
     /// Asks whether the member is well. An answer of any kind proves that it lives.
     async fn check(&mut self, connection: &Connection) -> Option<Ended> {
-        let request = Request::get(Path::fixed("/readyz"), Accept::Json);
-        let result = exchange_on(connection, &request, ASKED, Instant::now() + PROBE_TIMEOUT).await;
+        let result = probe::is_ready(connection).await;
         let Err(error) = result else {
             self.link.report(Ok(()));
             if !self.link.status.borrow().member_uid.is_empty() {
@@ -422,60 +395,4 @@ impl Supervisor {
             true
         });
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Version {
-    git_version: String,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    metadata: NamedMeta,
-}
-
-#[derive(Deserialize)]
-struct NamedMeta {
-    uid: String,
-}
-
-/// None when the credentials may not read it.
-async fn member_uid(connection: &Connection) -> Result<Option<String>, Unproven> {
-    let path = Gvr::new("", "v1", "namespaces")
-        .and_then(|gvr| Path::object(&gvr, "", "kube-system", ""))
-        .map_err(|e| Unproven::Condition(Condition::unreachable(e.into_message())))?;
-    match ask_raw(connection, path).await {
-        Ok(named) => {
-            let named: Named = named;
-            Ok(Some(named.metadata.uid))
-        }
-        Err(error) if error.http_code == Some(403) => Ok(None),
-        Err(error) => Err(unproven(error)),
-    }
-}
-
-async fn ask<T: for<'a> Deserialize<'a>>(
-    connection: &Connection,
-    path: Path,
-) -> Result<T, Unproven> {
-    ask_raw(connection, path).await.map_err(unproven)
-}
-
-async fn ask_raw<T: for<'a> Deserialize<'a>>(
-    connection: &Connection,
-    path: Path,
-) -> Result<T, CallError> {
-    let request = Request::get(path, Accept::Json);
-    let answer = exchange_on(connection, &request, ASKED, Instant::now() + PROBE_TIMEOUT).await?;
-    json::text(&answer.body)
-        .and_then(json::parse)
-        .map_err(|e| CallError::malformed(e, crate::error::WriteOutcome::NotSent))
-}
-
-fn unproven(error: CallError) -> Unproven {
-    if error.http_code == Some(401) {
-        return Unproven::Unauthorized;
-    }
-    Unproven::Condition(Condition::unreachable(error.into_message()))
 }

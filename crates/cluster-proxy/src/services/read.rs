@@ -28,7 +28,7 @@ use crate::{
     },
     subscribe::{queue::to_proto, selection::cluster_key},
     trace,
-    watch::{event::parse_page, expand},
+    watch::{event::parse_page, selector::expand},
 };
 
 const PAGE: u32 = 500;

@@ -3,3 +3,4 @@
 pub mod queue;
 pub mod selection;
 pub mod session;
+mod subscription;

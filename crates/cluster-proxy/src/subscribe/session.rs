@@ -18,18 +18,19 @@ use tokio::{
 use tonic::{Code, Status, Streaming};
 
 use super::{
-    queue::{Lane, LaneLabel, Queue},
+    queue::Queue,
     selection::{Selection, cluster_key},
+    subscription::Subscription,
 };
 use crate::{
     error::{CallError, Retryable},
     inventory::cluster_ref,
     json::Projection,
-    link::{Link, status::timestamp},
+    link::status::timestamp,
     policy::{Access, Verb},
     request::{name, path::Gvr},
     services::{Core, projection},
-    watch::{Attachment, WatchKey},
+    watch::WatchKey,
 };
 
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,21 +49,6 @@ struct Session {
     subscriptions: HashMap<u32, Subscription>,
 }
 
-struct Subscription {
-    key: WatchKey,
-    selection: Selection,
-    excluded: HashSet<ClusterKey>,
-    members: HashMap<ClusterKey, Member>,
-    /// Named clusters of which the client was told that nobody knows them.
-    unknown: HashSet<ClusterKey>,
-}
-
-struct Member {
-    link: Arc<Link>,
-    lane: Lane,
-    attachment: Attachment,
-}
-
 /// Runs a stream to its end.
 pub async fn run(
     core: Arc<Core>,
@@ -70,7 +56,12 @@ pub async fn run(
     mut input: Streaming<SubscribeRequest>,
     output: Output,
 ) {
-    let open = match timeout(OPEN_TIMEOUT, input.message()).await {
+    let first = timeout(OPEN_TIMEOUT, input.message());
+    let Some(first) = core.stop.run_until_cancelled(first).await else {
+        let _ = output.send(Err(draining().into())).await;
+        return;
+    };
+    let open = match first {
         Ok(Ok(Some(SubscribeRequest {
             op: Some(Op::Open(open)),
         }))) => open,
@@ -164,8 +155,7 @@ impl Session {
                     .map(|cluster| cluster_key(Some(cluster)))
                     .collect::<Result<HashSet<_>, _>>()?;
                 if let Some(subscription) = self.subscriptions.get_mut(&remove.sub_id) {
-                    subscription.selection.without(&gone);
-                    subscription.excluded.extend(gone);
+                    subscription.exclude(gone);
                 }
                 self.reconcile(remove.sub_id, output).await;
                 Ok(())
@@ -174,9 +164,7 @@ impl Session {
                 match Selection::from_proto(retarget.clusters) {
                     Ok(selection) => {
                         if let Some(subscription) = self.subscriptions.get_mut(&retarget.sub_id) {
-                            subscription.selection = selection;
-                            subscription.excluded.clear();
-                            subscription.unknown.clear();
+                            subscription.retarget(selection);
                         }
                         self.reconcile(retarget.sub_id, output).await;
                     }
@@ -209,27 +197,20 @@ impl Session {
         let checked = self.core.policy.current().check(&self.caller, access);
         let grant = checked.inspect_err(|_| self.core.metrics.denied(&self.caller))?;
         let projection = projection(add.projection, &gvr, grant)?;
-        let subscription = Subscription {
-            selection: Selection::from_proto(add.clusters)?,
-            key: WatchKey {
-                gvr,
-                namespace: add.namespace,
-                selector: add.label_selector,
-                projection,
-            },
-            excluded: HashSet::new(),
-            members: HashMap::new(),
-            unknown: HashSet::new(),
+        let key = WatchKey {
+            gvr,
+            namespace: add.namespace,
+            selector: add.label_selector,
+            projection,
         };
+        let subscription = Subscription::new(key, Selection::from_proto(add.clusters)?);
         self.subscriptions.insert(add.sub_id, subscription);
         Ok(())
     }
 
     fn end(&mut self, sub_id: u32) {
         if let Some(subscription) = self.subscriptions.remove(&sub_id) {
-            for member in subscription.members.into_values() {
-                member.lane.close();
-            }
+            subscription.close();
         }
     }
 
@@ -246,61 +227,23 @@ impl Session {
             self.end(sub_id);
             return refuse(output, sub_id, None, &error).await;
         }
-        let elsewhere: usize = self
-            .subscriptions
-            .iter()
-            .filter(|(id, _)| **id != sub_id)
-            .map(|(_, other)| other.members.len())
-            .sum();
+        let all: usize = self.subscriptions.values().map(Subscription::len).sum();
         let Some(subscription) = self.subscriptions.get_mut(&sub_id) else {
             return;
         };
         let links = self.core.registry.links();
-        subscription.members.retain(|key, member| {
-            let stays = links.get(key).is_some_and(|link| {
-                Arc::ptr_eq(link, &member.link)
-                    && subscription.selection.matches(key, &link.labels())
-            }) && !subscription.excluded.contains(key);
-            if !stays {
-                member.lane.remove();
-            }
-            stays
-        });
-        for (key, link) in links.iter() {
-            let wanted = subscription.selection.matches(key, &link.labels())
-                && !subscription.excluded.contains(key);
-            if !wanted || subscription.members.contains_key(key) {
-                continue;
-            }
-            if elsewhere + subscription.members.len() >= CLUSTERS_MAX {
+        subscription.let_go(&links);
+        let mut free = CLUSTERS_MAX.saturating_sub(all);
+        for (key, link) in subscription.missing(&links) {
+            if free == 0 {
                 let error = too_many("10000 clusters on one stream");
-                return refuse(output, sub_id, Some(key), &error).await;
+                return refuse(output, sub_id, Some(&key), &error).await;
             }
-            let lane = self.queue.lane(LaneLabel {
-                sub_id,
-                cluster: key.clone(),
-                gvr: subscription.key.gvr.to_proto(),
-            });
-            let attachment = link.shared_watch(&subscription.key).attach(lane.clone());
-            let member = Member {
-                link: Arc::clone(link),
-                lane,
-                attachment,
-            };
-            subscription.members.insert(key.clone(), member);
+            free -= 1;
+            subscription.attach(sub_id, key, link, &self.queue);
         }
-        if !self.core.registry.is_synced() {
-            return;
-        }
-        let missing: Vec<ClusterKey> = subscription
-            .selection
-            .named()
-            .filter(|key| !links.contains_key(*key))
-            .cloned()
-            .collect();
-        subscription.unknown.retain(|key| missing.contains(key));
-        for key in missing {
-            if subscription.unknown.insert(key.clone()) {
+        if self.core.registry.is_synced() {
+            for key in subscription.newly_unknown(&links) {
                 let error = CallError::unknown_cluster(&key);
                 refuse(output, sub_id, Some(&key), &error).await;
             }
@@ -313,14 +256,14 @@ impl Session {
         };
         let access = Access {
             verb: Verb::Watch,
-            gvr: &subscription.key.gvr,
+            gvr: &subscription.key().gvr,
             subresource: "",
-            namespace: &subscription.key.namespace,
+            namespace: &subscription.key().namespace,
             name: "",
         };
         let grant = self.core.policy.current().check(&self.caller, access)?;
         let full = matches!(
-            subscription.key.projection,
+            subscription.key().projection,
             Projection::Full | Projection::WithManagedFields
         );
         if grant.metadata_only && full {
@@ -337,12 +280,9 @@ impl Session {
     fn heartbeat(&self) -> SubscribeFrame {
         let now = Timestamp::now();
         let mut oldest: HashMap<&ClusterKey, Timestamp> = HashMap::new();
-        for subscription in self.subscriptions.values() {
-            for (key, member) in &subscription.members {
-                let as_of = member.attachment.as_of();
-                let known = oldest.entry(key).or_insert(as_of);
-                *known = as_of.min(*known);
-            }
+        for (key, as_of) in self.subscriptions.values().flat_map(Subscription::as_of) {
+            let known = oldest.entry(key).or_insert(as_of);
+            *known = as_of.min(*known);
         }
         let stale = oldest
             .into_iter()

@@ -7,9 +7,8 @@
 mod cache;
 pub mod event;
 pub mod lines;
+pub mod selector;
 mod upstream;
-
-pub(crate) use self::upstream::expand;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

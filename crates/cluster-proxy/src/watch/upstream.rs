@@ -16,6 +16,7 @@ use super::{
     cache::{Change, cost, is_older},
     event::{Event, Page, parse_event, parse_page},
     lines::{LINE_MAX, LineSplitter},
+    selector,
 };
 use crate::{
     error::{CallError, Retryable, WriteOutcome},
@@ -27,7 +28,6 @@ use crate::{
     },
     request::{answer::Asked, deadline::Deadline, path::Path},
 };
-use api_types::names::MemberId;
 
 const PAGE_SIZE: &str = "500";
 const PAGE_DEADLINE: Duration = Duration::from_mins(1);
@@ -126,7 +126,7 @@ impl Upstream {
             _ => self.member_uid = Some(Arc::clone(&session.member_uid)),
         }
         if self.selector(session).is_err() {
-            return Stop::Failed(no_identity());
+            return Stop::Failed(selector::no_identity());
         }
         loop {
             if self.revision.is_none()
@@ -372,7 +372,7 @@ impl Upstream {
     }
 
     fn selector(&self, session: &Session) -> Result<String, CallError> {
-        expand(&self.key.selector, &session.member_uid)
+        selector::expand(&self.key.selector, &session.member_uid)
     }
 
     fn accept(&self, metadata: Accept) -> Accept {
@@ -423,28 +423,6 @@ impl Upstream {
     }
 }
 
-const MEMBER: &str = "$(member)";
-
-/// Puts the member's id in place of `$(member)`.
-pub(crate) fn expand(selector: &str, member_uid: &str) -> Result<String, CallError> {
-    if !selector.contains(MEMBER) {
-        return Ok(selector.to_owned());
-    }
-    if member_uid.is_empty() {
-        return Err(no_identity());
-    }
-    Ok(selector.replace(MEMBER, MemberId::from_uid(member_uid).as_str()))
-}
-
-fn no_identity() -> CallError {
-    CallError::proxy(
-        Code::FailedPrecondition,
-        "NO_MEMBER_IDENTITY",
-        "$(member) cannot be expanded: the credentials may not read namespace kube-system",
-    )
-    .retry(Retryable::AfterFix, None)
-}
-
 fn over_budget(what: &str) -> CallError {
     CallError::proxy(
         Code::ResourceExhausted,
@@ -454,23 +432,4 @@ fn over_budget(what: &str) -> CallError {
         ),
     )
     .retry(Retryable::AfterFix, None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_selector_gets_the_members_own_id() {
-        let id = MemberId::from_uid("some-uid");
-        assert_eq!(
-            expand("kurator.dev/member=$(member),a=b", "some-uid").unwrap(),
-            format!("kurator.dev/member={},a=b", id.as_str())
-        );
-        assert_eq!(expand("a=b", "").unwrap(), "a=b");
-        assert_eq!(
-            expand("x=$(member)", "").unwrap_err().reason,
-            "NO_MEMBER_IDENTITY"
-        );
-    }
 }

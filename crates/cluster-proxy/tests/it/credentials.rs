@@ -120,6 +120,10 @@ async fn unusable_kubeconfigs_are_refused_with_their_reason() {
     rig.attach_as("exec", &with_exec(&good)).await;
     let status = rig.until_reason("exec", "KubeconfigRefused").await;
     assert!(status.message.contains("exec"), "{}", status.message);
+    let status = rig.status("wrong-ca").await.unwrap();
+    for part in ["subject", "issuer", "not after"] {
+        assert!(status.message.contains(part), "{}", status.message);
+    }
     // What was missing and comes is used at once.
     rig.put_secret("no-secret", &good).await;
     rig.until("no-secret", State::Ready, SOON).await;

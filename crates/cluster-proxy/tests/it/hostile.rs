@@ -292,3 +292,23 @@ async fn a_cache_that_would_grow_too_large_is_refused_for_its_subscription() {
         Code::NotFound
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_are_tried_again_a_little_and_writes_are_not() {
+    let (rig, fake) = start("retries").await;
+    let unavailable = json!({"kind": "Status", "reason": "ServiceUnavailable", "message": "no"});
+    fake.reply(MAPS, Reply::Json(503, unavailable.clone()));
+    fake.reply(&format!("{MAPS}/x"), Reply::Json(503, unavailable));
+    let create = proto::CreateRequest {
+        target: rig.target("m1", "x"),
+        json: configmap("x", "1").to_string().into(),
+        ..Default::default()
+    };
+    let write = rig.access().create(request(create)).await.unwrap_err();
+    assert_eq!(write.code(), Code::Unavailable);
+    assert_eq!(info(&write).metadata["write_outcome"], "unknown");
+    assert_eq!(fake.seen("/configmaps?").len(), 1);
+    let read = rig.get("m1", "x").await.unwrap_err();
+    assert_eq!(read.code(), Code::Unavailable);
+    assert!((2..=3).contains(&fake.seen("/configmaps/x").len()));
+}

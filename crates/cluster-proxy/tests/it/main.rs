@@ -11,6 +11,7 @@
 )]
 
 mod calls;
+mod client;
 mod credentials;
 mod fake;
 mod faults;

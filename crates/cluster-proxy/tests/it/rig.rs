@@ -20,7 +20,7 @@ use proxy_client::proto::{
 };
 use serde_json::{Value, json};
 use testbed::{Bed, Member, install_crds, wait_ok};
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, transport::Channel};
 use tonic_types::{ErrorInfo, StatusExt};
@@ -72,11 +72,17 @@ pub(crate) struct Rig {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) channel: Channel,
     pub(crate) http: String,
-    stop: CancellationToken,
-    _policy: tempfile::NamedTempFile,
+    policy: tempfile::NamedTempFile,
+    proxy: Running,
 }
 
-impl Drop for Rig {
+/// A proxy in this process, which ends when this goes.
+pub(crate) struct Running {
+    stop: CancellationToken,
+    task: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
         self.stop.cancel();
     }
@@ -94,19 +100,11 @@ impl Rig {
         make_namespace(&hub, namespace).await;
         let policy = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(policy.path(), POLICY).unwrap();
-        let kubeconfig = bed.hub().kubeconfig_path().to_str().unwrap();
-        let mut args = vec!["cluster-proxy", "--listen", "127.0.0.1:0"];
-        args.extend(["--http-address", "127.0.0.1:0", "--kubeconfig", kubeconfig]);
-        args.extend(["--policy", policy.path().to_str().unwrap()]);
-        args.extend(flags);
         let stop = CancellationToken::new();
-        let proxy = Proxy::start(Args::parse_from(args), stop.clone())
-            .await
-            .unwrap();
+        let proxy = start(bed, policy.path(), "127.0.0.1:0", flags, &stop).await;
         let endpoint = format!("http://{}", proxy.address.unwrap());
         let http = proxy.http_address.to_string();
         let metrics = Arc::clone(&proxy.metrics);
-        tokio::spawn(proxy.serve());
         let channel = Channel::from_shared(endpoint).unwrap().connect_lazy();
         Self {
             bed,
@@ -115,9 +113,22 @@ impl Rig {
             metrics,
             channel,
             http,
-            stop,
-            _policy: policy,
+            policy,
+            proxy: Running::of(proxy, stop),
         }
+    }
+
+    /// One more proxy, with the same policy and elsewhere.
+    pub(crate) async fn another(&self, listen: &str, flags: &[&str]) -> Running {
+        let stop = CancellationToken::new();
+        let proxy = start(self.bed, self.policy.path(), listen, flags, &stop).await;
+        Running::of(proxy, stop)
+    }
+
+    /// Tells the proxy to end, and waits for it.
+    pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
+        self.proxy.stop.cancel();
+        self.proxy.task.take().unwrap().await?
     }
 
     pub(crate) fn access(&self) -> MemberAccessClient<Channel> {
@@ -266,6 +277,32 @@ impl Rig {
         assert_eq!(object.name, name);
         Ok(serde_json::from_slice(&object.json).unwrap())
     }
+}
+
+impl Running {
+    fn of(proxy: Proxy, stop: CancellationToken) -> Self {
+        Self {
+            stop,
+            task: Some(tokio::spawn(proxy.serve())),
+        }
+    }
+}
+
+async fn start(
+    bed: &Bed,
+    policy: &Path,
+    listen: &str,
+    flags: &[&str],
+    stop: &CancellationToken,
+) -> Proxy {
+    let kubeconfig = bed.hub().kubeconfig_path().to_str().unwrap();
+    let mut args = vec!["cluster-proxy", "--listen", listen];
+    args.extend(["--http-address", "127.0.0.1:0", "--kubeconfig", kubeconfig]);
+    args.extend(["--policy", policy.to_str().unwrap()]);
+    args.extend(flags);
+    Proxy::start(Args::parse_from(args), stop.clone())
+        .await
+        .unwrap()
 }
 
 /// A request of the test's caller, with a deadline.

@@ -1,0 +1,132 @@
+//! The proxy as controllers see it: through `proxy-client`, over a Unix socket, across restarts.
+
+use std::time::{Duration, Instant};
+
+use api_types::key::ClusterKey;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use proxy_client::{
+    Clusters, Deleted, Endpoint, Error, ListOptions, Members, PatchKind, Preconditions, Selection,
+};
+use serde_json::json;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::rig::{CALLER, Rig, SOON, bed, configmap, request};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn controllers_work_through_the_client_and_across_a_restart_of_the_proxy() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = format!("unix:{}", dir.path().join("proxy.sock").display());
+    let rig = Rig::start(bed().await, "client").await;
+    rig.attach("m1").await;
+    let cluster = ClusterKey::attached("client", "m1");
+    let flags = ["--allow-address", "127.0.0.0/8"];
+    let first = rig.another(&socket, &flags).await;
+
+    let endpoint: Endpoint = socket.parse().unwrap();
+    let members = Members::connect(&endpoint, CALLER).unwrap();
+    let inventory = members.inventory();
+    let ready = |i: &proxy_client::Inventory| i.get(&cluster).is_some_and(|c| c.state.is_usable());
+    tokio::time::timeout(SOON, inventory.until(ready))
+        .await
+        .unwrap();
+    assert!(inventory.get(&cluster).unwrap().serves("apps"));
+    let watch = members.watch::<ConfigMap>(Selection {
+        namespace: Some("default".into()),
+        labels: Some("set=client".into()),
+        clusters: Clusters::Listed(vec![cluster.clone()]),
+        ..Default::default()
+    });
+    let value = |watch: &proxy_client::MemberWatch<ConfigMap>| {
+        let found = watch.get(&cluster, "default", "client")?;
+        found.data.as_ref()?.get("k").cloned()
+    };
+    let api = members.api::<ConfigMap>(&cluster).namespace("default");
+    let mut body = configmap("client", "1");
+    body["metadata"]["labels"] = json!({"set": "client"});
+    let object: ConfigMap = serde_json::from_value(body.clone()).unwrap();
+    let created = api.create(&object, "tests").await.unwrap();
+    assert!(matches!(
+        api.create(&object, "tests").await,
+        Err(Error::AlreadyExists(_))
+    ));
+    let seen = watch.until(|w| value(w).as_deref() == Some("1"));
+    tokio::time::timeout(SOON, seen).await.unwrap();
+    assert!(watch.state(&cluster).synced);
+    let options = ListOptions {
+        labels: Some("set=client".into()),
+        ..Default::default()
+    };
+    assert_eq!(api.list(&options).await.unwrap().len(), 1);
+
+    drop(first);
+    let second = rig.another(&socket, &flags).await;
+    body["data"]["k"] = "2".into();
+    let applied = testbed::wait_ok("an apply after the restart", SOON, async || {
+        Ok(api.apply("client", &body, "tests", true).await?)
+    });
+    applied.await.unwrap();
+    let seen = watch.until(|w| value(w).as_deref() == Some("2"));
+    tokio::time::timeout(SOON, seen).await.unwrap();
+
+    let patch = json!({"data": {"k": "3"}});
+    api.patch("client", PatchKind::Merge, &patch, "tests")
+        .await
+        .unwrap();
+    let only_if = Preconditions {
+        uid: created.metadata.uid,
+        ..Default::default()
+    };
+    assert_eq!(
+        api.delete("client", &only_if).await.unwrap(),
+        Deleted::Accepted
+    );
+    assert_eq!(
+        api.delete("client", &only_if).await.unwrap(),
+        Deleted::Absent
+    );
+    assert!(api.get_opt("client").await.unwrap().is_none());
+    let pods = members.api::<Pod>(&cluster).namespace("default");
+    assert!(matches!(pods.get("x").await, Err(Error::Refused(_))));
+    let stranger = Members::connect(&endpoint, "stranger").unwrap();
+    let denied = stranger
+        .api::<ConfigMap>(&cluster)
+        .namespace("default")
+        .get("x")
+        .await;
+    assert!(matches!(denied, Err(Error::Refused(_))), "{denied:?}");
+    drop(second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_is_told_to_end_drains_its_streams_and_ends() {
+    let mut rig = Rig::start(bed().await, "ending").await;
+    rig.attach("m1").await;
+    let mut health = HealthClient::new(rig.channel.clone());
+    let service = "clusterproxy.v1.MemberAccess".to_owned();
+    let check = HealthCheckRequest {
+        service: service.clone(),
+    };
+    let answer = health.check(check).await.unwrap().into_inner();
+    assert_eq!(answer.status(), ServingStatus::Serving);
+
+    let (_input, input) = tokio::sync::mpsc::channel(1);
+    let mut frames = rig
+        .watch()
+        .subscribe(request(ReceiverStream::new(input)))
+        .await
+        .unwrap()
+        .into_inner();
+    let told = Instant::now();
+    let ended = rig.end().await;
+    ended.unwrap();
+    assert!(
+        told.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        told.elapsed()
+    );
+    // Whether it was told why or only cut off depends on how far it was.
+    assert!(!matches!(frames.message().await, Ok(Some(_))));
+}
