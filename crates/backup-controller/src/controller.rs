@@ -55,11 +55,11 @@ pub async fn run(ctx: Arc<Context>, feeds: Feeds, observer: Observer, shutdown: 
     let (client, intake) = (&ctx.client, &ctx.intake);
     let told = Arc::clone(&ctx);
     let fleets = follow(client, fleets, intake.clone(), move |change| {
-        fleet_changed(&told, &change)
+        fleet_changed(&told, &change);
     });
     let told = Arc::clone(&ctx);
     let clusters = follow(client, clusters, intake.clone(), move |change| {
-        cluster_changed(&told, &change)
+        cluster_changed(&told, &change);
     });
     let tasks = [
         tokio::spawn(fleets.for_each(|_| future::ready(()))),

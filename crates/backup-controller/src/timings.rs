@@ -32,6 +32,9 @@ pub struct Timings {
     /// Look again at what no watch tells about, such as a ConfigMap of the hub that is missing.
     #[serde(deserialize_with = "millis")]
     pub look_again: Duration,
+    /// A pass waits this long for members; what is not answered by then goes on beside it.
+    #[serde(deserialize_with = "millis")]
+    pub member_patience: Duration,
     /// Try a call to a member again that failed.
     #[serde(deserialize_with = "millis")]
     pub retry: Duration,
@@ -51,6 +54,7 @@ impl Default for Timings {
             progress_pace: Duration::from_secs(1),
             progress_pace_per_entry: Duration::from_millis(10),
             look_again: Duration::from_secs(10),
+            member_patience: Duration::from_secs(1),
             retry: Duration::from_secs(2),
             pass_limit: Duration::from_secs(30),
         }

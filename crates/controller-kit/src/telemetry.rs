@@ -1,5 +1,6 @@
 //! Logs to standard error; traces that pass on in any case and are exported when somebody listens.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use opentelemetry::{global, trace::TracerProvider as _};
@@ -71,7 +72,9 @@ pub fn init(args: &TelemetryArgs, service: &'static str) -> Result<Guard, Teleme
 }
 
 fn lines(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),

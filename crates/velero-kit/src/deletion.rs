@@ -60,6 +60,14 @@ struct Seen {
     since: Timestamp,
 }
 
+impl Memory {
+    /// A request was created. Velero removes one only when it has succeeded, so a Backup and a
+    /// request that are both gone later are proof, seen together or not.
+    pub fn requested(&mut self) {
+        self.saw_request = true;
+    }
+}
+
 /// The next step towards an empty bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {

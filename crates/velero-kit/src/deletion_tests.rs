@@ -312,3 +312,17 @@ fn a_request_s_number_is_read_back_from_its_name() {
     let step = looks.look(300, Some(&backup("Completed")), Some(&hostile), None);
     assert_eq!(step, Step::Request { number: u32::MAX });
 }
+
+#[test]
+fn a_request_that_was_made_proves_the_deletion_when_both_are_gone_at_the_next_look() {
+    let mut looks = Looks::default();
+    let step = looks.look(0, Some(&backup("Completed")), None, Some(0));
+    assert_eq!(step, Step::Request { number: 0 });
+    // Its creation failed: nothing is proved.
+    assert!(waits(&looks.look(1, None, None, Some(0))));
+
+    let mut looks = Looks::default();
+    looks.look(0, Some(&backup("Completed")), None, Some(0));
+    looks.0.requested();
+    assert_eq!(looks.look(1, None, None, Some(0)), Step::Done);
+}

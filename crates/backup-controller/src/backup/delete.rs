@@ -13,7 +13,6 @@ use api_types::names::{self, MemberId};
 use controller_kit::event::{Event, Severity};
 use controller_kit::hub::{self, WriteError};
 use controller_kit::reconcile::Outcome;
-use futures::{StreamExt, stream};
 use kube::ResourceExt;
 use proxy_client::{Error as CallError, ListOptions, Preconditions};
 use velero_kit::NAMESPACE;
@@ -21,6 +20,7 @@ use velero_kit::classify;
 use velero_kit::deletion::{self, Observed, Step};
 use velero_kit::identity::Owner;
 
+use super::calls::{self, Answer, Call};
 use super::plan::Link;
 use super::{Error, Problem, apply, dereference, sooner, status};
 use crate::context::Context;
@@ -185,42 +185,66 @@ async fn look_everywhere(ctx: &Arc<Context>, backup: &Backup, owner: &Owner) -> 
         .and_then(|policy| policy.storage_location.as_deref())
         .filter(|name| !name.is_empty())
         .unwrap_or(labels::DEFAULT_STORAGE_LOCATION);
-    stream::iter(details)
-        .map(|detail| async move {
-            let step = look(ctx, owner, &detail, location).await;
-            let (problem, again) = match step {
-                Ok(Step::Done) => (None, Duration::ZERO),
-                Ok(Step::Wait { why, again }) => {
-                    (Some(Problem::new(reason::DELETION_PENDING, why)), again)
-                }
-                Ok(Step::Failed { why, again }) => {
-                    (Some(Problem::new(reason::DELETION_FAILED, why)), again)
-                }
-                // Made just now; what becomes of it comes by watch.
-                Ok(Step::Request { .. } | Step::DeletePlainly) => (
-                    Some(Problem::new(
-                        reason::DELETION_PENDING,
-                        "Velero is deleting the backup",
-                    )),
-                    ctx.timings.look_again,
-                ),
-                Err(problem) => (Some(problem), ctx.timings.look_again),
-            };
-            Left {
-                detail,
-                problem,
-                again,
-            }
-        })
-        .buffered(apply::PARALLEL)
-        .collect()
-        .await
+    let call = |detail: &BackupDetail| {
+        let key = dereference::key_of(&owner.namespace, detail)?;
+        let name = detail.backup_name_in_cluster.as_deref().unwrap_or_default();
+        let purpose = format!("delete {name}");
+        let (ctx, owner, detail, location) = (
+            Arc::clone(ctx),
+            owner.clone(),
+            detail.clone(),
+            location.to_owned(),
+        );
+        Some(Call::new(key.clone(), purpose, async move {
+            Answer::Step(look(&ctx, &owner, &key, &detail, &location).await)
+        }))
+    };
+    let calls = details.iter().filter_map(call).collect();
+    let mut answers = calls::answers(ctx, owner, calls).await;
+    let left = |detail: BackupDetail| {
+        let step = match dereference::key_of(&owner.namespace, &detail) {
+            Some(key) => match answers.remove(&key) {
+                Some(Answer::Step(step)) => step,
+                _ => Err(pending(&calls::unanswered(&key))),
+            },
+            None => Err(Problem::new(
+                reason::DELETION_PENDING,
+                format!("kind {} is not known to this version", detail.cluster_kind),
+            )),
+        };
+        let (problem, again) = left_by(step, ctx.timings.look_again);
+        Left {
+            detail,
+            problem,
+            again,
+        }
+    };
+    details.into_iter().map(left).collect()
+}
+
+/// What a step leaves to wait for, and when to look again.
+fn left_by(step: Result<Step, Problem>, look_again: Duration) -> (Option<Problem>, Duration) {
+    let waits = |why: String| Some(Problem::new(reason::DELETION_PENDING, why));
+    match step {
+        Ok(Step::Done) => (None, Duration::ZERO),
+        Ok(Step::Wait { why, again }) => (waits(why), again),
+        Ok(Step::Failed { why, again }) => {
+            (Some(Problem::new(reason::DELETION_FAILED, why)), again)
+        }
+        // Made just now; what becomes of it comes by watch.
+        Ok(Step::Request { .. } | Step::DeletePlainly) => (
+            waits("Velero is deleting the backup".to_owned()),
+            look_again,
+        ),
+        Err(problem) => (Some(problem), look_again),
+    }
 }
 
 /// Reads what is there, decides and does the next step in one cluster.
 async fn look(
     ctx: &Context,
     owner: &Owner,
+    key: &ClusterKey,
     detail: &BackupDetail,
     location: &str,
 ) -> Result<Step, Problem> {
@@ -228,13 +252,7 @@ async fn look(
         // Never claimed: nothing of ours was ever made there.
         return Ok(Step::Done);
     };
-    let Some(key) = dereference::key_of(&owner.namespace, detail) else {
-        return Err(Problem::new(
-            reason::DELETION_PENDING,
-            format!("kind {} is not known to this version", detail.cluster_kind),
-        ));
-    };
-    match dereference::link(ctx, &key) {
+    match dereference::link(ctx, key) {
         Link::Down { problem, .. } => return Err(pending(&problem)),
         Link::Up { member_uid } if member_uid != *uid => {
             return Err(Problem::new(
@@ -252,7 +270,7 @@ async fn look(
     let target = OnMember {
         ctx,
         owner,
-        key: &key,
+        key,
         member: MemberId::from_uid(uid),
         name,
     };
@@ -308,7 +326,17 @@ impl OnMember<'_> {
             deletion::next(&mut of.deletion, observed, now)
         });
         match (&step, &backup) {
-            (Step::Request { number }, Some(backup)) => self.request(backup, *number).await?,
+            (Step::Request { number }, Some(backup)) => {
+                self.request(backup, *number).await?;
+                self.ctx.memory.amend(&self.owner.uid, |memory| {
+                    memory
+                        .clusters
+                        .entry(self.key.clone())
+                        .or_default()
+                        .deletion
+                        .requested();
+                });
+            }
             (Step::DeletePlainly, Some(backup)) => self.delete_plainly(backup).await?,
             _ => {}
         }

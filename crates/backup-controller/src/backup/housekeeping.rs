@@ -120,27 +120,64 @@ fn member_suffix(key: &ClusterKey) -> String {
 }
 
 /// Removes what no entry needs any more: refused objects of earlier names, and each `ConfigMap` of
-/// backups that have just ended.
-pub async fn tidy(ctx: &Context, rows: &[Row], wanted: &BackupStatus) {
-    let jobs = rows
+/// backups that have just ended. Beside the passes, since nothing waits for it.
+pub fn tidy(ctx: &Arc<Context>, rows: &[Row], wanted: &BackupStatus) {
+    let jobs: Vec<Job> = rows
         .iter()
         .zip(&wanted.backup_details)
-        .filter(|(row, _)| row.entry.facts.is_up());
-    stream::iter(jobs)
-        .for_each_concurrent(apply::PARALLEL, |(row, detail)| async move {
-            for object in &row.entry.facts.objects {
-                let ours_now = object.metadata.name.as_deref() == row.entry.claimed_name();
-                if !ours_now && classify::name_in_bucket(object) {
-                    apply::drop_stray(ctx, &row.entry.key, object).await;
+        .filter(|(row, _)| row.entry.facts.is_up())
+        .map(|(row, detail)| Job::of(row, detail.phase.is_final()))
+        .filter(|job| !job.strays.is_empty() || job.ended.is_some())
+        .collect();
+    if jobs.is_empty() {
+        return;
+    }
+    let ctx = Arc::clone(ctx);
+    tokio::spawn(
+        stream::iter(jobs).for_each_concurrent(apply::PARALLEL, move |job| {
+            let ctx = Arc::clone(&ctx);
+            async move {
+                for stray in &job.strays {
+                    apply::drop_stray(&ctx, &job.key, stray).await;
+                }
+                if let Some(ended) = &job.ended {
+                    apply::drop_carried(&ctx, &job.key, ended).await;
                 }
             }
-            if let Next::Follow(object) = &row.next
-                && detail.phase.is_final()
-            {
-                apply::drop_carried(ctx, &row.entry.key, object).await;
-            }
-        })
-        .await;
+        }),
+    );
+}
+
+/// What is to be removed on one member.
+struct Job {
+    key: ClusterKey,
+    strays: Vec<Arc<velero::Backup>>,
+    ended: Option<Arc<velero::Backup>>,
+}
+
+impl Job {
+    fn of(row: &Row, ended: bool) -> Self {
+        let claimed = row.entry.claimed_name();
+        let stray = |object: &&Arc<velero::Backup>| {
+            object.metadata.name.as_deref() != claimed && classify::name_in_bucket(object)
+        };
+        let ended = match &row.next {
+            Next::Follow(object) if ended => Some(Arc::clone(object)),
+            _ => None,
+        };
+        Self {
+            key: row.entry.key.clone(),
+            strays: row
+                .entry
+                .facts
+                .objects
+                .iter()
+                .filter(stray)
+                .cloned()
+                .collect(),
+            ended,
+        }
+    }
 }
 
 #[cfg(test)]

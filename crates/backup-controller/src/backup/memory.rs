@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use velero_kit::deletion;
 
+use super::calls::Slot;
+
 /// Memory of all Backups, by the hub object's uid. Entries go when their Backup is settled or gone.
 #[derive(Debug, Default)]
 pub struct Memory(Mutex<HashMap<String, Remembered>>);
@@ -36,6 +38,8 @@ pub struct OfCluster {
     pub asking: bool,
     /// How far the deletion is.
     pub deletion: deletion::Memory,
+    /// The call that is under way.
+    pub call: Slot,
 }
 
 /// The newest question to Velero.

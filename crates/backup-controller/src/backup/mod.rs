@@ -3,6 +3,7 @@
 pub mod agenda;
 pub mod apply;
 pub mod build;
+pub mod calls;
 pub mod delete;
 pub mod dereference;
 pub mod detail;

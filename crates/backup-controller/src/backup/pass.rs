@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::backup::{Backup, BackupStatus};
+use api_types::backup::{Backup, BackupPolicy, BackupStatus};
 use api_types::condition::reason;
 use api_types::labels;
 use api_types::names::MemberId;
 use controller_kit::hub::{self, WriteError};
 use controller_kit::reconcile::Outcome;
-use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
@@ -18,6 +17,7 @@ use velero_kit::identity::Owner;
 use velero_kit::location;
 
 use super::apply::{self, Applied, Target};
+use super::calls::{self, Answer, Call};
 use super::plan::{self, Entry, Link, Next, Terms, plan};
 use super::validate::{InvalidSpec, Validated};
 use super::{Error, Problem, agenda, dereference, events, housekeeping, sooner, status};
@@ -45,6 +45,9 @@ impl Row {
         }
     }
 }
+
+/// What the objects are built from: the policy, and the ConfigMap that is carried along.
+type Wanted = (Option<BackupPolicy>, Option<ConfigMap>);
 
 /// One pass: the version of the object that it works on, and when it began.
 #[derive(Debug)]
@@ -98,12 +101,11 @@ impl<'a> Pass<'a> {
         if self.started.elapsed() > self.ctx.timings.pass_limit {
             return Ok(stale());
         }
-        let config_map = config_map.as_ref().and_then(|found| found.as_ref().ok());
-        self.apply(&mut rows, config_map).await;
+        self.apply(&mut rows, config_map.and_then(Result::ok)).await;
 
         let silence = housekeeping::watch_silence(self.ctx, &self.owner, &mut rows);
         let wanted = self.status(&rows, spec);
-        housekeeping::tidy(self.ctx, &rows, &wanted).await;
+        housekeeping::tidy(self.ctx, &rows, &wanted);
         let pace = match self.pace(&wanted) {
             Some(wait) => Some(wait),
             None if self.write(wanted).await? => None,
@@ -158,26 +160,41 @@ impl<'a> Pass<'a> {
         let rows = rows
             .iter_mut()
             .filter(|row| matches!(row.next, Next::Claim));
-        stream::iter(rows)
-            .for_each_concurrent(apply::PARALLEL, |row| async {
-                let Link::Up { member_uid } = &row.entry.facts.link else {
-                    return;
-                };
-                let member = MemberId::from_uid(member_uid);
-                let name = apply::choose_name(self.ctx, &self.owner, &row.entry.key, &member).await;
-                match name {
-                    Ok(name) => {
-                        let stored = &mut row.entry.stored;
-                        stored.member_uid = Some(member_uid.clone());
-                        stored.backup_name_in_cluster = Some(name);
-                        stored.storage = row.entry.facts.location.as_deref().map(location::storage);
-                        row.claimed = true;
-                        row.next = Next::Create { expired: false };
-                    }
-                    Err(problem) => row.next = Next::Retry(problem),
+        let rows: Vec<&mut Row> = rows.collect();
+        let calls = rows
+            .iter()
+            .filter_map(|row| self.name_call(&row.entry))
+            .collect();
+        let mut answers = calls::answers(self.ctx, &self.owner, calls).await;
+        for row in rows {
+            let key = &row.entry.key;
+            row.next = match (answers.remove(key), &row.entry.facts.link) {
+                (Some(Answer::Name(Ok(name))), Link::Up { member_uid }) => {
+                    let stored = &mut row.entry.stored;
+                    stored.member_uid = Some(member_uid.clone());
+                    stored.backup_name_in_cluster = Some(name);
+                    stored.storage = row.entry.facts.location.as_deref().map(location::storage);
+                    row.claimed = true;
+                    Next::Create { expired: false }
                 }
-            })
-            .await;
+                (Some(Answer::Name(Err(problem))), _) => Next::Retry(problem),
+                _ => Next::Wait(calls::unanswered(key)),
+            };
+        }
+    }
+
+    /// Asks the member which name is free.
+    fn name_call(&self, entry: &Entry) -> Option<Call> {
+        let Link::Up { member_uid } = &entry.facts.link else {
+            return None;
+        };
+        let member = MemberId::from_uid(member_uid);
+        let (ctx, owner, key) = (Arc::clone(self.ctx), self.owner.clone(), entry.key.clone());
+        Some(Call::new(
+            entry.key.clone(),
+            format!("name in {member}"),
+            async move { Answer::Name(apply::choose_name(&ctx, &owner, &key, &member).await) },
+        ))
     }
 
     /// Claims the name after the present one.
@@ -204,23 +221,37 @@ impl<'a> Pass<'a> {
     }
 
     /// Creates and confirms objects, each on its own.
-    async fn apply(&self, rows: &mut [Row], config_map: Option<&ConfigMap>) {
-        let policy = self.backup.spec.policy.as_ref();
-        let rows = rows.iter_mut().filter(|row| touches_member(row));
-        stream::iter(rows)
-            .for_each_concurrent(apply::PARALLEL, |row| async {
-                let Some(target) = target(&row.entry) else {
-                    return;
-                };
-                let applied = match row.next {
-                    Next::Create { expired: false } => {
-                        apply::create(self.ctx, &self.owner, &target, policy, config_map).await
-                    }
-                    _ => apply::confirm(self.ctx, &self.owner, &target).await,
-                };
-                self.settle(row, applied);
+    async fn apply(&self, rows: &mut [Row], config_map: Option<ConfigMap>) {
+        let wanted = Arc::new((self.backup.spec.policy.clone(), config_map));
+        let rows: Vec<&mut Row> = rows.iter_mut().filter(|row| touches_member(row)).collect();
+        let calls = rows
+            .iter()
+            .filter_map(|row| self.object_call(row, &wanted))
+            .collect();
+        let mut answers = calls::answers(self.ctx, &self.owner, calls).await;
+        for row in rows {
+            match answers.remove(&row.entry.key) {
+                Some(Answer::Applied(applied)) => self.settle(row, applied),
+                _ => row.next = Next::Wait(calls::unanswered(&row.entry.key)),
+            }
+        }
+    }
+
+    /// Creates the claimed object, or asks for it.
+    fn object_call(&self, row: &Row, wanted: &Arc<Wanted>) -> Option<Call> {
+        let target = target(&row.entry)?;
+        let create = matches!(row.next, Next::Create { expired: false });
+        let verb = if create { "create" } else { "confirm" };
+        let purpose = format!("{verb} {} in {}", target.name, target.member);
+        let (ctx, owner, wanted) = (Arc::clone(self.ctx), self.owner.clone(), Arc::clone(wanted));
+        Some(Call::new(row.entry.key.clone(), purpose, async move {
+            let (policy, config_map) = &*wanted;
+            Answer::Applied(if create {
+                apply::create(&ctx, &owner, &target, policy.as_ref(), config_map.as_ref()).await
+            } else {
+                apply::confirm(&ctx, &owner, &target).await
             })
-            .await;
+        }))
     }
 
     /// Notes what the member has answered.
