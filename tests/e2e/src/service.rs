@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,8 +12,8 @@ use crate::binaries;
 use crate::http;
 
 const READY: Duration = Duration::from_mins(1);
-/// Our processes end within 10 s of a SIGTERM.
-const GRACE: Duration = Duration::from_secs(15);
+/// Our processes end within 10 s of a SIGTERM; a second more on a machine that is busy.
+const GRACE: Duration = Duration::from_secs(11);
 
 /// A process of ours with its health and metrics.
 #[derive(Debug)]
@@ -69,9 +70,9 @@ impl Service {
         self.process.kill().await
     }
 
-    /// Asks it to end, and waits.
-    pub async fn stop(&self) -> Result<()> {
-        self.process.stop(GRACE).await.map(|_| ())
+    /// Asks it to end, and waits. One that takes too long is killed, which its exit status shows.
+    pub async fn stop(&self) -> Result<ExitStatus> {
+        self.process.stop(GRACE).await
     }
 
     /// Starts it again after its end and waits until it is ready.

@@ -189,15 +189,11 @@ impl Stack {
         &self.proxy_endpoint
     }
 
-    /// Starts one more backup-controller, like the first and without a lease.
-    pub async fn second_backup_controller(&self) -> Result<Service> {
-        Service::start(
-            &self.bed,
-            "backup-controller-2",
-            "backup-controller",
-            &self.backup_args,
-        )
-        .await
+    /// Starts one more backup-controller called `name`, like the first but for these arguments.
+    pub async fn another_backup_controller(&self, name: &str, args: &[&str]) -> Result<Service> {
+        let args = args.iter().map(|arg| (*arg).to_owned());
+        let args: Vec<String> = self.backup_args.iter().cloned().chain(args).collect();
+        Service::start(&self.bed, name, "backup-controller", &args).await
     }
 
     /// A client of cluster-proxy that says it is `caller`.

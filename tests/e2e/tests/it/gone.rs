@@ -1,5 +1,6 @@
 //! What goes away in the middle: a member, its Velero, its objects, its credentials.
 
+use anyhow::Context;
 use api_types::backup::Backup;
 use api_types::condition::ConditionStatus;
 use api_types::external::velero;
@@ -7,8 +8,9 @@ use api_types::phase::{EntryPhase, Phase};
 use e2e::specs::{demo_backup, demo_backup_of};
 use e2e::{Attached, PATIENCE, await_object, condition_status, entry, is_phase, reason};
 use kube::ResourceExt;
-use kube::api::DeleteParams;
-use testbed::Access;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+use testbed::{Access, wait_ok};
 
 use crate::world::{
     ONE, SPARE, assert_completed, assert_one_object, name_in, spare, stack, tenant, tenant_of, view,
@@ -100,6 +102,47 @@ async fn a_velero_that_hangs_is_named_and_its_backup_goes_on_afterwards() {
 
     spare.velero().process().thaw().unwrap();
     let backup = tenant.wait_phase("hangs", Phase::Completed).await.unwrap();
+    assert_completed(&backup, &[ONE, SPARE]);
+}
+
+#[tokio::test]
+async fn a_backup_without_progress_is_named_while_velero_answers() {
+    let spare = spare().await;
+    let tenant = tenant_of("stuck", &[ONE, SPARE]).await;
+    spare.velero().process().freeze().unwrap();
+    let backup = tenant.back_up("stuck", demo_backup()).await.unwrap();
+    let object = wait_ok("a Velero Backup", PATIENCE, async || {
+        let found = spare.view.backups_of(&backup.uid().unwrap()).await?;
+        found.into_iter().next().context("there is none yet")
+    })
+    .await
+    .unwrap();
+    // Velero never takes up what is running already: so it looks after a bug of Velero's.
+    let objects = spare.view.velero::<velero::Backup>();
+    let phase = async |phase: &str| {
+        let status = Patch::Merge(json!({ "status": { "phase": phase } }));
+        let params = PatchParams::default();
+        objects
+            .patch(&object.name_any(), &params, &status)
+            .await
+            .unwrap();
+    };
+    phase("InProgress").await;
+    spare.velero().process().thaw().unwrap();
+
+    let named = |backup: &Backup| reason(backup, SPARE) == "NoProgress" && completed(backup, ONE);
+    let backup = tenant
+        .wait_backup("stuck", "NoProgress", named)
+        .await
+        .unwrap();
+    assert!(is_phase(&backup, Phase::InProgress));
+    assert_eq!(
+        condition_status(&backup, "Stalled"),
+        Some(ConditionStatus::True)
+    );
+
+    phase("Completed").await;
+    let backup = tenant.wait_phase("stuck", Phase::Completed).await.unwrap();
     assert_completed(&backup, &[ONE, SPARE]);
 }
 

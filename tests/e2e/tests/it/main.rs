@@ -16,6 +16,7 @@ mod main_job;
 mod otlp;
 mod refused;
 mod removal;
+mod replicas;
 mod restarts;
 mod trace;
 mod waiting;

@@ -63,6 +63,14 @@ async fn the_announcements_backup_completes_in_both_members_with_its_status_bloc
         assert_eq!(items, &velero["progress"]["totalItems"]);
     }
     what_kubectl_shows(stack).await;
+    let metrics = stack.backup_controller().metrics().await.unwrap();
+    let completed = r#"kurator_backup_cluster_outcomes_total{phase="Completed""#;
+    for metric in [completed, "kurator_backup_last_success_timestamp_seconds"] {
+        assert!(
+            metrics.lines().any(|line| line.starts_with(metric)),
+            "{metrics}"
+        );
+    }
 
     wait_ok("the events", PATIENCE, async || {
         let reasons = tenant.event_reasons("select-labels").await?;

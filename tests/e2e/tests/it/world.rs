@@ -26,7 +26,7 @@ pub(crate) const BARE: &str = "bare";
 
 /// Short waits, so that no test waits for minutes.
 const BACKUP_TIMINGS: &str =
-    r#"{"veleroSilence": 5000, "probeAnswer": 5000, "probeAgain": 5000, "deletionStalled": 8000}"#;
+    r#"{"veleroSilence": 5000, "noProgress": 12000, "probeAnswer": 5000, "probeAgain": 5000}"#;
 
 /// Started by the first test. If that fails, all fail at once, and for the same reason.
 pub(crate) async fn stack() -> &'static Stack {
