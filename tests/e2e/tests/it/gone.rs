@@ -13,7 +13,8 @@ use serde_json::json;
 use testbed::{Access, wait_ok};
 
 use crate::world::{
-    ONE, SPARE, assert_completed, assert_one_object, name_in, spare, stack, tenant, tenant_of, view,
+    ONE, SPARE, TWO, assert_completed, assert_one_object, name_in, spare, stack, tenant, tenant_of,
+    view,
 };
 
 fn completed(backup: &Backup, cluster: &str) -> bool {
@@ -224,6 +225,37 @@ async fn an_object_deleted_on_the_member_after_its_end_changes_nothing() {
 
     let after = tenant.backups().get("kept").await.unwrap();
     assert_eq!(after.status, before.status);
+}
+
+#[tokio::test]
+async fn another_cluster_behind_the_same_name_is_noticed() {
+    let spare = spare().await;
+    let stack = stack().await;
+    let name = "swapped";
+    let of = |member: &str| {
+        let kubeconfig = stack.attach(member).unwrap().kubeconfig;
+        Attached::new(name, &kubeconfig)
+    };
+    let clusters = [stack.attach(ONE).unwrap(), of(SPARE)];
+    let tenant = stack.tenant("swapped", &clusters).await.unwrap();
+    let (backup, object) = spare
+        .frozen_backup(&tenant, "swapped", &demo_backup())
+        .await
+        .unwrap();
+
+    tenant.write_kubeconfig(&of(TWO)).await.unwrap();
+    let ended = tenant
+        .wait_phase(&backup.name_any(), Phase::PartiallyFailed)
+        .await
+        .unwrap();
+    assert_eq!(reason(&ended, name), "MemberReplaced");
+    assert!(completed(&ended, ONE));
+    let elsewhere = view(TWO).await.backups_of(&backup.uid().unwrap()).await;
+    assert!(
+        elsewhere.unwrap().is_empty(),
+        "{} was begun there",
+        object.name_any()
+    );
 }
 
 #[tokio::test]

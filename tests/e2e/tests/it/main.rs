@@ -14,6 +14,7 @@ mod gone;
 mod kubectl;
 mod main_job;
 mod otlp;
+mod quickstart;
 mod refused;
 mod removal;
 mod replicas;
