@@ -1,10 +1,7 @@
 //! W3C trace context: from the caller's metadata to the span of the call, and on to the member.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use opentelemetry::{
-    global,
-    propagation::{Extractor, Injector},
-};
+use opentelemetry::{global, propagation::Injector};
 use tonic::metadata::MetadataMap;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -14,18 +11,6 @@ const KEYS: [&str; 2] = ["traceparent", "tracestate"];
 tokio::task_local! {
     /// The caller's own context, passed on as it came where no tracer is set up.
     static INCOMING: Vec<(&'static str, String)>;
-}
-
-struct Metadata<'a>(&'a MetadataMap);
-
-impl Extractor for Metadata<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).and_then(|value| value.to_str().ok())
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        KEYS.to_vec()
-    }
 }
 
 struct Headers<'a>(&'a mut HeaderMap);
@@ -40,16 +25,15 @@ impl Injector for Headers<'_> {
 
 /// Makes the caller's span the parent of `span`.
 pub fn adopt(span: &Span, metadata: &MetadataMap) {
-    let parent = global::get_text_map_propagator(|p| p.extract(&Metadata(metadata)));
     // Refused only where no tracer is set up; then there is nothing to link.
-    let _ = span.set_parent(parent);
+    let _ = span.set_parent(proxy_client::trace::extract(metadata));
 }
 
 /// Runs a call so that requests it makes carry the caller's context.
 pub async fn scope<F: Future>(metadata: &MetadataMap, call: F) -> F::Output {
     let incoming = KEYS
         .into_iter()
-        .filter_map(|key| Some((key, Metadata(metadata).get(key)?.to_owned())))
+        .filter_map(|key| Some((key, metadata.get(key)?.to_str().ok()?.to_owned())))
         .filter(|(_, value)| value.len() <= 512)
         .collect();
     INCOMING.scope(incoming, call).await

@@ -12,6 +12,7 @@ use tokio::{
     sync::Mutex,
     time::{Instant, sleep, timeout_at},
 };
+use tracing::{Instrument, field};
 
 use super::{
     Link, Signal,
@@ -157,7 +158,17 @@ impl Link {
         deadline: Deadline,
     ) -> Result<Answer, CallError> {
         let connection = self.unary_connection(deadline).await?;
-        let result = exchange_on(&connection, request, asked, deadline.instant()).await;
+        let span = tracing::info_span!(
+            "member_request", otel.kind = "client", cluster = %self.key,
+            method = %request.method, path = request.path.without_query(), status = field::Empty
+        );
+        let exchange = exchange_on(&connection, request, asked, deadline.instant());
+        let result = exchange.instrument(span.clone()).await;
+        let status = match &result {
+            Ok(answer) => Some(answer.status.as_u16()),
+            Err(error) => error.http_code,
+        };
+        span.record("status", status);
         self.unary.touch();
         self.report(result.as_ref().map(|_| ()));
         result

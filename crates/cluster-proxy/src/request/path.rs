@@ -166,6 +166,11 @@ impl Path {
         self
     }
 
+    /// The path alone; selectors in the query may be long.
+    pub fn without_query(&self) -> &str {
+        self.text.split('?').next().unwrap_or_default()
+    }
+
     /// Path and query.
     pub fn as_str(&self) -> &str {
         &self.text
