@@ -119,7 +119,7 @@ impl Controller {
         .unwrap();
     }
 
-    /// Asks it to end as Kubernetes does, and waits.
+    /// Asks it to end as Kubernetes does, and waits; one that has to be killed fails the test.
     pub(crate) async fn stop(&self, grace: Duration) {
         let status = self.process.stop(grace).await.unwrap();
         assert!(status.success(), "{status}");
