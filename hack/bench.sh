@@ -6,5 +6,5 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 hack/tools/build.sh >/dev/null
-cargo build --workspace --bins --release --locked --quiet
+cargo build --workspace --bins --release --locked
 exec "${CARGO_TARGET_DIR:-target}/release/bench" "$@"

@@ -43,5 +43,5 @@ check_rust
 command -v git >/dev/null || fail "git is missing: install it."
 # It checks Go, which only it needs.
 hack/tools/build.sh >/dev/null
-cargo build --workspace --bins --locked --quiet
+cargo build --workspace --bins --locked
 exec "${CARGO_TARGET_DIR:-target}/debug/quickstart" "$@"

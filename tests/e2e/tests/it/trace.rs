@@ -15,37 +15,44 @@ async fn one_trace_leads_from_the_reconcile_to_the_call_of_the_member() {
     tenant.wait_phase("traced", Phase::Completed).await.unwrap();
 
     wait_ok("one trace over both processes", PATIENCE, async || {
-        let reconciles = |span: &Span| {
-            span.service == "backup-controller"
-                && span
-                    .attributes
-                    .values()
-                    .any(|value| value.contains("traced"))
-        };
-        let spans = otlp::receiver().traces(reconciles);
-        let chain = spans.iter().find_map(|span| chain(&spans, span));
+        let ours = |span: &Span| is_reconcile_of(span, "traced");
+        let spans = otlp::receiver().traces(ours);
+        let found = spans.iter().any(|span| {
+            let way = way_up(&spans, span);
+            is_member_call(span) && way.iter().any(|span| ours(span))
+        });
         let names: Vec<_> = spans
             .iter()
             .map(|span| (&span.service, &span.name))
             .collect();
-        anyhow::ensure!(chain.is_some(), "only {names:?}");
+        anyhow::ensure!(found, "only {names:?}");
         Ok(())
     })
     .await
     .unwrap();
 }
 
-/// The way up from a span of the proxy to one of the controller, if there is one.
-fn chain<'a>(spans: &'a [Span], last: &'a Span) -> Option<Vec<&'a Span>> {
-    if last.service != "cluster-proxy" {
-        return None;
-    }
-    let mut chain = vec![last];
+fn is_reconcile_of(span: &Span, name: &str) -> bool {
+    span.service == "backup-controller"
+        && span.name == "reconcile"
+        && span
+            .attributes
+            .get("name")
+            .is_some_and(|value| value == name)
+}
+
+fn is_member_call(span: &Span) -> bool {
+    span.service == "cluster-proxy" && span.name == "member_request"
+}
+
+/// A span and those that it is part of, up to the outermost.
+fn way_up<'a>(spans: &'a [Span], last: &'a Span) -> Vec<&'a Span> {
+    let mut way = vec![last];
     while let Some(parent) = spans
         .iter()
-        .find(|span| span.id == chain[chain.len() - 1].parent)
+        .find(|span| span.id == way[way.len() - 1].parent)
     {
-        chain.push(parent);
+        way.push(parent);
     }
-    (chain[chain.len() - 1].service == "backup-controller").then_some(chain)
+    way
 }
