@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use api_types::key::ClusterKey;
+use api_types::key::{ClusterKey, ClusterKind};
 use proxy_client::proto;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -160,12 +160,26 @@ impl CallError {
 
     /// No link exists for the cluster.
     pub fn unknown_cluster(cluster: &ClusterKey) -> Self {
+        let why = match cluster.kind {
+            ClusterKind::AttachedCluster => "is there such an object on the hub?",
+            ClusterKind::Cluster => "members of kind Cluster cannot be reached",
+        };
         Self::proxy(
             Code::NotFound,
             "CLUSTER_UNKNOWN",
-            format!("{cluster} is not known to the proxy: is there such an object on the hub?"),
+            format!("{cluster} is not known to the proxy: {why}"),
         )
         .about("cluster", cluster)
+    }
+
+    /// The hub has not been read yet, so nothing can be said about any cluster.
+    pub fn not_synced() -> Self {
+        Self::proxy(
+            Code::Unavailable,
+            "NOT_READY",
+            "the proxy has just started and has not read the hub yet",
+        )
+        .retry(Retryable::Yes, Some(Duration::from_secs(1)))
     }
 
     /// The member does not serve the resource type.

@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 use super::{Registry, Wanted};
 use crate::{
     credentials::source::{SecretSource, SourceError},
-    link::LinkSpec,
+    link::{Link, LinkSpec},
 };
 
 /// The readiness check of this room.
@@ -108,6 +108,7 @@ pub async fn run(
         readiness,
         listed: None,
         secrets: StreamMap::new(),
+        seen: HashMap::new(),
         versions: HashMap::new(),
     };
     let clusters: Api<Guarded> = Api::all(client);
@@ -136,6 +137,8 @@ struct Follower {
     listed: Option<HashSet<ClusterKey>>,
     /// One metadata watch for each namespace that has members.
     secrets: StreamMap<String, BoxStream<'static, SecretEvent>>,
+    /// The Secrets seen during a list of a namespace.
+    seen: HashMap<String, HashSet<String>>,
     /// Resource versions of the Secrets in use.
     versions: HashMap<(String, String), String>,
 }
@@ -198,42 +201,66 @@ impl Follower {
     }
 
     fn secret_event(&mut self, namespace: &str, event: SecretEvent) {
-        let (secret, gone) = match event {
-            Ok(Event::Apply(secret) | Event::InitApply(secret)) => (secret, false),
-            Ok(Event::Delete(secret)) => (secret, true),
-            Ok(Event::InitDone) => return self.recheck(namespace),
-            Ok(Event::Init) => return,
+        match event {
+            Ok(Event::Init) => {
+                self.seen.insert(namespace.to_owned(), HashSet::new());
+            }
+            Ok(Event::InitApply(secret)) => {
+                if let Some(seen) = self.seen.get_mut(namespace) {
+                    seen.insert(secret.name_any());
+                }
+                self.secret_is(namespace, &secret);
+            }
+            Ok(Event::Apply(secret)) => self.secret_is(namespace, &secret),
+            Ok(Event::Delete(secret)) => self.secret_gone(namespace, &secret.name_any()),
+            Ok(Event::InitDone) => {
+                // What vanished while nobody watched sent no event.
+                let seen = self.seen.remove(namespace).unwrap_or_default();
+                let known = self.versions.keys();
+                let gone: Vec<String> = known
+                    .filter(|(place, name)| place == namespace && !seen.contains(name))
+                    .map(|(_, name)| name.clone())
+                    .collect();
+                for name in gone {
+                    self.secret_gone(namespace, &name);
+                }
+            }
             Err(error) => {
                 tracing::warn!(namespace, %error, "Secrets of the hub cannot be followed");
-                return;
             }
-        };
-        let name = secret.name_any();
-        let id = (namespace.to_owned(), name.clone());
-        let version = secret.resource_version().unwrap_or_default();
-        let known = if gone {
-            self.versions.remove(&id);
-            None
-        } else {
-            self.versions.insert(id, version.clone())
-        };
-        if gone || known.as_ref() != Some(&version) {
-            self.tell(namespace, |used| used == name);
         }
     }
 
-    /// After a list: a Secret that vanished in between sent no event.
-    fn recheck(&mut self, namespace: &str) {
-        self.tell(namespace, |_| true);
-    }
-
-    fn tell(&self, namespace: &str, concerned: impl Fn(&str) -> bool) {
-        for link in self.registry.links().values() {
-            let used = link.secret_name();
-            if link.key().namespace == namespace && used.is_some_and(|used| concerned(&used)) {
+    fn secret_is(&mut self, namespace: &str, secret: &PartialObjectMeta<Secret>) {
+        let name = secret.name_any();
+        let users = self.users(namespace, &name);
+        if users.is_empty() {
+            return;
+        }
+        let version = secret.resource_version().unwrap_or_default();
+        let id = (namespace.to_owned(), name);
+        if self.versions.insert(id, version.clone()) != Some(version) {
+            for link in users {
                 link.secret_changed();
             }
         }
+    }
+
+    fn secret_gone(&mut self, namespace: &str, name: &str) {
+        self.versions
+            .remove(&(namespace.to_owned(), name.to_owned()));
+        for link in self.users(namespace, name) {
+            link.secret_changed();
+        }
+    }
+
+    /// The links whose kubeconfig is in this Secret.
+    fn users(&self, namespace: &str, name: &str) -> Vec<Arc<Link>> {
+        let links = self.registry.links();
+        let uses = |link: &&Arc<Link>| {
+            link.key().namespace == namespace && link.secret_name().as_deref() == Some(name)
+        };
+        links.values().filter(uses).cloned().collect()
     }
 }
 

@@ -52,7 +52,7 @@ impl MemberAccessService {
             "metadata": {"name": target.name, "labels": request.labels},
         });
         let ensure = Ensure {
-            link: self.core.link(&target.key)?,
+            link: self.core.link(&target.key, call.deadline).await?,
             target: &target,
             call: &call,
             body,
@@ -87,7 +87,7 @@ impl MemberAccessService {
             return Err(CallError::invalid("labels", message));
         }
         let ensure = Ensure {
-            link: self.core.link(&target.key)?,
+            link: self.core.link(&target.key, call.deadline).await?,
             target: &target,
             call: &call,
             body: json!({

@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 use super::Core;
 use crate::{
     link::Link,
+    request::deadline::{Deadline, MAX},
     subscribe::{
         selection::{Selection, cluster_key},
         session::draining,
@@ -49,10 +50,12 @@ impl Inventory for InventoryService {
         &self,
         request: Request<proto::ListClustersRequest>,
     ) -> Result<Response<Self::ListClustersStream>, Status> {
+        let deadline = Deadline::from_metadata(request.metadata(), MAX);
         let (metadata, _, message) = request.into_parts();
         let call = async {
             self.core.caller(&metadata)?;
             let selection = Selection::from_proto(message.select)?;
+            self.core.synced(deadline).await?;
             let links = self.core.registry.links();
             Ok(links
                 .iter()
@@ -91,10 +94,12 @@ impl Inventory for InventoryService {
         &self,
         request: Request<proto::ProbeRequest>,
     ) -> Result<Response<proto::ClusterStatus>, Status> {
+        let deadline = Deadline::from_metadata(request.metadata(), MAX);
         let (metadata, _, message) = request.into_parts();
         let call = async {
             self.core.caller(&metadata)?;
-            let link = self.core.link(&cluster_key(message.cluster)?)?;
+            let key = cluster_key(message.cluster)?;
+            let link = self.core.link(&key, deadline).await?;
             probe(&link).await;
             Ok(status_of(&link))
         };

@@ -15,6 +15,7 @@ use std::{
 
 use api_types::key::ClusterKey;
 use proxy_client::proto;
+use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Response, Status, metadata::MetadataMap};
 use tracing::{Instrument, field};
@@ -26,15 +27,16 @@ use crate::{
     error::{CallError, Retryable, code_label},
     inventory::Registry,
     json::Projection,
-    link::Link,
+    link::{Link, status::State},
     metrics::Metrics,
     policy::{Access, Grant, store::PolicyStore},
-    request::{name, path::Gvr},
+    request::{deadline::Deadline, name, path::Gvr},
     trace,
 };
 
 const CALLER: &str = "x-kurator-caller";
 const STREAMS_PER_CALLER: usize = 4;
+const START_WAIT: Duration = Duration::from_secs(3);
 
 /// What all services share.
 #[derive(Debug)]
@@ -120,11 +122,27 @@ impl Core {
             .inspect_err(|_| self.metrics.denied(caller))
     }
 
-    /// The member's link.
-    pub fn link(&self, key: &ClusterKey) -> Result<Arc<Link>, CallError> {
-        self.registry
-            .link(key)
-            .ok_or_else(|| CallError::unknown_cluster(key))
+    /// The member's link. Just after the start of the proxy this waits a moment for the hub and for
+    /// the first contact, so that a restart is no failure.
+    pub async fn link(&self, key: &ClusterKey, deadline: Deadline) -> Result<Arc<Link>, CallError> {
+        let until = deadline.within(START_WAIT);
+        if self.registry.link(key).is_none() {
+            self.synced(deadline).await?;
+        }
+        let link = self.registry.link(key);
+        let link = link.ok_or_else(|| CallError::unknown_cluster(key))?;
+        let mut status = link.follow();
+        let tried = status.wait_for(|status| status.condition.state != State::Connecting);
+        // If it is still being tried, the call itself says so.
+        let _ = timeout_at(until, tried).await;
+        Ok(link)
+    }
+
+    /// Waits until the hub was read: before that, not finding a member says nothing.
+    async fn synced(&self, deadline: Deadline) -> Result<(), CallError> {
+        timeout_at(deadline.within(START_WAIT), self.registry.synced())
+            .await
+            .map_err(|_| CallError::not_synced())
     }
 
     /// A place for another Subscribe stream of this caller.

@@ -140,7 +140,7 @@ impl MemberAccessService {
                 .core
                 .allow(&call.caller, target.access(Verb::Get, ""))?;
             let projection = projection(request.projection, &target.gvr, grant)?;
-            let link = self.core.link(&target.key)?;
+            let link = self.core.link(&target.key, call.deadline).await?;
             let object = read_object(&link, &target, projection, call.deadline).await?;
             Ok(to_proto(&object, &target.key, &target.gvr.to_proto()))
         };
@@ -166,7 +166,7 @@ impl MemberAccessService {
         };
         let grant = self.core.allow(&call.caller, access)?;
         let projection = projection(request.projection, &gvr, grant)?;
-        let link = self.core.link(&key)?;
+        let link = self.core.link(&key, call.deadline).await?;
         let selector = expand(&request.label_selector, &link.status().member_uid)?;
         let path = Path::collection(&gvr, &request.namespace)?
             .with("labelSelector", &selector)
@@ -196,7 +196,7 @@ impl MemberAccessService {
     ) -> Result<Vec<proto::ServedResource>, CallError> {
         let key = cluster_key(request.cluster)?;
         name::group(&request.group)?;
-        let link = self.core.link(&key)?;
+        let link = self.core.link(&key, call.deadline).await?;
         let catalogue = link.catalogue(call.deadline).await?;
         let served = catalogue.types(&request.group);
         Ok(served

@@ -58,8 +58,9 @@ impl MemberAccessService {
         let result = async {
             name::subresource(&request.subresource)?;
             name::field_manager(&request.field_manager, true)?;
-            let (link, grant) =
-                self.write_access(&call, &target, Verb::Apply, &request.subresource)?;
+            let (link, grant) = self
+                .write_access(&call, &target, Verb::Apply, &request.subresource)
+                .await?;
             let kind = link.known_kind(&target.gvr);
             body::check_object(&request.json, expected(&target, kind.as_deref()))?;
             let path = target
@@ -89,7 +90,7 @@ impl MemberAccessService {
         let target = Target::from_proto(request.target)?;
         let result = async {
             name::field_manager(&request.field_manager, false)?;
-            let (link, grant) = self.write_access(&call, &target, Verb::Create, "")?;
+            let (link, grant) = self.write_access(&call, &target, Verb::Create, "").await?;
             let kind = link.known_kind(&target.gvr);
             body::check_object(&request.json, expected(&target, kind.as_deref()))?;
             let path = Path::collection(&target.gvr, &target.namespace)?
@@ -120,8 +121,9 @@ impl MemberAccessService {
             name::field_manager(&request.field_manager, false)?;
             let kind = patch_request::Type::try_from(request.r#type)
                 .map_err(|_| CallError::invalid("type", "is not a known patch type"))?;
-            let (link, grant) =
-                self.write_access(&call, &target, Verb::Patch, &request.subresource)?;
+            let (link, grant) = self
+                .write_access(&call, &target, Verb::Patch, &request.subresource)
+                .await?;
             let known = link.known_kind(&target.gvr);
             body::check_patch(&request.body, kind, expected(&target, known.as_deref()))?;
             let path = target
@@ -155,7 +157,7 @@ impl MemberAccessService {
         let result = async {
             let access = target.access(Verb::Delete, "");
             self.core.allow(&call.caller, access)?;
-            let link = self.core.link(&target.key)?;
+            let link = self.core.link(&target.key, call.deadline).await?;
             name::token("if_uid", &request.if_uid, 128)?;
             name::token("if_resource_version", &request.if_resource_version, 128)?;
             let propagation = Propagation::try_from(request.propagation)
@@ -184,7 +186,7 @@ impl MemberAccessService {
     }
 
     /// Policy and link of a write. The data of Secrets has a verb of its own.
-    fn write_access(
+    async fn write_access(
         &self,
         call: &Call,
         target: &Target,
@@ -201,7 +203,7 @@ impl MemberAccessService {
                 "Secrets are written with EnsureSecret only",
             ));
         }
-        Ok((self.core.link(&target.key)?, grant))
+        Ok((self.core.link(&target.key, call.deadline).await?, grant))
     }
 }
 
