@@ -13,6 +13,7 @@ mod reason {
     pub(super) const APPLY_CONFLICT: &str = "APPLY_CONFLICT";
     pub(super) const CLUSTER_UNKNOWN: &str = "CLUSTER_UNKNOWN";
     pub(super) const DRAINING: &str = "DRAINING";
+    pub(super) const NOT_READY: &str = "NOT_READY";
     pub(super) const GVR_NOT_SERVED: &str = "GVR_NOT_SERVED";
     pub(super) const MEMBER_MALFORMED: &str = "MEMBER_MALFORMED";
     pub(super) const MEMBER_RESPONSE_TOO_LARGE: &str = "MEMBER_RESPONSE_TOO_LARGE";
@@ -290,7 +291,9 @@ impl Error {
             }
             (Code::InvalidArgument, _) => Self::Invalid(detail),
             (Code::ResourceExhausted, _) => Self::RetryAfter(detail),
-            (Code::Unavailable, reason::DRAINING) => Self::ProxyUnavailable(detail),
+            (Code::Unavailable, reason::DRAINING | reason::NOT_READY) => {
+                Self::ProxyUnavailable(detail)
+            }
             (Code::Unavailable, _) if from_member => Self::RetryAfter(detail),
             (Code::Unavailable, _) => Self::Unreachable(detail),
             (Code::DeadlineExceeded | Code::Cancelled, _) => Self::Timeout(detail),

@@ -43,7 +43,7 @@ async fn create(api: &MemberApi<ConfigMap>) -> Error {
 type Case = (Code, &'static str, &'static str, &'static str, Retry);
 
 /// Code, reason and domain as sent; category and retry as expected, where the proxy says nothing.
-const ANSWERS: [Case; 26] = [
+const ANSWERS: [Case; 27] = [
     (Code::NotFound, "", MEMBER, "not_found", Retry::No),
     (
         Code::NotFound,
@@ -159,6 +159,13 @@ const ANSWERS: [Case; 26] = [
     (
         Code::Unavailable,
         "DRAINING",
+        PROXY,
+        "proxy_unavailable",
+        Retry::Yes,
+    ),
+    (
+        Code::Unavailable,
+        "NOT_READY",
         PROXY,
         "proxy_unavailable",
         Retry::Yes,
