@@ -28,7 +28,12 @@ use crate::{
         exchange::{Accept, Request, UNARY_MAX},
     },
     policy::Verb,
-    request::{answer::Asked, body::BODY_MAX, name, path::Gvr},
+    request::{
+        answer::Asked,
+        body::BODY_MAX,
+        name,
+        path::{Gvr, Path},
+    },
     subscribe::selection::cluster_key,
 };
 
@@ -152,39 +157,7 @@ impl Ensure<'_> {
 
     /// Applies the body: to the object that was found and to no other, or as a new one.
     async fn apply(&self, found: Option<&Projected>) -> Result<proto::WriteResult, CallError> {
-        let mut body = self.body.clone();
-        let path = match found {
-            Some(found) => {
-                body["metadata"]["uid"] = found.uid.as_str().into();
-                self.target.path("")?.with("force", "true")
-            }
-            None => {
-                crate::request::path::Path::collection(&self.target.gvr, &self.target.namespace)?
-            }
-        };
-        let manager = format!("kurator-{}", self.call.caller);
-        let text = Zeroizing::new(body.to_string());
-        let request = Request {
-            method: if found.is_some() {
-                Method::PATCH
-            } else {
-                Method::POST
-            },
-            path: path
-                .with("fieldManager", &manager)
-                .with("timeout", &timeout_of(self.call.deadline)),
-            accept: Accept::Metadata,
-            content_type: Some(if found.is_some() {
-                "application/apply-patch+yaml"
-            } else {
-                "application/json"
-            }),
-            body: text.as_bytes().to_vec().into(),
-            audit_id: Some(self.audit_id.clone()),
-            max_body: UNARY_MAX,
-            // Repeating changes nothing: the body says all.
-            retry_unknown: found.is_some(),
-        };
+        let request = self.request(found)?;
         let what = self.target.gvr.to_string();
         let asked = Asked {
             what: &what,
@@ -192,14 +165,7 @@ impl Ensure<'_> {
             secret: true,
         };
         let answer = match self.link.call(&request, asked, self.call.deadline).await {
-            // Someone was faster: what they made is judged when the caller tries again.
-            Err(error) if error.reason == "ALREADY_EXISTS" => {
-                let mut error = error;
-                error.code = Code::Aborted;
-                "CONFLICT".clone_into(&mut error.reason);
-                error.retryable = Retryable::AfterReread;
-                return Err(error);
-            }
+            Err(error) if error.reason == "ALREADY_EXISTS" => return Err(overtaken(error)),
             other => other?,
         };
         let object = self.target.accept(
@@ -221,6 +187,42 @@ impl Ensure<'_> {
             audit_id: self.audit_id.clone(),
         })
     }
+
+    fn request(&self, found: Option<&Projected>) -> Result<Request, CallError> {
+        let mut body = self.body.clone();
+        let (method, path, content_type) = if let Some(found) = found {
+            // With its uid the apply reaches this very object, or fails.
+            body["metadata"]["uid"] = found.uid.as_str().into();
+            let path = self.target.path("")?.with("force", "true");
+            (Method::PATCH, path, "application/apply-patch+yaml")
+        } else {
+            let path = Path::collection(&self.target.gvr, &self.target.namespace)?;
+            (Method::POST, path, "application/json")
+        };
+        let manager = format!("kurator-{}", self.call.caller);
+        let text = Zeroizing::new(body.to_string());
+        Ok(Request {
+            method,
+            path: path
+                .with("fieldManager", &manager)
+                .with("timeout", &timeout_of(self.call.deadline)),
+            accept: Accept::Metadata,
+            content_type: Some(content_type),
+            body: text.as_bytes().to_vec().into(),
+            audit_id: Some(self.audit_id.clone()),
+            max_body: UNARY_MAX,
+            // Repeating changes nothing: the body says all.
+            retry_unknown: found.is_some(),
+        })
+    }
+}
+
+/// Someone was faster: what they made is judged when the caller tries again.
+fn overtaken(mut error: CallError) -> CallError {
+    error.code = Code::Aborted;
+    "CONFLICT".clone_into(&mut error.reason);
+    error.retryable = Retryable::AfterReread;
+    error
 }
 
 fn unchanged(found: &Projected) -> proto::WriteResult {

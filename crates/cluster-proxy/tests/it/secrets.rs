@@ -7,7 +7,10 @@ use proxy_client::proto::{self, projection::Mode, write_result::Outcome};
 use serde_json::json;
 use tonic::Code;
 
-use crate::rig::{Rig, bed, gvr, info, request};
+use crate::{
+    rig::{CALLER, Rig, SOON, bed, gvr, info, request},
+    view::View,
+};
 
 const CANARY: &str = "canary-value";
 
@@ -73,6 +76,25 @@ async fn a_secret_is_written_and_only_its_metadata_can_be_read() {
             assert!(!text.contains("\"data\""), "{text}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_of_secrets_shows_only_their_metadata() {
+    let rig = Rig::start(bed().await, "watched").await;
+    rig.attach("m1").await;
+    let mut view = View::open(&rig, CALLER, ("", "secrets"), "").await;
+    view.until("a snapshot", SOON, |v| v.synced.contains("m1"))
+        .await;
+    for value in [CANARY, "another-value"] {
+        let secret = ensure(&rig, "watched-velero-s3", value);
+        rig.access().ensure_secret(request(secret)).await.unwrap();
+    }
+    let key = ("m1".to_owned(), "watched-velero-s3".to_owned());
+    view.until("the Secret", SOON, |v| v.objects.contains_key(&key))
+        .await;
+    let seen = &view.objects[&key];
+    assert_eq!((&seen["kind"], seen.get("data")), (&json!("Secret"), None));
+    assert_eq!(seen["metadata"]["labels"][OWNER_UID], "owner");
 }
 
 #[tokio::test(flavor = "multi_thread")]
