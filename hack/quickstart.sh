@@ -18,7 +18,7 @@ fail() {
 }
 
 check_rust() {
-  command -v cargo >/dev/null || fail "cargo is missing. Install Rust 1.$min_rust_minor or newer (https://rustup.rs)."
+  command -v cargo >/dev/null || fail "cargo is missing. Install Rust 1.$min_rust_minor or newer."
   local found minor
   found=$(cargo --version | awk '{print $2}')
   minor=${found#1.}
