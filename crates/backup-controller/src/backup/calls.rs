@@ -13,6 +13,7 @@ use api_types::key::ClusterKey;
 use futures::future::{BoxFuture, FutureExt, join_all};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
+use tracing::Instrument;
 use velero_kit::deletion::Step;
 use velero_kit::identity::Owner;
 
@@ -136,7 +137,8 @@ pub async fn answers(
             started.push((
                 key,
                 purpose,
-                tokio::spawn(task.run(answer, Arc::clone(&limit))),
+                // Its calls belong to the trace of this pass.
+                tokio::spawn(task.run(answer, Arc::clone(&limit)).in_current_span()),
             ));
         }
     }

@@ -11,6 +11,7 @@ use api_types::labels;
 use api_types::names::MemberId;
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
+use tracing::Instrument;
 use velero_kit::identity::Owner;
 use velero_kit::{NAMESPACE, classify, probe};
 
@@ -87,7 +88,7 @@ fn ask(ctx: &Arc<Context>, owner: &Owner, key: &ClusterKey, member: &MemberId) {
     let ctx = Arc::clone(ctx);
     let labels = owner.labels(key, member);
     let (key, owner) = (key.clone(), owner.clone());
-    tokio::spawn(async move {
+    let question = async move {
         let api = ctx
             .members
             .api::<velero::ServerStatusRequest>(&key)
@@ -109,7 +110,8 @@ fn ask(ctx: &Arc<Context>, owner: &Owner, key: &ClusterKey, member: &MemberId) {
             (of.probe, of.asking) = (probe, false);
         });
         ctx.trigger.fire(&owner.namespace, &owner.name);
-    });
+    };
+    tokio::spawn(question.in_current_span());
 }
 
 /// Keeps the names of two members apart that share one API server, as a fleet may by mistake.
