@@ -160,6 +160,10 @@ fn server(site: &Site, cluster: &ControlPlane, index: usize) -> Result<Program> 
     Ok(Program::new(&name, site.tools.built("velero")?, log)
         .env("HOME", &home)
         .env("TMPDIR", &temporary)
+        // Velero empties and rewrites the location's credentials file for each use. A plugin that
+        // reads it at that moment fails its backup, unless it finds them here.
+        .env("AWS_ACCESS_KEY_ID", S3::ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", S3::SECRET_KEY)
         .arg("server")
         .arg("--kubeconfig")
         .arg(cluster.kubeconfig_path())
