@@ -164,3 +164,64 @@ pub fn after(lag: Duration) -> String {
         format!("{:.2} s later", lag.as_secs_f64())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use api_types::backup::{Backup, BackupSpec, VeleroBackupProgress, VeleroBackupStatus};
+    use api_types::phase::EntryPhase;
+
+    use super::*;
+
+    fn row(phase: EntryPhase, reason: Option<&str>) -> Row {
+        let mut row = Row::default();
+        row.entry.phase = phase;
+        row.entry.reason = reason.map(str::to_owned);
+        row
+    }
+
+    #[test]
+    fn the_table_shows_phase_reason_items_and_times() {
+        let started = Instant::now();
+        let mut done = row(EntryPhase::Completed, None);
+        let progress = VeleroBackupProgress {
+            total_items: Some(3),
+            items_backed_up: Some(3),
+            ..VeleroBackupProgress::default()
+        };
+        done.entry.backup_status_in_cluster = Some(VeleroBackupStatus {
+            progress: Some(progress),
+            ..VeleroBackupStatus::default()
+        });
+        done.done = Some(started + Duration::from_millis(1900));
+        done.shown = Some(started + Duration::from_millis(1914));
+        let waiting = row(EntryPhase::Pending, Some("Queued"));
+        let state = Followed {
+            started,
+            backup: Backup::new("select-labels", BackupSpec::default()),
+            rows: [("one".to_owned(), done), ("two".to_owned(), waiting)].into(),
+        };
+
+        let lines = table(&state);
+        let words = |line: &str| {
+            line.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert!(lines[0].starts_with("CLUSTER  PHASE"));
+        assert_eq!(
+            words(&lines[1]),
+            ["one", "Completed", "3/3", "1.90", "s", "14", "ms", "later"]
+        );
+        assert_eq!(words(&lines[2])[..3], ["two", "Pending", "(Queued)"]);
+    }
+
+    #[test]
+    fn what_the_hub_shows_before_we_see_it_in_the_member_took_no_time() {
+        let now = Instant::now();
+        let mut early = row(EntryPhase::Completed, None);
+        assert_eq!(early.lag(), None);
+        early.shown = Some(now);
+        early.done = Some(now + Duration::from_millis(5));
+        assert_eq!(early.lag(), Some(Duration::ZERO));
+    }
+}
