@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -24,6 +23,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
+use super::dial::dial;
 use crate::credentials::{Credentials, address::AddressPolicy};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -101,9 +101,12 @@ impl Connection {
         addresses: &AddressPolicy,
         windows: Windows,
     ) -> Result<Self, ConnectError> {
-        let tcp = timeout(CONNECT_TIMEOUT, dial(credentials, addresses))
-            .await
-            .map_err(|_| unreachable("no connection within 3 s"))??;
+        let tcp = timeout(
+            CONNECT_TIMEOUT,
+            dial(&credentials.host, credentials.port, addresses),
+        )
+        .await
+        .map_err(|_| unreachable("no connection within 3 s"))??;
         let last_read = Arc::new(LastRead::new());
         let tcp = Tracked {
             inner: tcp,
@@ -169,39 +172,8 @@ impl Connection {
     }
 }
 
-fn unreachable(message: impl Into<String>) -> ConnectError {
+pub(super) fn unreachable(message: impl Into<String>) -> ConnectError {
     ConnectError::Unreachable(message.into())
-}
-
-/// Resolves, checks, and dials the very address that was checked.
-async fn dial(
-    credentials: &Credentials,
-    addresses: &AddressPolicy,
-) -> Result<TcpStream, ConnectError> {
-    let host = credentials.host.as_str();
-    let resolved: Vec<SocketAddr> = tokio::net::lookup_host((host, credentials.port))
-        .await
-        .map_err(|e| unreachable(format!("cannot resolve {host}: {e}")))?
-        .collect();
-    let mut last = unreachable(format!("{host} has no address"));
-    for address in resolved {
-        if let Err(why) = addresses.check(address.ip()) {
-            last = ConnectError::Address {
-                host: host.to_owned(),
-                why,
-            };
-            continue;
-        }
-        match TcpStream::connect(address).await {
-            Ok(tcp) => {
-                tcp.set_nodelay(true)
-                    .map_err(|e| unreachable(format!("{address}: {e}")))?;
-                return Ok(tcp);
-            }
-            Err(e) => last = unreachable(format!("cannot connect to {address}: {e}")),
-        }
-    }
-    Err(last)
 }
 
 async fn shake_hands(

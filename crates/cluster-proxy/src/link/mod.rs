@@ -7,6 +7,7 @@
 pub mod breaker;
 pub mod call;
 pub mod connection;
+mod dial;
 pub mod discovery;
 pub mod exchange;
 pub mod limiter;
