@@ -33,7 +33,7 @@ use self::{
     args::Args,
     credentials::address::AddressPolicy,
     inventory::{Registry, hub::HubSource},
-    link::LinkContext,
+    link::{LinkContext, gate::ConnectGate},
     metrics::{LinkCollector, Metrics},
     policy::store::PolicyStore,
     server::Bound,
@@ -74,6 +74,7 @@ impl Proxy {
         let registry = Registry::new(LinkContext {
             source: Arc::new(HubSource::new(client.clone())),
             addresses: Arc::new(AddressPolicy::new(allow_address, refuse_address)),
+            gate: Arc::new(ConnectGate::default()),
             metrics: Arc::clone(&metrics),
         });
         metric_registry.register_collector(Box::new(LinkCollector(Arc::clone(&registry))));

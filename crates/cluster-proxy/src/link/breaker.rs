@@ -17,9 +17,14 @@ const WINDOW_AGE: Duration = Duration::from_secs(10);
 /// The wait before try number `attempt` (from 0): full jitter over 1 s x 2^n, at most 60 s.
 /// `random` is in 0..1.
 pub fn backoff(attempt: u32, random: f64) -> Duration {
+    backoff_within(BACKOFF_CAP, attempt, random)
+}
+
+/// The same under another cap.
+pub fn backoff_within(cap: Duration, attempt: u32, random: f64) -> Duration {
     let ceiling = BACKOFF_BASE
         .saturating_mul(1_u32.checked_shl(attempt.min(16)).unwrap_or(u32::MAX))
-        .min(BACKOFF_CAP);
+        .min(cap);
     ceiling.mul_f64(random.clamp(0.0, 1.0)).max(BACKOFF_FLOOR)
 }
 
@@ -80,6 +85,8 @@ mod tests {
         assert_eq!(backoff(3, 0.5), Duration::from_secs(4));
         assert_eq!(backoff(5, 0.0), BACKOFF_FLOOR);
         assert_eq!(backoff(u32::MAX, 1.0), BACKOFF_CAP);
+        let cap = Duration::from_secs(10);
+        assert_eq!(backoff_within(cap, 9, 0.5), cap / 2);
     }
 
     #[test]

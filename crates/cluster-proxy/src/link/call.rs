@@ -19,6 +19,7 @@ use super::{
     breaker::jitter,
     connection::{Connection, UNARY_WINDOWS},
     exchange::{self, Request},
+    gate::Purpose,
     status::Condition,
 };
 use crate::{
@@ -200,7 +201,10 @@ impl Link {
         {
             return Ok(Arc::clone(open));
         }
-        let opening = Connection::open(credentials, &self.context.addresses, UNARY_WINDOWS);
+        let opening = async {
+            let _place = self.seat.enter(Purpose::New).await;
+            Connection::open(credentials, &self.context.addresses, UNARY_WINDOWS).await
+        };
         match timeout_at(deadline.instant(), opening).await {
             Ok(Ok(connection)) => {
                 let connection = Arc::new(connection);

@@ -1,6 +1,6 @@
 //! A link: all that the proxy holds for one member.
 //!
-//! Links share no lock, queue or task. A supervisor task keeps the connection for watches and the
+//! Links share no lock, queue or task; only for the turn to connect do they wait at one gate. A supervisor task keeps the connection for watches and the
 //! state; calls use a second connection that is opened when it is first needed; each shared watch is
 //! a task of its own.
 
@@ -10,6 +10,7 @@ pub mod connection;
 mod dial;
 pub mod discovery;
 pub mod exchange;
+pub mod gate;
 pub mod limiter;
 mod probe;
 pub mod status;
@@ -34,7 +35,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    breaker::Breaker, call::Unary, connection::Connection, discovery::Discovery, limiter::Limiter,
+    breaker::Breaker,
+    call::Unary,
+    connection::Connection,
+    discovery::Discovery,
+    gate::{ConnectGate, Seat},
+    limiter::Limiter,
     status::LinkStatus,
 };
 use crate::{
@@ -71,6 +77,8 @@ pub struct LinkContext {
     pub source: Arc<dyn SecretSource>,
     /// Which addresses may be dialled.
     pub addresses: Arc<AddressPolicy>,
+    /// Where connects wait for their turn.
+    pub gate: Arc<ConnectGate>,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -105,6 +113,7 @@ pub struct Link {
     signals: mpsc::Sender<Signal>,
     breaker: Mutex<Breaker>,
     limiter: Limiter,
+    seat: Seat,
     unary: Unary,
     discovery: Discovery,
     watches: Mutex<HashMap<WatchKey, Weak<SharedWatch>>>,
@@ -128,6 +137,7 @@ impl Link {
             key,
             hub_uid,
             labels: ArcSwap::from_pointee(labels),
+            seat: context.gate.join(),
             context,
             spec: watch::Sender::new(spec),
             status: watch::Sender::new(LinkStatus::connecting()),

@@ -10,8 +10,9 @@ use tokio::{
 
 use super::{
     Link, LinkSpec, Session, Signal,
-    breaker::{BACKOFF_CAP, backoff, jitter},
+    breaker::{BACKOFF_CAP, backoff, backoff_within, jitter},
     connection::{Connection, End, WATCH_WINDOWS},
+    gate::{Place, Purpose},
     probe::{self, Unproven},
     status::{Condition, State, reason},
 };
@@ -37,6 +38,7 @@ pub(super) async fn run(link: Arc<Link>, inbox: mpsc::Receiver<Signal>) {
         secret_problem: None,
         warning: None,
         attempt: 0,
+        suspect: false,
     };
     tokio::select! {
         () = stop.cancelled() => {}
@@ -57,6 +59,8 @@ struct Supervisor {
     /// The member answers, but not as it should.
     warning: Option<String>,
     attempt: u32,
+    /// The last try to connect failed.
+    suspect: bool,
 }
 
 /// Why the supervisor stopped watching over a connection.
@@ -86,16 +90,18 @@ impl Supervisor {
                 continue;
             };
             if !self.is_live(&credentials) {
-                match self.establish(&credentials).await {
+                let Some(place) = self.place().await else {
+                    reload = true;
+                    continue;
+                };
+                match self.establish(&credentials, place).await {
                     Ok(session) => self.publish(session, &credentials),
                     Err(Unproven::Unauthorized) => {
                         reload = self.refused(&credentials).await;
                         continue;
                     }
                     Err(Unproven::Condition(condition)) => {
-                        self.link.session.send_replace(None);
-                        self.set(condition);
-                        reload = self.pause_backoff().await;
+                        reload = self.failed(condition).await;
                         continue;
                     }
                 }
@@ -153,6 +159,7 @@ impl Supervisor {
                 self.credentials = Some(Arc::new(new));
                 self.unusable = None;
                 self.attempt = 0;
+                self.suspect = false;
             }
             Err(error) => {
                 let reason = match &error {
@@ -199,12 +206,31 @@ impl Supervisor {
         })
     }
 
+    /// Waits for the turn to connect; None when the Secret is to be read first.
+    async fn place(&mut self) -> Option<Place> {
+        let known = !self.link.status.borrow().version.is_empty();
+        let purpose = match (self.suspect, known) {
+            (true, _) => Purpose::Suspect,
+            (false, true) => Purpose::Again,
+            (false, false) => Purpose::New,
+        };
+        tokio::select! {
+            place = self.link.seat.enter(purpose) => Some(place),
+            _ = self.spec.changed() => None,
+        }
+    }
+
     /// Opens a connection and proves it: version, identity of the member, what it serves.
-    async fn establish(&mut self, credentials: &Arc<Credentials>) -> Result<Session, Unproven> {
+    async fn establish(
+        &mut self,
+        credentials: &Arc<Credentials>,
+        place: Place,
+    ) -> Result<Session, Unproven> {
         let addresses = &self.link.context.addresses;
         let connection = Connection::open(credentials, addresses, WATCH_WINDOWS)
             .await
             .map_err(|e| Unproven::Condition(Condition::from_connect(&e)))?;
+        drop(place);
         let proof = probe::prove(&connection).await?;
         self.warning = proof.member_uid.is_none().then(|| {
             "the credentials may not read namespace kube-system, so the member has no identity"
@@ -226,6 +252,7 @@ impl Supervisor {
     }
 
     fn publish(&mut self, session: Session, credentials: &Credentials) {
+        self.suspect = false;
         let uid = Arc::clone(&session.member_uid);
         tracing::info!(cluster = %self.link.key, host = %credentials.host, "connected");
         self.link.status.send_modify(|status| {
@@ -318,13 +345,22 @@ impl Supervisor {
     }
 
     async fn give_up(&mut self, message: &str) -> bool {
+        self.failed(Condition::unreachable(message)).await
+    }
+
+    async fn failed(&mut self, condition: Condition) -> bool {
         self.link.session.send_replace(None);
-        self.set(Condition::unreachable(message));
+        self.suspect = true;
+        if condition.state == State::Unreachable {
+            self.link.seat.failed();
+        }
+        self.set(condition);
         self.pause_backoff().await
     }
 
     async fn pause_backoff(&mut self) -> bool {
-        let pause = backoff(self.attempt, jitter());
+        let cap = self.link.seat.backoff_cap();
+        let pause = backoff_within(cap, self.attempt, jitter());
         self.attempt += 1;
         self.pause(pause).await
     }
