@@ -5,7 +5,7 @@ use controller_kit::args::{HttpArgs, HubArgs, LeaseArgs, ProxyArgs, TelemetryArg
 
 use crate::timings::Timings;
 
-/// Runs Backups: one Velero Backup in each member cluster that a Backup selects.
+/// Runs Backups and Restores: one Velero object in each member cluster that they select.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Args {

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use api_types::backup::Backup;
+use api_types::backup::{Backup, BackupStatus};
 use api_types::cluster::AttachedCluster;
 use api_types::external::velero;
 use api_types::fleet::Fleet;
+use api_types::restore::{Restore, RestoreStatus};
 use controller_kit::event::Events;
 use controller_kit::follow::Intake;
 use controller_kit::lease::Leadership;
@@ -13,8 +14,9 @@ use controller_kit::trigger::Trigger;
 use kube::runtime::reflector::Store;
 use proxy_client::{Inventory, MemberWatch, Members};
 
-use crate::backup::memory::Memory;
 use crate::metrics::Metrics;
+use crate::operation::State;
+use crate::operation::memory::Memory;
 use crate::timings::Timings;
 
 /// Clients, local stores and this process's memory.
@@ -27,15 +29,19 @@ pub struct Context {
     pub inventory: Inventory,
     /// Backups of the hub.
     pub hub_backups: Store<Backup>,
+    /// Restores of the hub.
+    pub hub_restores: Store<Restore>,
     /// Fleets of the hub.
     pub fleets: Store<Fleet>,
     /// Every AttachedCluster of the hub.
     pub clusters: Store<AttachedCluster>,
-    /// How complete these three are.
+    /// How complete these four are.
     pub intake: Intake,
     /// Velero Backups that hub Backups own.
     pub backups: MemberWatch<velero::Backup>,
-    /// Requests to delete them.
+    /// Velero Restores that hub Restores own.
+    pub restores: MemberWatch<velero::Restore>,
+    /// Requests to delete Velero Backups.
     pub requests: MemberWatch<velero::DeleteBackupRequest>,
     /// Every BackupStorageLocation.
     pub locations: MemberWatch<velero::BackupStorageLocation>,
@@ -47,10 +53,23 @@ pub struct Context {
     pub timings: Timings,
     /// What is remembered between passes.
     pub memory: Memory,
-    /// Starts passes for what is not seen on the hub.
-    pub trigger: Trigger<Backup>,
+    /// Starts passes over Backups for what is not seen on the hub.
+    pub backup_trigger: Trigger<Backup>,
+    /// The same over Restores.
+    pub restore_trigger: Trigger<Restore>,
     /// Whether this process may write.
     pub leadership: Leadership,
+}
+
+impl Context {
+    /// Starts a pass over the hub object of this kind, if it is one of ours.
+    pub fn trigger_owner(&self, kind: &str, namespace: &str, name: &str) {
+        match kind {
+            BackupStatus::KIND => self.backup_trigger.fire(namespace, name),
+            RestoreStatus::KIND => self.restore_trigger.fire(namespace, name),
+            _ => {}
+        }
+    }
 }
 
 impl fmt::Debug for Context {

@@ -4,37 +4,43 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::backup::Backup;
+use api_types::backup::{Backup, BackupStatus};
 use api_types::cluster::AttachedCluster;
 use api_types::fleet::Fleet;
 use api_types::key::ClusterKey;
+use api_types::restore::Restore;
 use controller_kit::follow::{Change as HubChange, follow};
 use controller_kit::reconcile::{self, Observer, Outcome};
-use futures::{StreamExt, future};
+use controller_kit::trigger::Trigger;
+use futures::{Stream, StreamExt, future};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::store::Writer;
-use proxy_client::{Change, InventoryChange, MemberResource, MemberWatch};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher::{self, Event};
+use proxy_client::{Change, InventoryChange, MemberResource, MemberWatch, WatchState};
 use tokio_util::sync::CancellationToken;
 use velero_kit::identity;
 
-use crate::backup::{self, dereference};
 use crate::context::Context;
+use crate::operation::{Detail, Error, Operation, State, is_settled, member};
+use crate::{backup, restore};
 
-/// Passes at a time, over different Backups.
+/// Passes at a time, over different objects of one kind.
 const CONCURRENCY: u16 = 16;
 /// How long the first passes wait for a first view of the members. Without one they say so.
 const FIRST_VIEW: Duration = Duration::from_secs(10);
 
 /// Kinds of the hub that are followed here.
-pub const HUB_KINDS: usize = 3;
+pub const HUB_KINDS: usize = 4;
 
 /// The writing ends of the stores of hub objects.
 #[derive(Default)]
 pub struct Feeds {
     pub backups: Writer<Backup>,
+    pub restores: Writer<Restore>,
     pub fleets: Writer<Fleet>,
     pub clusters: Writer<AttachedCluster>,
 }
@@ -45,10 +51,23 @@ impl fmt::Debug for Feeds {
     }
 }
 
+/// Who reports the passes of each kind.
+#[derive(Debug)]
+pub struct Observers {
+    pub backups: Observer,
+    pub restores: Observer,
+}
+
 /// Runs until `shutdown`; passes under way are finished first.
-pub async fn run(ctx: Arc<Context>, feeds: Feeds, observer: Observer, shutdown: CancellationToken) {
+pub async fn run(
+    ctx: Arc<Context>,
+    feeds: Feeds,
+    observers: Observers,
+    shutdown: CancellationToken,
+) {
     let Feeds {
         backups,
+        restores,
         fleets,
         clusters,
     } = feeds;
@@ -61,46 +80,107 @@ pub async fn run(ctx: Arc<Context>, feeds: Feeds, observer: Observer, shutdown: 
     let clusters = follow(client, clusters, intake.clone(), move |change| {
         cluster_changed(&told, &change);
     });
+    let told = Arc::clone(&ctx);
+    let backups = follow(client, backups, intake.clone(), move |change| {
+        backup_changed(&told, &change);
+    });
+    let told = Arc::clone(&ctx);
+    let restores = follow(client, restores, intake.clone(), move |change| {
+        restore_changed(&told, &change);
+    });
     let tasks = [
         tokio::spawn(fleets.for_each(|_| future::ready(()))),
         tokio::spawn(clusters.for_each(|_| future::ready(()))),
         tokio::spawn(follow_inventory(Arc::clone(&ctx))),
         tokio::spawn(follow_members(Arc::clone(&ctx), ctx.backups.clone())),
+        tokio::spawn(follow_members(Arc::clone(&ctx), ctx.restores.clone())),
         tokio::spawn(follow_members(Arc::clone(&ctx), ctx.requests.clone())),
         tokio::spawn(follow_members(Arc::clone(&ctx), ctx.locations.clone())),
         tokio::spawn(follow_leadership(Arc::clone(&ctx))),
     ];
     // A Fleet that is not listed yet must not pass for one that is not there.
-    intake.complete(HUB_KINDS - 1).await;
+    intake.complete(HUB_KINDS - 2).await;
     first_view(&ctx).await;
-    let on_error = observer.clone();
-    let backups = follow(client, backups, intake.clone(), |_| ());
-    Controller::for_stream(backups.touched_objects(), ctx.hub_backups.clone())
-        .with_config(Config::default().concurrency(CONCURRENCY))
-        .reconcile_on(ctx.trigger.stream())
-        .graceful_shutdown_on(shutdown.cancelled_owned())
-        .run(
-            move |object, ctx: Arc<Context>| {
-                let observer = observer.clone();
-                async move {
-                    let pass = pass(&ctx, Arc::clone(&object));
-                    observer.observe(&*object, Box::pin(pass)).await
-                }
-            },
-            move |object, error, _| on_error.error_policy(&*object, error),
-            Arc::clone(&ctx),
-        )
-        .for_each(|result| async move { reconcile::report(result) })
-        .await;
+    let backups = Kind {
+        objects: backups,
+        store: ctx.hub_backups.clone(),
+        triggers: ctx.backup_trigger.stream(),
+        observer: observers.backups,
+    };
+    let restores = Kind {
+        objects: restores,
+        store: ctx.hub_restores.clone(),
+        triggers: ctx.restore_trigger.stream(),
+        observer: observers.restores,
+    };
+    tokio::join!(
+        backups.run(&ctx, shutdown.clone(), |ctx, object| async move {
+            backup::reconcile(&ctx, object).await
+        }),
+        restores.run(&ctx, shutdown, |ctx, object| async move {
+            // Nor must a Backup that is not listed yet.
+            ctx.intake.complete(HUB_KINDS).await;
+            restore::reconcile(&ctx, object).await
+        }),
+    );
     for task in tasks {
         task.abort();
     }
 }
 
+/// The passes of one kind.
+struct Kind<K: Operation, O, T> {
+    objects: O,
+    store: Store<K>,
+    triggers: T,
+    observer: Observer,
+}
+
+impl<K, O, T> Kind<K, O, T>
+where
+    K: Operation,
+    O: Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
+    T: Stream<Item = ObjectRef<K>> + Send + 'static,
+{
+    async fn run<P>(
+        self,
+        ctx: &Arc<Context>,
+        shutdown: CancellationToken,
+        reconcile: impl Fn(Arc<Context>, Arc<K>) -> P + Clone + Send + Sync + 'static,
+    ) where
+        P: Future<Output = Result<Outcome, Error>> + Send + 'static,
+    {
+        let on_error = self.observer.clone();
+        let observer = self.observer;
+        Controller::for_stream(self.objects.touched_objects(), self.store)
+            .with_config(Config::default().concurrency(CONCURRENCY))
+            .reconcile_on(self.triggers)
+            .graceful_shutdown_on(shutdown.cancelled_owned())
+            .run(
+                move |object, ctx: Arc<Context>| {
+                    let observer = observer.clone();
+                    let pass = pass(reconcile.clone(), ctx, Arc::clone(&object));
+                    async move { observer.observe(&*object, Box::pin(pass)).await }
+                },
+                move |object, error, _| on_error.error_policy(&*object, error),
+                Arc::clone(ctx),
+            )
+            .for_each(|result| async move { reconcile::report(result) })
+            .await;
+    }
+}
+
 /// A pass of the replica that leads; the others only watch.
-async fn pass(ctx: &Arc<Context>, object: Arc<Backup>) -> Result<Outcome, backup::Error> {
+async fn pass<K, P>(
+    reconcile: impl Fn(Arc<Context>, Arc<K>) -> P,
+    ctx: Arc<Context>,
+    object: Arc<K>,
+) -> Result<Outcome, Error>
+where
+    P: Future<Output = Result<Outcome, Error>>,
+{
     if ctx.leadership.is_leader() {
-        backup::reconcile(ctx, object).await
+        reconcile(ctx, object).await
     } else {
         Ok(Outcome::Done)
     }
@@ -118,12 +198,12 @@ async fn first_view(ctx: &Context) {
             .filter(|state| state.state.is_usable())
             .map(|state| state.key.clone())
             .collect();
+        let answered = |state: WatchState| member::has_answered(&state);
         ctx.backups
-            .until(|watch| {
-                usable
-                    .iter()
-                    .all(|key| dereference::has_answered(&watch.state(key)))
-            })
+            .until(|watch| usable.iter().all(|key| answered(watch.state(key))))
+            .await;
+        ctx.restores
+            .until(|watch| usable.iter().all(|key| answered(watch.state(key))))
             .await;
     };
     if tokio::time::timeout(FIRST_VIEW, seen).await.is_err() {
@@ -136,9 +216,37 @@ fn fleet_changed(ctx: &Context, change: &HubChange<Fleet>) {
     let Some((namespace, name)) = moved(change, seen) else {
         return;
     };
-    touch(ctx, |backup| {
+    touch_backups(ctx, |backup| {
         backup.namespace().as_deref() == Some(&namespace) && backup.spec.destination.fleet == name
     });
+    touch_restores(ctx, |restore| {
+        let destination = restore.spec.destination.as_ref();
+        restore.namespace().as_deref() == Some(&namespace)
+            && destination.is_none_or(|destination| destination.fleet == name)
+    });
+}
+
+/// What becomes of a Backup concerns the Restores of it.
+fn backup_changed(ctx: &Context, change: &HubChange<Backup>) {
+    if let Some(backup) = change.new.as_ref().or(change.old.as_ref()) {
+        let namespace = backup.namespace().unwrap_or_default();
+        touch_restores_of(ctx, &namespace, &backup.name_any());
+    }
+}
+
+/// What becomes of a Restore concerns the Backup that waits for it.
+fn restore_changed(ctx: &Context, change: &HubChange<Restore>) {
+    let Some(restore) = change.new.as_ref().or(change.old.as_ref()) else {
+        return;
+    };
+    let namespace = restore.namespace().unwrap_or_default();
+    let name = &restore.spec.backup_name;
+    let backup = ctx
+        .hub_backups
+        .get(&ObjectRef::new(name).within(&namespace));
+    if backup.is_some_and(|backup| backup.metadata.deletion_timestamp.is_some()) {
+        ctx.backup_trigger.fire(&namespace, name);
+    }
 }
 
 fn cluster_changed(ctx: &Context, change: &HubChange<AttachedCluster>) {
@@ -172,13 +280,13 @@ async fn follow_inventory(ctx: Arc<Context>) {
     while let Some(change) = changes.next().await {
         match change {
             InventoryChange::Cluster(key) => touch_cluster(&ctx, &key),
-            InventoryChange::Resync => touch(&ctx, |_| true),
+            InventoryChange::Resync => touch_all(&ctx),
         }
     }
 }
 
 /// Objects that name their hub object start that one's pass; others, such as locations, start the
-/// passes of all Backups that work on their member.
+/// passes of all objects that work on their member.
 async fn follow_members<K: MemberResource>(ctx: Arc<Context>, watch: MemberWatch<K>) {
     let mut changes = watch.changes();
     while let Some(change) = changes.next().await {
@@ -195,16 +303,19 @@ async fn follow_members<K: MemberResource>(ctx: Arc<Context>, watch: MemberWatch
                 touch_owner(&ctx, &cluster, Some(&object.metadata));
             }
             Change::State { cluster } => touch_cluster(&ctx, &cluster),
-            Change::Lagged => touch(&ctx, |_| true),
+            Change::Lagged => touch_all(&ctx),
         }
     }
 }
 
 fn touch_owner(ctx: &Context, cluster: &ClusterKey, meta: Option<&ObjectMeta>) {
-    match meta.and_then(identity::hub_object) {
-        Some(("Backup", namespace, name)) => ctx.trigger.fire(namespace, name),
-        Some(_) => {}
-        None => touch_cluster(ctx, cluster),
+    let Some((kind, namespace, name)) = meta.and_then(identity::hub_object) else {
+        touch_cluster(ctx, cluster);
+        return;
+    };
+    ctx.trigger_owner(kind, namespace, name);
+    if kind == BackupStatus::KIND {
+        touch_restores_of(ctx, namespace, name);
     }
 }
 
@@ -212,35 +323,56 @@ async fn follow_leadership(ctx: Arc<Context>) {
     let mut leadership = ctx.leadership.clone();
     while leadership.changed().await {
         if leadership.is_leader() {
-            touch(&ctx, |_| true);
+            touch_all(&ctx);
         }
     }
 }
 
-/// Starts passes over the unfinished Backups that work, or may come to work, on this member.
+/// Starts passes over the unfinished objects that work, or may come to work, on this member.
 fn touch_cluster(ctx: &Context, key: &ClusterKey) {
-    touch(ctx, |backup| {
-        backup.namespace().as_deref() == Some(key.namespace.as_str()) && may_work_on(backup, key)
+    touch_backups(ctx, |backup| may_work_on(backup, key));
+    touch_restores(ctx, |restore| may_work_on(restore, key));
+}
+
+fn may_work_on<K: Operation>(object: &K, key: &ClusterKey) -> bool {
+    if object.namespace().as_deref() != Some(key.namespace.as_str()) {
+        return false;
+    }
+    let Some(status) = object.state() else {
+        return true;
+    };
+    !status.is_frozen()
+        || status
+            .details()
+            .iter()
+            .any(|detail| detail.cluster_name() == key.name)
+}
+
+fn touch_all(ctx: &Context) {
+    touch_backups(ctx, |_| true);
+    touch_restores(ctx, |_| true);
+}
+
+fn touch_restores_of(ctx: &Context, namespace: &str, backup: &str) {
+    touch_restores(ctx, |restore| {
+        restore.namespace().as_deref() == Some(namespace) && restore.spec.backup_name == backup
     });
 }
 
-fn may_work_on(backup: &Backup, key: &ClusterKey) -> bool {
-    let Some(status) = &backup.status else {
-        return true;
-    };
-    status.start_time.is_none()
-        || status
-            .backup_details
-            .iter()
-            .any(|detail| detail.cluster_name == key.name)
+fn touch_backups(ctx: &Context, wanted: impl Fn(&Backup) -> bool) {
+    touch(&ctx.hub_backups, &ctx.backup_trigger, wanted);
 }
 
-fn touch(ctx: &Context, wanted: impl Fn(&Backup) -> bool) {
-    for backup in ctx.hub_backups.state() {
-        let finished = backup.metadata.deletion_timestamp.is_none() && backup::is_settled(&backup);
-        if !finished && wanted(&backup) {
-            ctx.trigger
-                .fire(&backup.namespace().unwrap_or_default(), &backup.name_any());
+fn touch_restores(ctx: &Context, wanted: impl Fn(&Restore) -> bool) {
+    touch(&ctx.hub_restores, &ctx.restore_trigger, wanted);
+}
+
+/// Starts passes over the objects of a store that are not settled, or are being deleted.
+fn touch<K: Operation>(store: &Store<K>, trigger: &Trigger<K>, wanted: impl Fn(&K) -> bool) {
+    for object in store.state() {
+        let settled = object.meta().deletion_timestamp.is_none() && is_settled(&*object);
+        if !settled && wanted(&object) {
+            trigger.fire(&object.namespace().unwrap_or_default(), &object.name_any());
         }
     }
 }

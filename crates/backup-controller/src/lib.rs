@@ -1,10 +1,13 @@
-//! backup-controller: one Velero Backup in each member that a Backup selects, followed to the end.
+//! backup-controller: one Velero Backup or Restore in each member that a Backup or Restore selects,
+//! followed to the end.
 
 pub mod args;
 pub mod backup;
 pub mod context;
 pub mod controller;
 pub mod metrics;
+pub mod operation;
+pub mod restore;
 pub mod timings;
 
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use api_types::backup::Backup;
 use api_types::cluster::AttachedCluster;
 use api_types::fleet::Fleet;
 use api_types::labels;
+use api_types::restore::Restore;
 use controller_kit::crds::{self, Wanted};
 use controller_kit::event::Events;
 use controller_kit::follow::Intake;
@@ -52,7 +56,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    let observer = Observer::new("Backup", ReconcileMetrics::register(&mut registry));
+    let reconciles = ReconcileMetrics::register(&mut registry);
+    let observers = controller::Observers {
+        backups: Observer::new("Backup", reconciles.clone()),
+        restores: Observer::new("Restore", reconciles),
+    };
     let readiness = Readiness::waiting_for(&[crds::CHECK, STORES]);
     let server = http::serve(
         http.http_address,
@@ -68,6 +76,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (leadership, lease_task) = lease::seek(config, &lease, LEASE, release.clone()).await?;
     let wanted = [
         Wanted::of::<Backup>(),
+        Wanted::of::<Restore>(),
         Wanted::of::<Fleet>(),
         Wanted::of::<AttachedCluster>(),
     ];
@@ -81,9 +90,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
     let members = Members::connect(&proxy.proxy_endpoint, CALLER)?;
     let feeds = controller::Feeds::default();
-    let ours = Selection {
+    let made_for = |name_label| Selection {
         namespace: Some(NAMESPACE.to_owned()),
-        labels: Some(identity::selector(labels::BACKUP_NAME)),
+        labels: Some(identity::selector(name_label)),
         ..Selection::default()
     };
     let all = Selection {
@@ -92,11 +101,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
     let ctx = Arc::new(Context {
         inventory: members.inventory(),
-        backups: members.watch(ours.clone()),
-        requests: members.watch(ours),
+        backups: members.watch(made_for(labels::BACKUP_NAME)),
+        restores: members.watch(made_for(labels::RESTORE_NAME)),
+        requests: members.watch(made_for(labels::BACKUP_NAME)),
         locations: members.watch(all),
         members,
         hub_backups: feeds.backups.as_reader(),
+        hub_restores: feeds.restores.as_reader(),
         fleets: feeds.fleets.as_reader(),
         clusters: feeds.clusters.as_reader(),
         intake: Intake::default(),
@@ -104,12 +115,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         client,
         metrics,
         timings,
-        memory: backup::memory::Memory::default(),
-        trigger: Trigger::default(),
+        memory: operation::memory::Memory::default(),
+        backup_trigger: Trigger::default(),
+        restore_trigger: Trigger::default(),
         leadership,
     });
     tokio::spawn(ready_when_filled(ctx.intake.clone(), readiness));
-    let work = controller::run(Arc::clone(&ctx), feeds, observer, stop.clone());
+    let work = controller::run(Arc::clone(&ctx), feeds, observers, stop.clone());
     let lost = tokio::select! {
         _ = shutdown::graceful(&stop, work) => None,
         ended = lease_task.ended() => ended.err(),

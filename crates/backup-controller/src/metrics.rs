@@ -1,18 +1,28 @@
-//! What is counted about Backups. Labels are bounded: phases and reasons, never names.
+//! What is counted about Backups and Restores. Labels are bounded: phases and reasons, never names.
 
 use std::sync::atomic::AtomicI64;
 
-use api_types::backup::BackupStatus;
+use api_types::aggregate::Entry as _;
 use api_types::phase::Phase;
+use api_types::restore::RestoreStatus;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::operation::{Detail, State};
+
 /// Metrics of this controller; the reconcile metrics are controller-kit's.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
+    backups: OfKind,
+    restores: OfKind,
+}
+
+/// Metrics of one kind.
+#[derive(Debug, Clone, Default)]
+struct OfKind {
     phases: Family<PhaseLabels, Counter>,
     outcomes: Family<OutcomeLabels, Counter>,
     last_success: Gauge<i64, AtomicI64>,
@@ -33,52 +43,61 @@ impl Metrics {
     /// Makes the metrics known to the registry that `/metrics` shows.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        registry.register(
-            "kurator_backup_phase_changes",
-            "Backups that came into a phase",
-            metrics.phases.clone(),
-        );
-        registry.register(
-            "kurator_backup_cluster_outcomes",
-            "Clusters of Backups that came to an end, by phase and reason",
-            metrics.outcomes.clone(),
-        );
-        registry.register(
-            "kurator_backup_last_success_timestamp_seconds",
-            "When a Backup last completed in every cluster",
-            metrics.last_success.clone(),
-        );
+        for (kind, of) in [("backup", &metrics.backups), ("restore", &metrics.restores)] {
+            registry.register(
+                format!("kurator_{kind}_phase_changes"),
+                format!("Objects of kind {kind} that came into a phase"),
+                of.phases.clone(),
+            );
+            registry.register(
+                format!("kurator_{kind}_cluster_outcomes"),
+                format!("Clusters of a {kind} that came to an end, by phase and reason"),
+                of.outcomes.clone(),
+            );
+            registry.register(
+                format!("kurator_{kind}_last_success_timestamp_seconds"),
+                format!("When a {kind} last completed in every cluster"),
+                of.last_success.clone(),
+            );
+        }
         metrics
     }
 
     /// Counts what changed from one written status to the next.
-    pub fn observe(&self, before: &BackupStatus, status: &BackupStatus) {
-        if let Some(phase) = status.phase.filter(|phase| before.phase != Some(*phase)) {
-            self.phases
+    pub fn observe<S: State>(&self, before: &S, status: &S) {
+        let of = match S::KIND {
+            RestoreStatus::KIND => &self.restores,
+            _ => &self.backups,
+        };
+        if let Some(phase) = status
+            .phase()
+            .filter(|phase| before.phase() != Some(*phase))
+        {
+            of.phases
                 .get_or_create(&PhaseLabels {
                     phase: phase.as_str().to_owned(),
                 })
                 .inc();
             if phase == Phase::Completed {
-                self.last_success.set(jiff::Timestamp::now().as_second());
+                of.last_success.set(jiff::Timestamp::now().as_second());
             }
         }
-        for detail in status
-            .backup_details
+        let finished = status
+            .details()
             .iter()
-            .filter(|detail| detail.phase.is_final())
-        {
-            let known = before.backup_details.iter().any(|former| {
-                former.cluster_name == detail.cluster_name
-                    && former.cluster_kind == detail.cluster_kind
-                    && former.phase == detail.phase
+            .filter(|detail| detail.phase().is_final());
+        for detail in finished {
+            let known = before.details().iter().any(|former| {
+                former.cluster_name() == detail.cluster_name()
+                    && former.cluster_kind() == detail.cluster_kind()
+                    && former.phase() == detail.phase()
             });
             if !known {
                 let labels = OutcomeLabels {
-                    phase: detail.phase.as_str().to_owned(),
-                    reason: detail.reason.clone().unwrap_or_default(),
+                    phase: detail.phase().as_str().to_owned(),
+                    reason: detail.reason().unwrap_or_default().to_owned(),
                 };
-                self.outcomes.get_or_create(&labels).inc();
+                of.outcomes.get_or_create(&labels).inc();
             }
         }
     }
@@ -86,7 +105,7 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
-    use api_types::backup::BackupDetail;
+    use api_types::backup::{BackupDetail, BackupStatus};
     use api_types::phase::EntryPhase;
     use prometheus_client::encoding::text::encode;
 

@@ -3,6 +3,7 @@
 use api_types::backup::VeleroBackupStatus;
 use api_types::condition::reason;
 use api_types::external::velero::Backup;
+use api_types::restore::VeleroRestoreStatus;
 
 /// Velero's text when the name's folder exists in the bucket.
 const IN_BUCKET: &str = "backup already exists in object storage";
@@ -21,34 +22,86 @@ pub fn name_in_bucket(backup: &Backup) -> bool {
 
 /// The entry reason of a Velero failure, finer than its phase: a restart is nobody's mistake.
 pub fn failure_reason(status: &VeleroBackupStatus) -> Option<&'static str> {
-    let text = status.failure_reason.as_deref()?;
-    text.contains(RESTARTED).then_some(reason::VELERO_RESTARTED)
+    restarted(status.failure_reason.as_deref())
+}
+
+/// The same of a Restore.
+pub fn restore_failure_reason(status: &VeleroRestoreStatus) -> Option<&'static str> {
+    restarted(status.failure_reason.as_deref())
+}
+
+fn restarted(text: Option<&str>) -> Option<&'static str> {
+    text?
+        .contains(RESTARTED)
+        .then_some(reason::VELERO_RESTARTED)
 }
 
 /// What to tell about a Velero Backup that did not end well; `None` for any other.
 pub fn failure_message(name: &str, status: &VeleroBackupStatus) -> Option<String> {
-    let quoted = status
-        .failure_reason
-        .as_deref()
-        .filter(|text| !text.is_empty());
-    match status.phase.as_deref()? {
-        "FailedValidation" => Some(format!(
-            "Velero refused the backup: {}",
-            status.validation_errors.join("; ")
-        )),
-        "Failed" if failure_reason(status).is_some() => {
-            Some("Velero restarted while the backup ran: make a new Backup".to_owned())
+    Failure {
+        work: "backup",
+        hub_kind: "Backup",
+        look: format!("velero backup logs {name}"),
+        phase: status.phase.as_deref()?,
+        text: status.failure_reason.as_deref(),
+        validation_errors: &status.validation_errors,
+        errors: status.errors,
+        warnings: status.warnings,
+    }
+    .message()
+}
+
+/// The same of a Velero Restore.
+pub fn restore_failure_message(name: &str, status: &VeleroRestoreStatus) -> Option<String> {
+    Failure {
+        work: "restore",
+        hub_kind: "Restore",
+        look: format!("velero restore describe {name}"),
+        phase: status.phase.as_deref()?,
+        text: status.failure_reason.as_deref(),
+        validation_errors: &status.validation_errors,
+        errors: status.errors,
+        warnings: status.warnings,
+    }
+    .message()
+}
+
+/// How a Velero object ended.
+struct Failure<'a> {
+    work: &'static str,
+    hub_kind: &'static str,
+    /// The command that shows more.
+    look: String,
+    phase: &'a str,
+    text: Option<&'a str>,
+    validation_errors: &'a [String],
+    errors: Option<i32>,
+    warnings: Option<i32>,
+}
+
+impl Failure<'_> {
+    fn message(&self) -> Option<String> {
+        let Self { work, look, .. } = self;
+        match self.phase {
+            "FailedValidation" => Some(format!(
+                "Velero refused the {work}: {}",
+                self.validation_errors.join("; ")
+            )),
+            "Failed" if restarted(self.text).is_some() => Some(format!(
+                "Velero restarted while the {work} ran: make a new {}",
+                self.hub_kind
+            )),
+            "Failed" => Some(match self.text.filter(|text| !text.is_empty()) {
+                Some(text) => format!("Velero failed the {work}: {text}"),
+                None => format!("Velero failed the {work}: see `{look}` there"),
+            }),
+            "PartiallyFailed" => Some(format!(
+                "{} errors, {} warnings: see `{look}` there",
+                self.errors.unwrap_or(0),
+                self.warnings.unwrap_or(0),
+            )),
+            _ => None,
         }
-        "Failed" => Some(match quoted {
-            Some(text) => format!("Velero failed the backup: {text}"),
-            None => format!("Velero failed the backup: see `velero backup logs {name}` there"),
-        }),
-        "PartiallyFailed" => Some(format!(
-            "{} errors, {} warnings: see `velero backup logs {name}` there",
-            status.errors.unwrap_or(0),
-            status.warnings.unwrap_or(0),
-        )),
-        _ => None,
     }
 }
 
@@ -91,6 +144,41 @@ mod tests {
         assert_eq!(failure_reason(&failed("connection refused")), None);
         let message = failure_message("b", &failed("connection refused")).unwrap();
         assert!(message.contains("connection refused"), "{message}");
+    }
+
+    #[test]
+    fn a_restore_names_its_own_command_and_kind() {
+        let ended = |phase: &str, text: Option<&str>| VeleroRestoreStatus {
+            phase: Some(phase.to_owned()),
+            failure_reason: text.map(str::to_owned),
+            errors: Some(3),
+            ..VeleroRestoreStatus::default()
+        };
+        let table = [
+            (
+                ended("PartiallyFailed", None),
+                "3 errors, 0 warnings: see `velero restore describe r`",
+            ),
+            (
+                ended("Failed", Some("no space left")),
+                "Velero failed the restore: no space left",
+            ),
+            (
+                ended(
+                    "Failed",
+                    Some("found a restore with status \"InProgress\" during the server starting"),
+                ),
+                "make a new Restore",
+            ),
+        ];
+        for (status, expected) in table {
+            let message = restore_failure_message("r", &status).unwrap();
+            assert!(message.contains(expected), "{message}");
+        }
+        assert_eq!(
+            restore_failure_message("r", &ended("Completed", None)),
+            None
+        );
     }
 
     #[test]

@@ -27,18 +27,25 @@ pub fn usable(
             format!("BackupStorageLocation {name} is read-only: choose another"),
         ));
     }
-    if !location.is_available() {
-        let detail = match (location.phase(), location.message()) {
-            ("", _) => "Velero has not checked it yet: is Velero running?".to_owned(),
-            (phase, "") => format!("it is {phase}"),
-            (phase, message) => format!("it is {phase}: {message}"),
-        };
-        return Err(Problem::new(
-            reason::STORAGE_LOCATION_UNAVAILABLE,
-            format!("BackupStorageLocation {name} cannot be used: {detail}"),
-        ));
-    }
+    available(name, location)?;
     Ok(storage(location))
+}
+
+/// Velero fails a Restore for good when the location of its Backup is not `Available`; one that is
+/// read-only will do.
+pub fn available(name: &str, location: &BackupStorageLocation) -> Result<(), Problem> {
+    if location.is_available() {
+        return Ok(());
+    }
+    let detail = match (location.phase(), location.message()) {
+        ("", _) => "Velero has not checked it yet: is Velero running?".to_owned(),
+        (phase, "") => format!("it is {phase}"),
+        (phase, message) => format!("it is {phase}: {message}"),
+    };
+    Err(Problem::new(
+        reason::STORAGE_LOCATION_UNAVAILABLE,
+        format!("BackupStorageLocation {name} cannot be used: {detail}"),
+    ))
 }
 
 /// Where backups of this location lie: what a restore elsewhere needs when this member is gone.

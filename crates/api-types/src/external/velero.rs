@@ -148,6 +148,18 @@ fn texts<'a>(status: &'a Value, field: &str) -> Vec<&'a str> {
         .collect()
 }
 
+impl Backup {
+    /// When Velero began it.
+    pub fn start_timestamp(&self) -> Option<Timestamp> {
+        time(&self.status, "startTimestamp")
+    }
+
+    /// When its data may be deleted.
+    pub fn expiration(&self) -> Option<Timestamp> {
+        time(&self.status, "expiration")
+    }
+}
+
 impl Schedule {
     /// When it last started a backup.
     pub fn last_backup(&self) -> Option<Timestamp> {

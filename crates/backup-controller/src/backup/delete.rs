@@ -5,170 +5,57 @@ mod member;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::backup::{Backup, BackupDetail, BackupStatus};
+use api_types::backup::{Backup, BackupDetail};
 use api_types::common::DeletionPolicy;
 use api_types::condition::reason;
 use api_types::labels;
-use controller_kit::event::{Event, Severity};
-use controller_kit::hub::{self, WriteError};
 use controller_kit::reconcile::Outcome;
-use kube::ResourceExt;
 use velero_kit::deletion::Step;
 use velero_kit::identity::Owner;
 
-use super::calls::{self, Answer, Call};
-use super::{Error, Problem, dereference, sooner, status};
+use super::{Error, Problem, readers};
 use crate::context::Context;
-use member::{look, pending};
+use crate::operation::calls::{self, Answer, Call};
+use crate::operation::{deletion, entry};
+use member::look;
 
 /// What is still to do in one cluster.
-#[derive(Debug, Clone)]
-pub struct Left {
-    pub detail: BackupDetail,
-    /// What the deletion waits for there; `None`: nothing of ours is there any more.
-    pub problem: Option<Problem>,
-    again: Duration,
-}
-
-#[cfg(test)]
-impl Left {
-    pub(super) fn new(detail: BackupDetail, problem: Option<Problem>) -> Self {
-        Self {
-            detail,
-            problem,
-            again: Duration::ZERO,
-        }
-    }
-}
+pub type Left = deletion::Left<BackupDetail>;
 
 /// One pass over a Backup that is being deleted.
-pub async fn reconcile(
-    ctx: &Arc<Context>,
-    backup: Backup,
-    owner: &Owner,
-) -> Result<Outcome, Error> {
-    let ours = backup
-        .finalizers()
-        .iter()
-        .any(|f| f == labels::BACKUP_FINALIZER);
-    if !ours {
-        ctx.memory.forget(&owner.uid);
+pub async fn reconcile(ctx: &Arc<Context>, backup: Backup, owner: Owner) -> Result<Outcome, Error> {
+    if !deletion::is_held(ctx, &backup, &owner) {
         return Ok(Outcome::Done);
     }
     let left = if backup.spec.deletion_policy == DeletionPolicy::Delete {
-        look_everywhere(ctx, &backup, owner).await
+        match readers::find(ctx, &owner).await? {
+            Some(readers) => held_by(&backup, &readers, ctx.timings.look_again),
+            None => look_everywhere(ctx, &backup, &owner).await,
+        }
     } else {
         // Velero Backups, running ones too, stay until their ttl: no member is needed.
         Vec::new()
     };
-    let open: Vec<&Left> = left.iter().filter(|left| left.problem.is_some()).collect();
-    let forced = backup
-        .annotations()
-        .get(labels::FORCE_DELETE)
-        .is_some_and(|v| v == "true");
-    if open.is_empty() || forced {
-        return finish(ctx, &backup, owner, &open).await;
-    }
-    let waiting_since = progress_mark(ctx, owner, &open);
-    let stalled = waiting_since >= ctx.timings.deletion_stalled;
-    let wanted = status::deleting(&backup, &left, stalled, status::now());
-    write(ctx, &backup, wanted).await?;
-    let again = open
-        .iter()
-        .fold(None, |again, left| sooner(again, Some(left.again)));
-    Ok(Outcome::Waiting {
-        reason: "Deletion",
-        after: again.unwrap_or(ctx.timings.look_again),
-    })
+    deletion::go_on(ctx, backup, owner, left).await
 }
 
-/// Since when the deletion has waited for just what it waits for now.
-fn progress_mark(ctx: &Context, owner: &Owner, open: &[&Left]) -> Duration {
-    let waits = open.iter().map(|left| {
-        let why = left
-            .problem
-            .as_ref()
-            .map_or("", |problem| problem.message.as_str());
-        format!("{}: {why}", left.detail.cluster_name)
-    });
-    let waits = waits.collect::<Vec<_>>().join("\n");
-    let now = status::now();
-    ctx.memory.with(&owner.uid, |memory| {
-        let since = match &memory.deletion {
-            Some((known, since)) if *known == waits => *since,
-            _ => {
-                memory.deletion = Some((waits, now));
-                now
-            }
-        };
-        Duration::try_from(now.duration_since(since)).unwrap_or_default()
-    })
-}
-
-/// Lets go of the object, naming what stays behind if somebody forced it.
-async fn finish(
-    ctx: &Context,
-    backup: &Backup,
-    owner: &Owner,
-    open: &[&Left],
-) -> Result<Outcome, Error> {
-    if !open.is_empty() {
-        let wanted = status::leftovers(backup, open, status::now());
-        let note = wanted
-            .leftovers
-            .iter()
-            .map(|left| {
-                format!(
-                    "{}: {} {} ({})",
-                    left.cluster_name, left.kind, left.name, left.message
+/// Every claimed entry waits for the Restores that read this Backup.
+fn held_by(backup: &Backup, reader: &str, again: Duration) -> Vec<Left> {
+    let details = backup.status.clone().unwrap_or_default().backup_details;
+    details
+        .into_iter()
+        .map(|detail| Left {
+            problem: detail.member_uid.is_some().then(|| {
+                Problem::new(
+                    reason::DELETION_PENDING,
+                    format!("{reader} still reads this Backup: wait for it or delete it"),
                 )
-            })
-            .collect::<Vec<_>>()
-            .join("; ");
-        write(ctx, backup, wanted).await?;
-        let event = Event {
-            severity: Severity::Warning,
-            reason: "ObjectsLeftBehind",
-            action: "Delete",
-            note,
-            related: None,
-        };
-        ctx.events.publish(backup, event);
-    }
-    match hub::remove_finalizer(&ctx.client, backup, labels::BACKUP_FINALIZER).await {
-        Ok(_) => {}
-        Err(WriteError::Conflict(_)) => return Ok(Outcome::Done),
-        Err(error) => return Err(error.into()),
-    }
-    ctx.memory.forget(&owner.uid);
-    Ok(Outcome::Done)
-}
-
-/// Writes the status of a deletion; a newer version of the object voids it without harm.
-async fn write(ctx: &Context, backup: &Backup, wanted: BackupStatus) -> Result<(), Error> {
-    let before = backup.status.clone().unwrap_or_default();
-    if before == wanted {
-        return Ok(());
-    }
-    let version = backup.metadata.resource_version.as_deref();
-    match hub::apply_status(
-        &ctx.client,
-        backup,
-        &wanted,
-        labels::BACKUP_MANAGER,
-        version,
-    )
-    .await
-    {
-        Ok(_) => {
-            let mut written = backup.clone();
-            written.status = Some(wanted);
-            super::events::publish(ctx, &written, &before);
-            Ok(())
-        }
-        Err(WriteError::Conflict(_) | WriteError::Gone(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+            }),
+            detail,
+            let_go: false,
+            again,
+        })
+        .collect()
 }
 
 /// Takes the next step in each cluster, at the same time.
@@ -182,7 +69,7 @@ async fn look_everywhere(ctx: &Arc<Context>, backup: &Backup, owner: &Owner) -> 
         .filter(|name| !name.is_empty())
         .unwrap_or(labels::DEFAULT_STORAGE_LOCATION);
     let call = |detail: &BackupDetail| {
-        let key = dereference::key_of(&owner.namespace, detail)?;
+        let key = entry::key_of(&owner.namespace, detail)?;
         let name = detail.backup_name_in_cluster.as_deref().unwrap_or_default();
         let purpose = format!("delete {name}");
         let (ctx, owner, detail, location) = (
@@ -191,27 +78,25 @@ async fn look_everywhere(ctx: &Arc<Context>, backup: &Backup, owner: &Owner) -> 
             detail.clone(),
             location.to_owned(),
         );
-        Some(Call::new(key.clone(), purpose, async move {
-            Answer::Step(look(&ctx, &owner, &key, &detail, &location).await)
+        Some(Call::new(key, purpose, async move {
+            Answer::Step(look(&ctx, &owner, &detail, &location).await)
         }))
     };
     let calls = details.iter().filter_map(call).collect();
     let mut answers = calls::answers(ctx, owner, calls).await;
     let left = |detail: BackupDetail| {
-        let step = match dereference::key_of(&owner.namespace, &detail) {
+        let step = match entry::key_of(&owner.namespace, &detail) {
             Some(key) => match answers.remove(&key) {
                 Some(Answer::Step(step)) => step,
-                _ => Err(pending(&calls::unanswered(&key))),
+                _ => Err(deletion::pending(&calls::unanswered(&key))),
             },
-            None => Err(Problem::new(
-                reason::DELETION_PENDING,
-                format!("kind {} is not known to this version", detail.cluster_kind),
-            )),
+            None => Err(deletion::unknown_kind(&detail)),
         };
         let (problem, again) = left_by(step, ctx.timings.look_again);
         Left {
             detail,
             problem,
+            let_go: false,
             again,
         }
     };

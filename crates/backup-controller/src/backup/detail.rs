@@ -8,11 +8,11 @@ use api_types::phase::EntryPhase;
 use controller_kit::condition::MESSAGE_BYTES;
 use controller_kit::text::truncate;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use velero_kit::{classify, location};
 
 use super::Problem;
-use super::plan::{Entry, Link, Next};
+use super::plan::{Entry, Next};
+use crate::operation::entry::{self, say, waiting_message};
 
 /// The entry of one cluster.
 pub fn detail(entry: &Entry, next: &Next, now: Timestamp) -> BackupDetail {
@@ -20,9 +20,7 @@ pub fn detail(entry: &Entry, next: &Next, now: Timestamp) -> BackupDetail {
     if let Next::Final = next {
         return detail;
     }
-    if entry.facts.is_up() && detail.unreachable_since.take().is_some() {
-        (detail.reason, detail.message) = (None, None);
-    }
+    entry::wake(&mut detail, &entry.facts.link);
     match next {
         // Its member has just come back: it is not known yet how far it is.
         Next::Hold if detail.phase == EntryPhase::Pending && detail.reason.is_none() => {
@@ -37,12 +35,7 @@ pub fn detail(entry: &Entry, next: &Next, now: Timestamp) -> BackupDetail {
             say(&mut detail, problem);
         }
     }
-    if detail.phase.is_final() {
-        detail.unreachable_since = None;
-    } else {
-        overlay_link(&mut detail, entry, now);
-    }
-    transition(&mut detail, entry.stored.phase, now);
+    entry::settle(&mut detail, &entry.facts.link, entry.stored.phase, now);
     detail
 }
 
@@ -91,45 +84,9 @@ fn follow(detail: &mut BackupDetail, entry: &Entry, object: &velero::Backup) {
     }
 }
 
-fn waiting_message(phase: &str, why: Option<&str>) -> Option<String> {
-    match why? {
-        reason::QUEUED => Some("Velero has not started it yet".to_owned()),
-        reason::UNKNOWN_PHASE => Some(format!(
-            "Velero's phase {phase} is newer than this version: upgrade kurator-rs"
-        )),
-        _ => None,
-    }
-}
-
-/// An unfinished entry of a member that does not answer keeps what was last known, and says so.
-fn overlay_link(detail: &mut BackupDetail, entry: &Entry, now: Timestamp) {
-    let Link::Down { problem, since } = &entry.facts.link else {
-        return;
-    };
-    if entry.stored.member_uid.is_some() || detail.reason.as_deref() == Some(problem.reason) {
-        say(detail, problem);
-        if detail.unreachable_since.is_none() {
-            detail.unreachable_since = Some(Time(since.map_or(now, super::status::whole_seconds)));
-        }
-    }
-}
-
 fn say_being_created(detail: &mut BackupDetail) {
     let note = Problem::new(reason::QUEUED, "the Velero Backup is being created");
     say(detail, &note);
-}
-
-/// Gives an entry its reason.
-pub fn say(detail: &mut BackupDetail, problem: &Problem) {
-    detail.reason = Some(problem.reason.to_owned());
-    detail.message = Some(truncate(&problem.message, MESSAGE_BYTES));
-}
-
-/// Marks when the phase last changed.
-pub fn transition(detail: &mut BackupDetail, before: EntryPhase, now: Timestamp) {
-    if detail.phase != before || detail.last_transition_time.is_none() {
-        detail.last_transition_time = Some(Time(now));
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 use api_types::condition::reason;
 use serde_json::json;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::super::fixtures::{
     NAME, at, claimed, down, fresh, in_phase, location, object, seen, up,
 };

@@ -17,25 +17,25 @@ use super::Problem;
 use super::plan::{Entry, Facts, HubObject, Link, Next, Served, Terms};
 use super::validate::Validated;
 
-pub(super) const OWNER_UID: &str = "6f1c1f6e-6f0b-4d0a-9a4e-0d8f5f3c2b11";
-pub(super) const MEMBER_UID: &str = "kube-system-uid-of-oslo";
-pub(super) const NAME: &str = "oslo-backup-team-a-nightly-shop";
+pub(crate) const OWNER_UID: &str = "6f1c1f6e-6f0b-4d0a-9a4e-0d8f5f3c2b11";
+pub(crate) const MEMBER_UID: &str = "kube-system-uid-of-oslo";
+pub(crate) const NAME: &str = "oslo-backup-team-a-nightly-shop";
 
 /// Seconds after the Backup was created.
-pub(super) fn at(second: i64) -> Timestamp {
+pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
 /// The deadline of all Backups here.
-pub(super) fn deadline() -> Timestamp {
+pub(crate) fn deadline() -> Timestamp {
     at(3600)
 }
 
-pub(super) fn key(name: &str) -> ClusterKey {
+pub(crate) fn key(name: &str) -> ClusterKey {
     ClusterKey::attached("team-a", name)
 }
 
-pub(super) fn listed(kind: &str, name: &str) -> ClusterRef {
+pub(crate) fn listed(kind: &str, name: &str) -> ClusterRef {
     ClusterRef {
         kind: kind.to_owned(),
         name: name.to_owned(),
@@ -43,11 +43,11 @@ pub(super) fn listed(kind: &str, name: &str) -> ClusterRef {
     }
 }
 
-pub(super) fn attached(name: &str) -> ClusterRef {
+pub(crate) fn attached(name: &str) -> ClusterRef {
     ClusterRef::new(ClusterKind::AttachedCluster, name)
 }
 
-pub(super) fn backup(status: BackupStatus) -> Backup {
+pub(crate) fn backup(status: BackupStatus) -> Backup {
     let spec = BackupSpec {
         destination: Destination {
             fleet: "production".to_owned(),
@@ -64,7 +64,7 @@ pub(super) fn backup(status: BackupStatus) -> Backup {
     backup
 }
 
-pub(super) fn validated() -> Validated {
+pub(crate) fn validated() -> Validated {
     Validated {
         selector: None,
         deadline: deadline(),
@@ -74,7 +74,7 @@ pub(super) fn validated() -> Validated {
     }
 }
 
-pub(super) fn terms(second: i64) -> Terms<'static> {
+pub(crate) fn terms(second: i64) -> Terms<'static> {
     Terms {
         location: "default",
         hold: None,
@@ -83,20 +83,20 @@ pub(super) fn terms(second: i64) -> Terms<'static> {
     }
 }
 
-pub(super) fn up() -> Link {
+pub(crate) fn up() -> Link {
     Link::Up {
         member_uid: MEMBER_UID.to_owned(),
     }
 }
 
-pub(super) fn down(reason: &'static str, since: Option<i64>) -> Link {
+pub(crate) fn down(reason: &'static str, since: Option<i64>) -> Link {
     Link::Down {
         problem: Problem::new(reason, "oslo cannot be reached"),
         since: since.map(at),
     }
 }
 
-pub(super) fn location(phase: &str) -> Arc<velero::BackupStorageLocation> {
+pub(crate) fn location(phase: &str) -> Arc<velero::BackupStorageLocation> {
     let object = json!({
         "metadata": { "name": "default" },
         "spec": {
@@ -109,22 +109,22 @@ pub(super) fn location(phase: &str) -> Arc<velero::BackupStorageLocation> {
 }
 
 /// A Velero Backup under the claimed name.
-pub(super) fn object(status: Value) -> Arc<velero::Backup> {
+pub(crate) fn object(status: Value) -> Arc<velero::Backup> {
     named_object(NAME, status)
 }
 
-pub(super) fn named_object(name: &str, status: Value) -> Arc<velero::Backup> {
+pub(crate) fn named_object(name: &str, status: Value) -> Arc<velero::Backup> {
     let mut object = velero::Backup::new(name, velero::BackupSpec::default());
     object.status = status;
     Arc::new(object)
 }
 
-pub(super) fn in_phase(phase: &str) -> Arc<velero::Backup> {
+pub(crate) fn in_phase(phase: &str) -> Arc<velero::Backup> {
     object(json!({ "phase": phase }))
 }
 
 /// Everything is there and nothing in the way.
-pub(super) fn facts() -> Facts {
+pub(crate) fn facts() -> Facts {
     Facts {
         hub: HubObject::Present,
         link: up(),
@@ -136,7 +136,7 @@ pub(super) fn facts() -> Facts {
 }
 
 /// An entry in which nothing has happened yet.
-pub(super) fn fresh(name: &str) -> Entry {
+pub(crate) fn fresh(name: &str) -> Entry {
     Entry {
         key: key(name),
         stored: BackupDetail {
@@ -151,7 +151,7 @@ pub(super) fn fresh(name: &str) -> Entry {
 }
 
 /// An entry of oslo whose name is written down.
-pub(super) fn claimed() -> Entry {
+pub(crate) fn claimed() -> Entry {
     let mut entry = fresh("oslo");
     entry.stored.member_uid = Some(MEMBER_UID.to_owned());
     entry.stored.backup_name_in_cluster = Some(NAME.to_owned());
@@ -159,7 +159,7 @@ pub(super) fn claimed() -> Entry {
 }
 
 /// An entry of oslo whose object was seen running.
-pub(super) fn seen() -> Entry {
+pub(crate) fn seen() -> Entry {
     let mut entry = claimed();
     entry.stored.phase = EntryPhase::InProgress;
     entry.stored.backup_status_in_cluster =
@@ -168,7 +168,7 @@ pub(super) fn seen() -> Entry {
 }
 
 /// What is decided, in short.
-pub(super) fn short(next: &Next) -> String {
+pub(crate) fn short(next: &Next) -> String {
     match next {
         Next::Final => "Final".to_owned(),
         Next::Wait(problem) => format!("Wait {}", problem.reason),
@@ -184,14 +184,14 @@ pub(super) fn short(next: &Next) -> String {
     }
 }
 
-pub(super) fn detail(name: &str, phase: EntryPhase) -> BackupDetail {
+pub(crate) fn detail(name: &str, phase: EntryPhase) -> BackupDetail {
     BackupDetail {
         phase,
         ..fresh(name).stored
     }
 }
 
-pub(super) fn ready_reason(status: &BackupStatus) -> &str {
+pub(crate) fn ready_reason(status: &BackupStatus) -> &str {
     let ready = condition::find(&status.conditions, condition::READY).unwrap();
     &ready.reason
 }

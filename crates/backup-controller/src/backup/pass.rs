@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use api_types::backup::{Backup, BackupPolicy, BackupStatus};
 use api_types::condition::reason;
-use api_types::labels;
+use api_types::external::velero;
 use api_types::names::MemberId;
-use controller_kit::hub::{self, WriteError};
 use controller_kit::reconcile::Outcome;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
-use tokio::time::Instant;
 use velero_kit::identity::Owner;
 use velero_kit::location;
 
-use super::apply::{self, Applied, Target};
-use super::calls::{self, Answer, Call};
+use super::apply::{self, Applied};
 use super::plan::{self, Entry, Link, Next, Terms, plan};
 use super::validate::{InvalidSpec, Validated};
-use super::{Error, Problem, agenda, dereference, events, housekeeping, sooner, status};
+use super::{Error, Problem, agenda, dereference, housekeeping, status};
 use crate::context::Context;
+use crate::operation::calls::{self, Answer, Call};
+use crate::operation::draft::Draft;
+use crate::operation::objects::{self, Target};
+use crate::operation::{sooner, stale};
 
 /// Look at an unfinished Backup at least this often, should a trigger ever be lost.
 const LEVEL_CHECK: Duration = Duration::from_mins(10);
@@ -49,26 +49,19 @@ impl Row {
 /// What the objects are built from: the policy, and the ConfigMap that is carried along.
 type Wanted = (Option<BackupPolicy>, Option<ConfigMap>);
 
-/// One pass: the version of the object that it works on, and when it began.
+/// One pass.
 #[derive(Debug)]
-pub struct Pass<'a> {
-    ctx: &'a Arc<Context>,
-    pub backup: Backup,
-    owner: Owner,
-    now: Timestamp,
-    started: Instant,
-}
+pub struct Pass<'a>(Draft<'a, Backup>);
 
 impl<'a> Pass<'a> {
     /// A pass over this version of the object.
     pub fn new(ctx: &'a Arc<Context>, backup: Backup, owner: Owner) -> Self {
-        Self {
-            ctx,
-            backup,
-            owner,
-            now: status::now(),
-            started: Instant::now(),
-        }
+        Self(Draft::new(ctx, backup, owner))
+    }
+
+    /// The object.
+    pub fn backup(&self) -> &Backup {
+        &self.0.object
     }
 
     /// The whole pass for a spec that can work.
@@ -79,36 +72,37 @@ impl<'a> Pass<'a> {
             location: &spec.location,
             hold,
             deadline: spec.deadline,
-            now: self.now,
+            now: self.0.now,
         };
-        let mut rows: Vec<Row> = dereference::entries(self.ctx, &self.backup, spec, &self.owner)
-            .into_iter()
-            .map(|entry| {
-                let next = plan(&entry, &terms);
-                Row::new(entry, next)
-            })
-            .collect();
+        let mut rows: Vec<Row> =
+            dereference::entries(self.0.ctx, &self.0.object, spec, &self.0.owner)
+                .into_iter()
+                .map(|entry| {
+                    let next = plan(&entry, &terms);
+                    Row::new(entry, next)
+                })
+                .collect();
 
         self.claim(&mut rows).await;
         if rows.iter().any(|row| row.claimed) {
             let claimed = self.status(&rows, spec);
-            if !self.write(claimed).await? {
+            if !self.0.write(claimed).await? {
                 return Ok(stale());
             }
-        } else if rows.iter().any(touches_member) && !self.is_current().await? {
+        } else if rows.iter().any(touches_member) && !self.0.is_current().await? {
             return Ok(stale());
         }
-        if self.started.elapsed() > self.ctx.timings.pass_limit {
+        if self.0.is_late() {
             return Ok(stale());
         }
         self.apply(&mut rows, config_map.and_then(Result::ok)).await;
 
-        let silence = housekeeping::watch_silence(self.ctx, &self.owner, &mut rows);
+        let silence = housekeeping::watch_silence(self.0.ctx, &self.0.owner, &mut rows);
         let wanted = self.status(&rows, spec);
-        housekeeping::tidy(self.ctx, &rows, &wanted);
-        let pace = match self.pace(&wanted) {
+        housekeeping::tidy(self.0.ctx, &rows, &wanted);
+        let pace = match self.0.pace(&wanted) {
             Some(wait) => Some(wait),
-            None if self.write(wanted).await? => None,
+            None if self.0.write(wanted).await? => None,
             None => return Ok(stale()),
         };
         Ok(self.outcome(&rows, spec, sooner(pace, silence)))
@@ -116,15 +110,15 @@ impl<'a> Pass<'a> {
 
     /// The spec can never work: say so, once and for all.
     pub async fn refuse(&mut self, invalid: &InvalidSpec) -> Result<Outcome, Error> {
-        let wanted = status::refused(&self.backup, invalid, self.now);
-        let written = self.write(wanted).await?;
+        let wanted = status::refused(&self.0.object, invalid, self.0.now);
+        let written = self.0.write(wanted).await?;
         Ok(if written { Outcome::Done } else { stale() })
     }
 
     /// A scheduled Backup, which this version does not run.
     pub async fn not_served(&mut self) -> Result<Outcome, Error> {
-        let wanted = status::not_served(&self.backup, self.now);
-        let written = self.write(wanted).await?;
+        let wanted = status::not_served(&self.0.object, self.0.now);
+        let written = self.0.write(wanted).await?;
         Ok(if written { Outcome::Done } else { stale() })
     }
 
@@ -136,13 +130,13 @@ impl<'a> Pass<'a> {
         let Some(name) = &spec.resource_policy else {
             return Ok(None);
         };
-        let api = Api::<ConfigMap>::namespaced(self.ctx.client.clone(), &self.owner.namespace);
+        let api = Api::<ConfigMap>::namespaced(self.0.ctx.client.clone(), &self.0.owner.namespace);
         Ok(Some(api.get_opt(name).await?.ok_or_else(|| {
             Problem::new(
                 reason::CONFIG_MAP_NOT_FOUND,
                 format!(
                     "policy.resourcePolicy names ConfigMap {name}, which is not in namespace {}: create it",
-                    self.owner.namespace
+                    self.0.owner.namespace
                 ),
             )
         })))
@@ -165,7 +159,7 @@ impl<'a> Pass<'a> {
             .iter()
             .filter_map(|row| self.name_call(&row.entry))
             .collect();
-        let mut answers = calls::answers(self.ctx, &self.owner, calls).await;
+        let mut answers = calls::answers(self.0.ctx, &self.0.owner, calls).await;
         for row in rows {
             let key = &row.entry.key;
             row.next = match (answers.remove(key), &row.entry.facts.link) {
@@ -189,18 +183,28 @@ impl<'a> Pass<'a> {
             return None;
         };
         let member = MemberId::from_uid(member_uid);
-        let (ctx, owner, key) = (Arc::clone(self.ctx), self.owner.clone(), entry.key.clone());
+        let (ctx, owner, key) = (
+            Arc::clone(self.0.ctx),
+            self.0.owner.clone(),
+            entry.key.clone(),
+        );
         Some(Call::new(
             entry.key.clone(),
             format!("name in {member}"),
-            async move { Answer::Name(apply::choose_name(&ctx, &owner, &key, &member).await) },
+            async move {
+                let full = apply::full_name(&owner, &key);
+                let place = (&key, &member);
+                Answer::Name(
+                    objects::choose_name::<velero::Backup>(&ctx, &owner, &full, place).await,
+                )
+            },
         ))
     }
 
     /// Claims the name after the present one.
     fn rename(&self, row: &mut Row) {
         let name = row.entry.claimed_name().unwrap_or_default();
-        match apply::next_name(&self.owner, &row.entry.key, name) {
+        match apply::next_name(&self.0.owner, &row.entry.key, name) {
             Some(next) => {
                 let stored = &mut row.entry.stored;
                 stored.backup_name_in_cluster = Some(next);
@@ -222,16 +226,16 @@ impl<'a> Pass<'a> {
 
     /// Creates and confirms objects, each on its own.
     async fn apply(&self, rows: &mut [Row], config_map: Option<ConfigMap>) {
-        let wanted = Arc::new((self.backup.spec.policy.clone(), config_map));
+        let wanted = Arc::new((self.0.object.spec.policy.clone(), config_map));
         let rows: Vec<&mut Row> = rows.iter_mut().filter(|row| touches_member(row)).collect();
         let calls = rows
             .iter()
             .filter_map(|row| self.object_call(row, &wanted))
             .collect();
-        let mut answers = calls::answers(self.ctx, &self.owner, calls).await;
+        let mut answers = calls::answers(self.0.ctx, &self.0.owner, calls).await;
         for row in rows {
             match answers.remove(&row.entry.key) {
-                Some(Answer::Applied(applied)) => self.settle(row, applied),
+                Some(Answer::Backup(applied)) => self.settle(row, applied),
                 _ => row.next = Next::Wait(calls::unanswered(&row.entry.key)),
             }
         }
@@ -243,13 +247,17 @@ impl<'a> Pass<'a> {
         let create = matches!(row.next, Next::Create { expired: false });
         let verb = if create { "create" } else { "confirm" };
         let purpose = format!("{verb} {} in {}", target.name, target.member);
-        let (ctx, owner, wanted) = (Arc::clone(self.ctx), self.owner.clone(), Arc::clone(wanted));
+        let (ctx, owner, wanted) = (
+            Arc::clone(self.0.ctx),
+            self.0.owner.clone(),
+            Arc::clone(wanted),
+        );
         Some(Call::new(row.entry.key.clone(), purpose, async move {
             let (policy, config_map) = &*wanted;
-            Answer::Applied(if create {
+            Answer::Backup(if create {
                 apply::create(&ctx, &owner, &target, policy.as_ref(), config_map.as_ref()).await
             } else {
-                apply::confirm(&ctx, &owner, &target).await
+                objects::confirm(&ctx, &owner, &target).await
             })
         }))
     }
@@ -264,71 +272,23 @@ impl<'a> Pass<'a> {
     }
 
     fn status(&self, rows: &[Row], spec: &Validated) -> BackupStatus {
-        status::status(&self.backup, rows, spec, self.now)
-    }
-
-    /// How long a status that only shows progress has to wait for its turn; `None`: write it now.
-    fn pace(&self, wanted: &BackupStatus) -> Option<Duration> {
-        let current = self.backup.status.clone().unwrap_or_default();
-        if current == *wanted || !status::only_progress(&current, wanted) {
-            return None;
-        }
-        let timings = &self.ctx.timings;
-        let entries = u32::try_from(wanted.backup_details.len()).unwrap_or(u32::MAX);
-        let pace = timings
-            .progress_pace
-            .max(timings.progress_pace_per_entry.saturating_mul(entries));
-        let written = self
-            .ctx
-            .memory
-            .with(&self.owner.uid, |memory| memory.written)?;
-        pace.checked_sub(written.elapsed())
-            .filter(|wait| !wait.is_zero())
-    }
-
-    /// Writes a status if it differs. `false`: the object has changed meanwhile, the pass is void.
-    async fn write(&mut self, wanted: BackupStatus) -> Result<bool, Error> {
-        if self.backup.status.as_ref() == Some(&wanted) {
-            return Ok(true);
-        }
-        let version = self.backup.metadata.resource_version.as_deref();
-        let manager = labels::BACKUP_MANAGER;
-        let written =
-            hub::apply_status(&self.ctx.client, &self.backup, &wanted, manager, version).await;
-        match written {
-            Ok(version) => {
-                self.ctx.memory.with(&self.owner.uid, |memory| {
-                    memory.written = Some(Instant::now());
-                });
-                let before = self.backup.status.replace(wanted).unwrap_or_default();
-                self.backup.metadata.resource_version = Some(version);
-                events::publish(self.ctx, &self.backup, &before);
-                Ok(true)
-            }
-            Err(WriteError::Conflict(_) | WriteError::Gone(_)) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Whether the version that this pass works on is still the newest: read before a member is
-    /// written to for a claim that an earlier pass made, since a cache may lag behind.
-    async fn is_current(&self) -> Result<bool, Error> {
-        let newest = Api::<Backup>::namespaced(self.ctx.client.clone(), &self.owner.namespace)
-            .get_metadata_opt(&self.owner.name)
-            .await?;
-        Ok(newest.is_some_and(|newest| {
-            newest.metadata.resource_version == self.backup.metadata.resource_version
-        }))
+        status::status(&self.0.object, rows, spec, self.0.now)
     }
 
     /// When to look again, for what no watch tells.
     fn outcome(&self, rows: &[Row], spec: &Validated, after: Option<Duration>) -> Outcome {
-        if super::is_settled(&self.backup) {
+        if super::is_settled(&self.0.object) {
             return Outcome::Done;
         }
-        let status = self.backup.status.as_ref();
+        let status = self.0.object.status.as_ref();
         let details = status.map_or(&[][..], |status| &status.backup_details);
-        let due = agenda::next(rows, details, spec.deadline, self.now, &self.ctx.timings);
+        let due = agenda::next(
+            rows,
+            details,
+            spec.deadline,
+            self.0.now,
+            &self.0.ctx.timings,
+        );
         let after = sooner(after, due);
         Outcome::Waiting {
             reason: "Entries",
@@ -351,12 +311,4 @@ fn target(entry: &Entry) -> Option<Target> {
         member: MemberId::from_uid(entry.stored.member_uid.as_deref()?),
         name: entry.claimed_name()?.to_owned(),
     })
-}
-
-/// The pass was made from an old view; the newer one starts another.
-fn stale() -> Outcome {
-    Outcome::Waiting {
-        reason: "StaleView",
-        after: Duration::from_secs(2),
-    }
 }

@@ -11,6 +11,8 @@ use velero_kit::{classify, location};
 
 use super::Problem;
 use super::apply::Applied;
+use crate::operation::member::{self, too_late};
+pub use crate::operation::member::{HubObject, Link, Served};
 
 /// What is known about one member, gathered without asking it anything.
 #[derive(Debug, Clone)]
@@ -34,36 +36,6 @@ impl Facts {
     pub fn is_up(&self) -> bool {
         matches!(self.link, Link::Up { .. })
     }
-}
-
-/// A cluster's object on the hub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HubObject {
-    Absent,
-    Terminating,
-    Present,
-}
-
-/// A member's state in the proxy's inventory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Link {
-    /// It answers; the uid of its kube-system namespace.
-    Up { member_uid: String },
-    /// Calls cannot be made, since when and why.
-    Down {
-        problem: Problem,
-        since: Option<Timestamp>,
-    },
-}
-
-/// Whether velero.io is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Served {
-    Unknown,
-    /// We may not look.
-    Refused,
-    No,
-    Yes,
 }
 
 /// One requested cluster of a Backup.
@@ -162,7 +134,8 @@ fn plan_claimed(entry: &Entry, name: &str, terms: &Terms<'_>) -> Next {
         .iter()
         .find(|o| o.metadata.name.as_deref() == Some(name));
     let blind = facts.is_up() && !facts.objects_synced;
-    let trouble = no_velero(entry).filter(|_| blind && facts.velero != Served::Unknown);
+    let trouble = member::no_velero(&entry.key, facts.velero)
+        .filter(|_| blind && facts.velero != Served::Unknown);
     match (object, trouble) {
         (Some(object), _) if classify::name_in_bucket(object) => return Next::Rename,
         (Some(object), None) => return Next::Follow(Arc::clone(object)),
@@ -195,59 +168,19 @@ fn plan_unclaimed(entry: &Entry, terms: &Terms<'_>) -> Next {
 
 /// The first thing that keeps an entry from beginning.
 fn obstacle(entry: &Entry, terms: &Terms<'_>) -> Option<Problem> {
-    let name = &entry.key.name;
     let facts = &entry.facts;
     if let Some(problem) = &entry.problem {
         return Some(problem.clone());
     }
-    match facts.hub {
-        HubObject::Present => {}
-        HubObject::Absent => {
-            return Some(Problem::new(
-                reason::CLUSTER_NOT_FOUND,
-                format!("there is no {} {name}: create it", entry.key.kind),
-            ));
-        }
-        HubObject::Terminating => {
-            return Some(Problem::new(
-                reason::CLUSTER_NOT_FOUND,
-                format!(
-                    "{} {name} is being deleted: nothing new is started there",
-                    entry.key.kind
-                ),
-            ));
-        }
+    if let Some(problem) = member::no_cluster(&entry.key, facts.hub) {
+        return Some(problem);
     }
     if let Link::Down { problem, .. } = &facts.link {
         return Some(problem.clone());
     }
-    no_velero(entry)
+    member::no_velero(&entry.key, facts.velero)
         .or_else(|| terms.hold.cloned())
         .or_else(|| location::usable(terms.location, facts.location.as_deref()).err())
-}
-
-/// Why Velero's objects in a member that answers cannot be seen.
-fn no_velero(entry: &Entry) -> Option<Problem> {
-    let name = &entry.key.name;
-    let (reason, message) = match entry.facts.velero {
-        Served::Yes => return None,
-        Served::Unknown => (
-            reason::WAITING_FOR_CLUSTERS,
-            format!("waiting for a first look at Velero in {name}"),
-        ),
-        Served::Refused => (
-            reason::ACCESS_DENIED,
-            format!(
-                "Velero's objects in {name} must not be read: grant get, list and watch on \
-                 velero.io in namespace velero"
-            ),
-        ),
-        Served::No => (
-            reason::VELERO_NOT_INSTALLED,
-            format!("{name} does not serve velero.io: install Velero there"),
-        ),
-    };
-    Some(Problem::new(reason, message))
 }
 
 /// What comes next after the member has answered. `None`: another owner holds the name, and the
@@ -282,14 +215,6 @@ fn last_problem(entry: &Entry) -> Option<&str> {
     let reason = entry.stored.reason.as_deref()?;
     let trouble = !matches!(reason, reason::QUEUED | reason::NAME_TAKEN);
     entry.stored.message.as_deref().filter(|_| trouble)
-}
-
-fn too_late(cause: Option<&str>) -> Problem {
-    let cause = cause.map_or_else(String::new, |cause| format!("; last: {cause}"));
-    Problem::new(
-        reason::START_DEADLINE_EXCEEDED,
-        format!("did not begin before spec.startDeadline was over{cause}"),
-    )
 }
 
 #[cfg(test)]

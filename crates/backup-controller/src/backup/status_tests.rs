@@ -1,5 +1,12 @@
 use serde_json::json;
 
+use api_types::aggregate;
+use api_types::condition;
+use api_types::phase::EntryPhase;
+use controller_kit::condition::MESSAGE_BYTES;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::super::delete::Left;
 use super::super::fixtures::{
     NAME, OWNER_UID, at, backup, claimed, deadline, detail, down, facts, fresh, in_phase, object,
     ready_reason, seen, validated,

@@ -4,21 +4,13 @@
 //! cannot see, and what objects stored by an older version may hold.
 
 use api_types::backup::{Backup, BackupPolicy};
-use api_types::common::{Duration, ResourceFilter};
+use api_types::common::ResourceFilter;
 use api_types::labels;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::Selector;
 
-/// A spec that can never work, however long one waits.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct InvalidSpec {
-    /// Path of the field below `spec`.
-    pub field: &'static str,
-    /// What is wrong with it.
-    pub problem: String,
-}
+pub use crate::operation::spec::InvalidSpec;
+use crate::operation::spec::{check_selectors, deadline, parse_duration, parse_selector};
 
 /// What the spec says, parsed.
 #[derive(Debug, Clone)]
@@ -48,18 +40,10 @@ pub fn validate(backup: &Backup, fleet_found: bool) -> Result<Validated, Invalid
     if let Some(policy) = policy {
         check_policy(policy)?;
     }
-    let start_deadline = parse_duration("startDeadline", &spec.start_deadline)?;
-    let created = backup
-        .metadata
-        .creation_timestamp
-        .as_ref()
-        .map_or(Timestamp::UNIX_EPOCH, |created| created.0);
     Ok(Validated {
         selector,
         fleet_found,
-        deadline: created
-            .checked_add(start_deadline)
-            .unwrap_or(Timestamp::MAX),
+        deadline: deadline(&backup.metadata, &spec.start_deadline)?,
         location: policy
             .and_then(|policy| policy.storage_location.clone())
             .filter(|name| !name.is_empty())
@@ -95,13 +79,7 @@ fn check_policy(policy: &BackupPolicy) -> Result<(), InvalidSpec> {
 }
 
 fn check_filter(filter: &ResourceFilter) -> Result<(), InvalidSpec> {
-    let selectors = filter
-        .label_selector
-        .iter()
-        .chain(&filter.or_label_selectors);
-    for selector in selectors {
-        parse_selector("policy.resourceFilter", selector.clone())?;
-    }
+    check_selectors(filter)?;
     let old = !filter.included_resources.is_empty()
         || !filter.excluded_resources.is_empty()
         || filter.include_cluster_resources.is_some();
@@ -121,33 +99,7 @@ fn check_filter(filter: &ResourceFilter) -> Result<(), InvalidSpec> {
                 .to_owned(),
         });
     }
-    if filter.label_selector.is_some() && !filter.or_label_selectors.is_empty() {
-        return Err(InvalidSpec {
-            field: "policy.resourceFilter",
-            problem: "labelSelector and orLabelSelectors exclude each other: put the one selector \
-                      into orLabelSelectors"
-                .to_owned(),
-        });
-    }
     Ok(())
-}
-
-/// The schema lets any `operator` pass.
-fn parse_selector(field: &'static str, selector: LabelSelector) -> Result<Selector, InvalidSpec> {
-    Selector::try_from(selector).map_err(|error| InvalidSpec {
-        field,
-        problem: format!("not a label selector: {error}"),
-    })
-}
-
-fn parse_duration(
-    field: &'static str,
-    text: &Duration,
-) -> Result<std::time::Duration, InvalidSpec> {
-    text.parse().map_err(|error| InvalidSpec {
-        field,
-        problem: error.to_string(),
-    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Deleting the Velero Backup of one member.
 
 use api_types::backup::BackupDetail;
-use api_types::condition::reason;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
 use api_types::labels;
@@ -10,58 +9,34 @@ use kube::ResourceExt;
 use proxy_client::{Error as CallError, ListOptions, Preconditions};
 use velero_kit::NAMESPACE;
 use velero_kit::classify;
-use velero_kit::deletion::{self, Observed, Step};
+use velero_kit::deletion::{self as steps, Observed, Step};
 use velero_kit::identity::Owner;
 
-use crate::backup::plan::Link;
-use crate::backup::{Problem, apply, dereference};
+use crate::backup::{Problem, apply};
 use crate::context::Context;
+use crate::operation::deletion;
 
 /// Reads what is there, decides and does the next step in one cluster.
 pub(super) async fn look(
     ctx: &Context,
     owner: &Owner,
-    key: &ClusterKey,
     detail: &BackupDetail,
     location: &str,
 ) -> Result<Step, Problem> {
-    let (Some(uid), Some(name)) = (&detail.member_uid, &detail.backup_name_in_cluster) else {
-        // Never claimed: nothing of ours was ever made there.
+    let Some(place) = deletion::place(ctx, owner, detail)? else {
         return Ok(Step::Done);
     };
-    match dereference::link(ctx, key) {
-        Link::Down { problem, .. } => return Err(pending(&problem)),
-        Link::Up { member_uid } if member_uid != *uid => {
-            return Err(Problem::new(
-                reason::MEMBER_REPLACED,
-                format!(
-                    "another cluster answers as {}: the backup {name} lies with the former one; \
-                     bring it back, or annotate {}=true to leave it",
-                    key.name,
-                    labels::FORCE_DELETE
-                ),
-            ));
-        }
-        Link::Up { .. } => {}
-    }
     let target = OnMember {
         ctx,
         owner,
-        key,
-        member: MemberId::from_uid(uid),
-        name,
+        key: &place.key,
+        member: place.member,
+        name: &place.name,
     };
     target
         .step(location)
         .await
-        .map_err(|error| pending(&Problem::from(&error)))
-}
-
-pub(super) fn pending(cause: &Problem) -> Problem {
-    Problem::new(
-        reason::DELETION_PENDING,
-        format!("{} ({})", cause.message, cause.reason),
-    )
+        .map_err(|error| deletion::pending(&Problem::from(&error)))
 }
 
 /// One Velero Backup that is to go.
@@ -100,7 +75,7 @@ impl OnMember<'_> {
         let now = jiff::Timestamp::now();
         let step = self.ctx.memory.with(&self.owner.uid, |memory| {
             let of = memory.clusters.entry(self.key.clone()).or_default();
-            deletion::next(&mut of.deletion, observed, now)
+            steps::next(&mut of.deletion, observed, now)
         });
         match (&step, &backup) {
             (Step::Request { number }, Some(backup)) => {
@@ -151,12 +126,12 @@ impl OnMember<'_> {
         Ok(ours
             .into_iter()
             .filter(|request| request.spec.backup_name == self.name)
-            .max_by_key(|request| deletion::request_number(&request.name_any())))
+            .max_by_key(|request| steps::request_number(&request.name_any())))
     }
 
     async fn request(&self, backup: &velero::Backup, number: u32) -> Result<(), CallError> {
         let uid = backup.uid().unwrap_or_default();
-        let name = deletion::request_name(&uid, number);
+        let name = steps::request_name(&uid, number);
         let mut metadata = self.owner.metadata(&name, self.key, &self.member);
         metadata.labels.get_or_insert_default().extend([
             (

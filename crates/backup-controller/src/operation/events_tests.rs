@@ -1,8 +1,9 @@
+use api_types::backup::{BackupDetail, BackupStatus};
 use api_types::condition::{Condition, ConditionStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::super::fixtures::{at, detail};
 use super::*;
+use crate::backup::fixtures::{at, detail};
 
 fn status(phase: Phase, why: &str) -> BackupStatus {
     BackupStatus {

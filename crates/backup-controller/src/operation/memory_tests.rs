@@ -1,3 +1,5 @@
+use api_types::external::velero;
+
 use super::*;
 
 fn version(uid: &str, version: &str) -> velero::Backup {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use api_types::condition::reason;
+use api_types::external::velero;
 use api_types::key::ClusterKey;
 use futures::future::{BoxFuture, FutureExt, join_all};
 use tokio::sync::Semaphore;
@@ -16,9 +17,9 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 use velero_kit::deletion::Step;
 use velero_kit::identity::Owner;
+use velero_kit::problem::Problem;
 
-use super::Problem;
-use super::apply::{Applied, PARALLEL};
+use super::objects::{Applied, PARALLEL};
 use crate::context::Context;
 
 /// An answer that no pass has taken for this long is worth nothing any more.
@@ -29,10 +30,25 @@ const FRESH: Duration = Duration::from_secs(5);
 pub enum Answer {
     /// The name that is free.
     Name(Result<String, Problem>),
-    /// What is there under the claimed name.
-    Applied(Applied),
-    /// How far the deletion is.
+    /// The Velero Backup that is there under the claimed name.
+    Backup(Applied<velero::Backup>),
+    /// The Velero Restore that is there, or why none was made.
+    Restore(Result<Applied<velero::Restore>, NotNow>),
+    /// The Velero Backup that can be restored, or why none can.
+    Run(Result<Box<velero::Backup>, NotNow>),
+    /// How far the deletion of a Velero Backup is.
     Step(Result<Step, Problem>),
+    /// What the deletion of Velero Restores waits for, if anything.
+    Removed(Result<Option<Problem>, Problem>),
+}
+
+/// Why a member cannot be worked on, as a look at it has shown.
+#[derive(Debug, Clone)]
+pub enum NotNow {
+    /// Something must come first.
+    Waits(Problem),
+    /// A call failed.
+    Failed(Problem),
 }
 
 /// One call to one member.
@@ -186,9 +202,13 @@ impl Task {
             }
         });
         if self.late.load(Ordering::SeqCst) {
-            self.ctx
-                .trigger
-                .fire(&self.owner.namespace, &self.owner.name);
+            let Owner {
+                kind,
+                namespace,
+                name,
+                ..
+            } = &self.owner;
+            self.ctx.trigger_owner(kind, namespace, name);
         }
     }
 }

@@ -4,19 +4,19 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use api_types::external::velero;
 use api_types::key::ClusterKey;
 use jiff::Timestamp;
+use kube::Resource;
 use tokio::time::Instant;
 use velero_kit::deletion;
 
 use super::calls::Slot;
 
-/// Memory of all Backups, by the hub object's uid. Entries go when their Backup is settled or gone.
+/// Memory of all operations, by the hub object's uid. Entries go when their object is settled or gone.
 #[derive(Debug, Default)]
 pub struct Memory(Mutex<HashMap<String, Remembered>>);
 
-/// Memory of one Backup.
+/// Memory of one operation.
 #[derive(Debug, Default)]
 pub struct Remembered {
     /// When its status was last written.
@@ -25,9 +25,11 @@ pub struct Remembered {
     pub clusters: HashMap<ClusterKey, OfCluster>,
     /// What the deletion waited for last, and since when it has been just that.
     pub deletion: Option<(String, Timestamp)>,
+    /// It is being deleted, and since then a live look has shown no Restore that reads it.
+    pub unread: bool,
 }
 
-/// Memory of one cluster of one Backup.
+/// Memory of one cluster of one operation.
 #[derive(Debug, Default)]
 pub struct OfCluster {
     /// The Velero object's uid and resourceVersion as last seen, and since when they are so.
@@ -68,8 +70,8 @@ impl Probe {
 
 impl OfCluster {
     /// How long the object has not changed. A change makes earlier answers of Velero worthless.
-    pub fn unchanged(&mut self, object: &velero::Backup) -> Duration {
-        let meta = &object.metadata;
+    pub fn unchanged(&mut self, object: &impl Resource) -> Duration {
+        let meta = object.meta();
         let version = format!(
             "{}/{}",
             meta.uid.as_deref().unwrap_or_default(),
@@ -87,19 +89,19 @@ impl OfCluster {
 }
 
 impl Memory {
-    /// Reads or changes the memory of one Backup. Never held across an await.
+    /// Reads or changes the memory of one operation. Never held across an await.
     pub fn with<T>(&self, uid: &str, f: impl FnOnce(&mut Remembered) -> T) -> T {
         f(self.lock().entry(uid.to_owned()).or_default())
     }
 
-    /// Changes the memory of one Backup, unless it was forgotten meanwhile.
+    /// Changes the memory of one operation, unless it was forgotten meanwhile.
     pub fn amend(&self, uid: &str, f: impl FnOnce(&mut Remembered)) {
         if let Some(known) = self.lock().get_mut(uid) {
             f(known);
         }
     }
 
-    /// Forgets a Backup.
+    /// Forgets an operation.
     pub fn forget(&self, uid: &str) {
         self.lock().remove(uid);
     }

@@ -1,9 +1,10 @@
+use api_types::backup::BackupDetail;
 use api_types::fleet::FleetSpec;
 use api_types::phase::EntryPhase;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::super::fixtures::{attached, detail, key, listed};
 use super::*;
+use crate::backup::fixtures::{attached, detail, key, listed};
 
 fn fleet(members: &[ClusterRef]) -> Fleet {
     let spec = FleetSpec {

@@ -1,15 +1,19 @@
 //! Which clusters does a destination mean, and what is in the way of each?
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use api_types::backup::BackupDetail;
 use api_types::common::{ClusterRef, Destination};
 use api_types::condition::reason;
 use api_types::fleet::Fleet;
 use api_types::key::{ClusterKey, ClusterKind};
+use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt};
+use kube::runtime::reflector::ObjectRef;
+use velero_kit::problem::Problem;
 
-use super::Problem;
+use super::Detail;
+use crate::context::Context;
 
 /// The clusters that are asked for, each with what keeps it from being used, if anything. One
 /// entry a cluster, in the order of entries in a status.
@@ -17,6 +21,43 @@ pub type Requested = BTreeMap<ClusterKey, Option<Problem>>;
 
 /// Labels of each AttachedCluster of a namespace; a cluster without an object is not in it.
 pub type HubLabels = BTreeMap<String, BTreeMap<String, String>>;
+
+/// The fleet of this name, if it is there.
+pub fn fleet(ctx: &Context, namespace: &str, name: &str) -> Option<Arc<Fleet>> {
+    ctx.fleets.get(&ObjectRef::new(name).within(namespace))
+}
+
+/// Resolves a destination against what the hub has now. A fleet that is being deleted keeps all of
+/// its clusters from beginning anything.
+pub fn requested(
+    ctx: &Context,
+    namespace: &str,
+    destination: &Destination,
+    selector: Option<&Selector>,
+) -> Requested {
+    let fleet = fleet(ctx, namespace, &destination.fleet);
+    let hub: HubLabels = ctx
+        .clusters
+        .state()
+        .into_iter()
+        .filter(|cluster| cluster.namespace().as_deref() == Some(namespace))
+        .map(|cluster| (cluster.name_any(), cluster.labels().clone()))
+        .collect();
+    let mut requested = resolve(namespace, destination, selector, fleet.as_deref(), &hub);
+    if let Some(fleet) = fleet.filter(|fleet| fleet.metadata.deletion_timestamp.is_some()) {
+        let problem = Problem::new(
+            reason::FLEET_NOT_FOUND,
+            format!(
+                "Fleet {} is being deleted: nothing new is started for it",
+                fleet.name_any()
+            ),
+        );
+        for value in requested.values_mut() {
+            *value = Some(problem.clone());
+        }
+    }
+    requested
+}
 
 /// Resolves a destination against its fleet. Without a fleet, only clusters that are listed by
 /// name have entries; they wait for it. The result is empty if nothing is selected (yet).
@@ -79,7 +120,7 @@ fn no_fleet(namespace: &str, fleet: &str) -> Problem {
 /// leaves only if it was unknown when it was chosen by label and has turned out not to match. What
 /// was known then stays, whatever becomes of its labels and of the fleet.
 pub fn frozen(
-    stored: &BTreeMap<ClusterKey, BackupDetail>,
+    stored: &BTreeMap<ClusterKey, impl Detail>,
     mut requested: Requested,
     destination: &Destination,
     fleet_found: bool,
@@ -89,7 +130,7 @@ pub fn frozen(
     stored
         .iter()
         .filter_map(|(key, detail)| {
-            let begun = detail.member_uid.is_some() || detail.phase.is_final();
+            let begun = detail.member_uid().is_some() || detail.phase().is_final();
             if begun {
                 return Some((key.clone(), None));
             }
@@ -100,14 +141,14 @@ pub fn frozen(
                 let problem = no_fleet(&key.namespace, &destination.fleet);
                 return Some((key.clone(), Some(problem)));
             }
-            let was_unknown = detail.reason.as_deref() == Some(reason::CLUSTER_NOT_FOUND);
+            let was_unknown = detail.reason() == Some(reason::CLUSTER_NOT_FOUND);
             if by_label && was_unknown && exists(key) {
                 return None;
             }
             let problem = Problem::new(
                 reason::CLUSTER_NOT_IN_FLEET,
                 format!(
-                    "{} has left the Fleet before its backup began: add it again",
+                    "{} has left the Fleet before anything began there: add it again",
                     key.name
                 ),
             );
@@ -163,5 +204,5 @@ fn named(namespace: &str, listed: &ClusterRef) -> ClusterKey {
 }
 
 #[cfg(test)]
-#[path = "resolve_tests.rs"]
+#[path = "destination_tests.rs"]
 mod tests;

@@ -1,0 +1,198 @@
+//! How a hub object that is being deleted waits for its clusters, and lets go of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::condition::reason;
+use api_types::labels;
+use api_types::names::MemberId;
+use controller_kit::event::{Event, Severity};
+use controller_kit::hub::{self, WriteError};
+use controller_kit::reconcile::Outcome;
+use kube::ResourceExt;
+use velero_kit::identity::Owner;
+use velero_kit::problem::Problem;
+
+use super::draft::Draft;
+use super::member::{self, Link};
+use super::objects::Target;
+use super::{Detail, Error, Operation, State, conclude, entry, sooner};
+use crate::context::Context;
+
+/// What is still to do in one cluster.
+#[derive(Debug, Clone)]
+pub struct Left<D> {
+    pub detail: D,
+    /// What the deletion waits for there; `None`: nothing of ours is there any more.
+    pub problem: Option<Problem>,
+    /// It is not waited for, only named.
+    pub let_go: bool,
+    /// When to look again.
+    pub again: Duration,
+}
+
+#[cfg(test)]
+impl<D> Left<D> {
+    pub(crate) fn new(detail: D, problem: Option<Problem>) -> Self {
+        Self {
+            detail,
+            problem,
+            let_go: false,
+            again: Duration::ZERO,
+        }
+    }
+}
+
+type LeftOf<K> = Left<<<K as Operation>::Status as State>::Detail>;
+
+/// Whether this object still holds our finalizer; if not, it is none of our business any more.
+pub fn is_held<K: Operation>(ctx: &Context, object: &K, owner: &Owner) -> bool {
+    let held = object.finalizers().iter().any(|f| f == K::FINALIZER);
+    if !held {
+        ctx.memory.forget(&owner.uid);
+    }
+    held
+}
+
+/// Where an entry's object is to be looked for; `None`: it was never claimed, so nothing of ours was
+/// ever made there.
+pub fn place(
+    ctx: &Context,
+    owner: &Owner,
+    detail: &impl Detail,
+) -> Result<Option<Target>, Problem> {
+    let (Some(uid), Some(name)) = (detail.member_uid(), detail.object_name()) else {
+        return Ok(None);
+    };
+    let Some(key) = entry::key_of(&owner.namespace, detail) else {
+        return Err(unknown_kind(detail));
+    };
+    match member::link(ctx, &key) {
+        Link::Down { problem, .. } => Err(pending(&problem)),
+        Link::Up { member_uid } if member_uid != uid => Err(Problem::new(
+            reason::MEMBER_REPLACED,
+            format!(
+                "another cluster answers as {}: {name} lies with the former one; bring it back, or \
+                 annotate {}=true to leave it",
+                key.name,
+                labels::FORCE_DELETE
+            ),
+        )),
+        Link::Up { .. } => Ok(Some(Target {
+            key,
+            member: MemberId::from_uid(uid),
+            name: name.to_owned(),
+        })),
+    }
+}
+
+/// What is said of a cluster of a kind that only a newer version knows.
+pub fn unknown_kind(detail: &impl Detail) -> Problem {
+    Problem::new(
+        reason::DELETION_PENDING,
+        format!(
+            "kind {} is not known to this version",
+            detail.cluster_kind()
+        ),
+    )
+}
+
+/// A cause as the reason for which a deletion waits.
+pub fn pending(cause: &Problem) -> Problem {
+    Problem::new(
+        reason::DELETION_PENDING,
+        format!("{} ({})", cause.message, cause.reason),
+    )
+}
+
+/// Lets go of the object if nothing is left, or shows what the deletion waits for.
+pub async fn go_on<K: Operation>(
+    ctx: &Arc<Context>,
+    object: K,
+    owner: Owner,
+    left: Vec<LeftOf<K>>,
+) -> Result<Outcome, Error> {
+    let open: Vec<&LeftOf<K>> = left.iter().filter(|left| left.problem.is_some()).collect();
+    let forced = object
+        .annotations()
+        .get(labels::FORCE_DELETE)
+        .is_some_and(|v| v == "true");
+    let mut draft = Draft::new(ctx, object, owner);
+    if forced || open.iter().all(|left| left.let_go) {
+        return finish(draft, &open).await;
+    }
+    let stalled = unchanged(&draft, &open) >= ctx.timings.deletion_stalled;
+    let wanted = conclude::deleting(&draft.object, &left, stalled, draft.now);
+    // A newer version of the object voids it without harm.
+    draft.write(wanted).await?;
+    let again = open
+        .iter()
+        .fold(None, |again, left| sooner(again, Some(left.again)));
+    Ok(Outcome::Waiting {
+        reason: "Deletion",
+        after: again.unwrap_or(ctx.timings.look_again),
+    })
+}
+
+/// Since when the deletion has waited for just what it waits for now.
+fn unchanged<K: Operation>(draft: &Draft<'_, K>, open: &[&LeftOf<K>]) -> Duration {
+    let waits = open.iter().map(|left| {
+        let why = left
+            .problem
+            .as_ref()
+            .map_or("", |problem| problem.message.as_str());
+        format!("{}: {why}", left.detail.cluster_name())
+    });
+    let waits = waits.collect::<Vec<_>>().join("\n");
+    let now = draft.now;
+    draft.ctx.memory.with(&draft.owner.uid, |memory| {
+        let since = match &memory.deletion {
+            Some((known, since)) if *known == waits => *since,
+            _ => {
+                memory.deletion = Some((waits, now));
+                now
+            }
+        };
+        Duration::try_from(now.duration_since(since)).unwrap_or_default()
+    })
+}
+
+/// Lets go of the object, naming what stays behind.
+async fn finish<K: Operation>(
+    mut draft: Draft<'_, K>,
+    open: &[&LeftOf<K>],
+) -> Result<Outcome, Error> {
+    let ctx = draft.ctx;
+    if !open.is_empty() {
+        let wanted = conclude::leftovers(&draft.object, open, draft.now);
+        let mut named = wanted.clone();
+        let note = named
+            .parts()
+            .leftovers
+            .iter()
+            .map(|left| {
+                format!(
+                    "{}: {} {} ({})",
+                    left.cluster_name, left.kind, left.name, left.message
+                )
+            })
+            .collect::<Vec<_>>()
+            .join("; ");
+        draft.write(wanted).await?;
+        let event = Event {
+            severity: Severity::Warning,
+            reason: "ObjectsLeftBehind",
+            action: "Delete",
+            note,
+            related: None,
+        };
+        ctx.events.publish(&draft.object, event);
+    }
+    match hub::remove_finalizer(&ctx.client, &draft.object, K::FINALIZER).await {
+        Ok(_) => {}
+        Err(WriteError::Conflict(_)) => return Ok(Outcome::Done),
+        Err(error) => return Err(error.into()),
+    }
+    ctx.memory.forget(&draft.owner.uid);
+    Ok(Outcome::Done)
+}

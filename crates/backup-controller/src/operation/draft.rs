@@ -1,0 +1,102 @@
+//! The version of a hub object that a pass works on, and the writes of its status.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::labels;
+use controller_kit::hub::{self, WriteError};
+use jiff::Timestamp;
+use kube::api::Api;
+use tokio::time::Instant;
+use velero_kit::identity::Owner;
+
+use super::{Error, Operation, State, conclude, events};
+use crate::context::Context;
+
+/// One pass over one object: its version, whose objects it makes, and when it began.
+#[derive(Debug)]
+pub struct Draft<'a, K> {
+    pub ctx: &'a Arc<Context>,
+    pub object: K,
+    pub owner: Owner,
+    pub now: Timestamp,
+    started: Instant,
+}
+
+impl<'a, K: Operation> Draft<'a, K> {
+    /// A pass over this version of the object.
+    pub fn new(ctx: &'a Arc<Context>, object: K, owner: Owner) -> Self {
+        Self {
+            ctx,
+            object,
+            owner,
+            now: conclude::now(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Whether the pass took so long that its view is too old to write to members.
+    pub fn is_late(&self) -> bool {
+        self.started.elapsed() > self.ctx.timings.pass_limit
+    }
+
+    /// How long a status that only shows progress has to wait for its turn; `None`: write it now.
+    pub fn pace(&self, wanted: &K::Status) -> Option<Duration> {
+        let current = self.object.state().cloned().unwrap_or_default();
+        if current == *wanted || !conclude::only_progress(&current, wanted) {
+            return None;
+        }
+        let timings = &self.ctx.timings;
+        let entries = u32::try_from(wanted.details().len()).unwrap_or(u32::MAX);
+        let pace = timings
+            .progress_pace
+            .max(timings.progress_pace_per_entry.saturating_mul(entries));
+        let written = self
+            .ctx
+            .memory
+            .with(&self.owner.uid, |memory| memory.written)?;
+        pace.checked_sub(written.elapsed())
+            .filter(|wait| !wait.is_zero())
+    }
+
+    /// Writes a status if it differs. `false`: the object has changed meanwhile, the pass is void.
+    pub async fn write(&mut self, wanted: K::Status) -> Result<bool, Error> {
+        if self.object.state() == Some(&wanted) {
+            return Ok(true);
+        }
+        let version = self.object.meta().resource_version.as_deref();
+        let manager = labels::BACKUP_MANAGER;
+        let written =
+            hub::apply_status(&self.ctx.client, &self.object, &wanted, manager, version).await;
+        match written {
+            Ok(version) => {
+                self.ctx.memory.with(&self.owner.uid, |memory| {
+                    memory.written = Some(Instant::now());
+                });
+                let before = self.object.state().cloned().unwrap_or_default();
+                self.object.set_state(wanted);
+                self.object.meta_mut().resource_version = Some(version);
+                events::publish(self.ctx, &self.object, &before);
+                Ok(true)
+            }
+            Err(WriteError::Conflict(_) | WriteError::Gone(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the version that this pass works on is still the newest: read before a member is
+    /// written to for a claim that an earlier pass made, since a cache may lag behind.
+    pub async fn is_current(&self) -> Result<bool, Error> {
+        let newest = Api::<K>::namespaced(self.ctx.client.clone(), &self.owner.namespace)
+            .get_metadata_opt(&self.owner.name)
+            .await?;
+        Ok(newest.is_some_and(|newest| {
+            newest.metadata.resource_version == self.object.meta().resource_version
+        }))
+    }
+
+    /// How long until then; a time that has passed is nothing to wait for.
+    pub fn until(&self, then: Timestamp) -> Option<Duration> {
+        Duration::try_from(then.duration_since(self.now)).ok()
+    }
+}

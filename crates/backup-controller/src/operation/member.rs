@@ -1,0 +1,180 @@
+//! What is known about one member, from local stores: no call to it.
+
+use api_types::cluster::AttachedCluster;
+use api_types::condition::reason;
+use api_types::key::{ClusterKey, ClusterKind};
+use jiff::Timestamp;
+use kube::runtime::reflector::ObjectRef;
+use proxy_client::{Link as WatchLink, MemberState};
+use velero_kit::problem::Problem;
+
+use crate::context::Context;
+
+/// A cluster's object on the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HubObject {
+    Absent,
+    Terminating,
+    Present,
+}
+
+/// A member's state in the proxy's inventory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Link {
+    /// It answers; the uid of its kube-system namespace.
+    Up { member_uid: String },
+    /// Calls cannot be made, since when and why.
+    Down {
+        problem: Problem,
+        since: Option<Timestamp>,
+    },
+}
+
+/// Whether velero.io is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    Unknown,
+    /// We may not look.
+    Refused,
+    No,
+    Yes,
+}
+
+/// Why nothing may begin on a member, by its object on the hub.
+pub fn no_cluster(key: &ClusterKey, hub: HubObject) -> Option<Problem> {
+    let (kind, name) = (key.kind, &key.name);
+    let message = match hub {
+        HubObject::Present => return None,
+        HubObject::Absent => format!("there is no {kind} {name}: create it"),
+        HubObject::Terminating => {
+            format!("{kind} {name} is being deleted: nothing new is started there")
+        }
+    };
+    Some(Problem::new(reason::CLUSTER_NOT_FOUND, message))
+}
+
+/// Why Velero's objects in a member that answers cannot be seen.
+pub fn no_velero(key: &ClusterKey, velero: Served) -> Option<Problem> {
+    let name = &key.name;
+    let (reason, message) = match velero {
+        Served::Yes => return None,
+        Served::Unknown => (
+            reason::WAITING_FOR_CLUSTERS,
+            format!("waiting for a first look at Velero in {name}"),
+        ),
+        Served::Refused => (
+            reason::ACCESS_DENIED,
+            format!(
+                "Velero's objects in {name} must not be read: grant get, list and watch on \
+                 velero.io in namespace velero"
+            ),
+        ),
+        Served::No => (
+            reason::VELERO_NOT_INSTALLED,
+            format!("{name} does not serve velero.io: install Velero there"),
+        ),
+    };
+    Some(Problem::new(reason, message))
+}
+
+/// What an entry fails with that has not begun in time.
+pub fn too_late(cause: Option<&str>) -> Problem {
+    let cause = cause.map_or_else(String::new, |cause| format!("; last: {cause}"));
+    Problem::new(
+        reason::START_DEADLINE_EXCEEDED,
+        format!("did not begin before spec.startDeadline was over{cause}"),
+    )
+}
+
+/// Whether the member serves Velero's API, as the watch of its locations says.
+pub fn served(ctx: &Context, key: &ClusterKey) -> Served {
+    match ctx.locations.state(key) {
+        state if state.link == WatchLink::NotServed => Served::No,
+        state if state.link == WatchLink::Refused => Served::Refused,
+        state if state.synced => Served::Yes,
+        _ => Served::Unknown,
+    }
+}
+
+/// Whether anything was heard of a watch of a member: its objects, or why there are none.
+pub fn has_answered(state: &proxy_client::WatchState) -> bool {
+    state.synced || !matches!(state.link, WatchLink::Waiting | WatchLink::ProxyLost)
+}
+
+/// Whether a watch of a member shows all there is now.
+pub fn is_live(state: &proxy_client::WatchState) -> bool {
+    state.synced && state.link == WatchLink::Up
+}
+
+/// The cluster's object on the hub.
+pub fn hub_object(ctx: &Context, key: &ClusterKey) -> HubObject {
+    if key.kind != ClusterKind::AttachedCluster {
+        // Members of other kinds are not followed on the hub; their link says what is wrong.
+        return HubObject::Present;
+    }
+    let object = ctx
+        .clusters
+        .get(&ObjectRef::<AttachedCluster>::new(&key.name).within(&key.namespace));
+    match object {
+        None => HubObject::Absent,
+        Some(object) if object.metadata.deletion_timestamp.is_some() => HubObject::Terminating,
+        Some(_) => HubObject::Present,
+    }
+}
+
+/// How the member is reached, by the proxy's inventory.
+pub fn link(ctx: &Context, key: &ClusterKey) -> Link {
+    if key.kind != ClusterKind::AttachedCluster {
+        return down(
+            format!("{key} cannot be reached: this version works with AttachedClusters only"),
+            reason::UNREACHABLE,
+        );
+    }
+    let Some(state) = ctx.inventory.get(key) else {
+        let message = if ctx.inventory.synced() {
+            format!(
+                "cluster-proxy does not know {} (yet): look at `kubectl get kac {}`",
+                key.name, key.name
+            )
+        } else {
+            "cluster-proxy does not answer: check that it runs".to_owned()
+        };
+        return down(message, reason::UNREACHABLE);
+    };
+    match (state.state, &state.member_uid) {
+        (MemberState::Ready | MemberState::Degraded | MemberState::Draining, Some(uid)) => {
+            Link::Up {
+                member_uid: uid.clone(),
+            }
+        }
+        (other, _) => {
+            let reason = match other {
+                MemberState::CredentialsInvalid | MemberState::Misconfigured => {
+                    reason::CREDENTIALS_INVALID
+                }
+                _ => reason::UNREACHABLE,
+            };
+            let detail = match (state.reason.as_str(), state.message.as_str()) {
+                (reason, "") => reason.to_owned(),
+                (reason, message) => format!("{reason}: {message}"),
+            };
+            Link::Down {
+                problem: Problem::new(
+                    reason,
+                    format!(
+                        "{} cannot be reached ({detail}): look at `kubectl get kac {}`",
+                        key.name, key.name
+                    ),
+                ),
+                since: state.since,
+            }
+        }
+    }
+}
+
+fn down(message: String, reason: &'static str) -> Link {
+    Link::Down {
+        problem: Problem::new(reason, message),
+        since: None,
+    }
+}

@@ -1,0 +1,171 @@
+//! The statuses of Backup and Restore, seen alike.
+
+use api_types::aggregate;
+use api_types::backup::{Backup, BackupDetail, BackupStatus};
+use api_types::common::{Leftover, Summary};
+use api_types::condition::Condition;
+use api_types::labels;
+use api_types::phase::{EntryPhase, Phase};
+use api_types::restore::{Restore, RestoreDetail, RestoreStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::Serialize;
+
+use super::{Detail, Operation};
+
+/// The fields that both statuses have.
+#[derive(Debug)]
+pub struct Parts<'a, D> {
+    pub observed_generation: &'a mut Option<i64>,
+    pub phase: &'a mut Option<Phase>,
+    pub conditions: &'a mut Vec<Condition>,
+    pub start_time: &'a mut Option<Time>,
+    pub completion_time: &'a mut Option<Time>,
+    pub summary: &'a mut Option<Summary>,
+    pub details: &'a mut Vec<D>,
+    pub leftovers: &'a mut Vec<Leftover>,
+}
+
+/// The status of an operation.
+pub trait State: Clone + Default + PartialEq + Serialize + Send + Sync {
+    /// Its entry of one cluster.
+    type Detail: Detail;
+
+    /// Name of the kind, also the action of its events.
+    const KIND: &'static str;
+
+    /// The phase.
+    fn phase(&self) -> Option<Phase>;
+    /// Whether the set of clusters is fixed.
+    fn is_frozen(&self) -> bool;
+    /// The conditions.
+    fn conditions(&self) -> &[Condition];
+    /// The entries.
+    fn details(&self) -> &[Self::Detail];
+    /// All that is to be written.
+    fn parts(&mut self) -> Parts<'_, Self::Detail>;
+    /// Fills in what only this kind has, once the rest is there, and keeps it storable.
+    fn finish(&mut self, just_succeeded: bool);
+
+    /// The same without what Velero counts.
+    #[must_use]
+    fn without_progress(mut self) -> Self {
+        let parts = self.parts();
+        for detail in parts.details {
+            detail.forget_progress();
+        }
+        if let Some(summary) = parts.summary {
+            (summary.items_done, summary.items_total) = (0, 0);
+            summary.items.clear();
+        }
+        self
+    }
+}
+
+// The two statuses differ in the name and type of their list of entries only.
+macro_rules! common_fields {
+    ($details:ident) => {
+        fn phase(&self) -> Option<Phase> {
+            self.phase
+        }
+
+        fn is_frozen(&self) -> bool {
+            self.start_time.is_some()
+        }
+
+        fn conditions(&self) -> &[Condition] {
+            &self.conditions
+        }
+
+        fn details(&self) -> &[Self::Detail] {
+            &self.$details
+        }
+
+        fn parts(&mut self) -> Parts<'_, Self::Detail> {
+            Parts {
+                observed_generation: &mut self.observed_generation,
+                phase: &mut self.phase,
+                conditions: &mut self.conditions,
+                start_time: &mut self.start_time,
+                completion_time: &mut self.completion_time,
+                summary: &mut self.summary,
+                details: &mut self.$details,
+                leftovers: &mut self.leftovers,
+            }
+        }
+    };
+}
+
+impl State for BackupStatus {
+    type Detail = BackupDetail;
+
+    const KIND: &'static str = "Backup";
+
+    common_fields!(backup_details);
+
+    fn finish(&mut self, just_succeeded: bool) {
+        let restorable = self.backup_details.iter().filter(|detail| {
+            matches!(
+                detail.phase,
+                EntryPhase::Completed | EntryPhase::PartiallyFailed
+            )
+        });
+        self.expiration_time = restorable
+            .filter_map(|detail| detail.backup_status_in_cluster.as_ref()?.expiration.clone())
+            .min();
+        if just_succeeded {
+            self.last_success_time = oldest_completion(&self.backup_details);
+        }
+        aggregate::fit_backup(self);
+    }
+}
+
+/// The oldest completion over all clusters.
+fn oldest_completion(details: &[BackupDetail]) -> Option<Time> {
+    let completions = details.iter().map(|detail| {
+        let status = detail.backup_status_in_cluster.as_ref()?;
+        status.completion_timestamp.clone()
+    });
+    completions.min().flatten()
+}
+
+impl State for RestoreStatus {
+    type Detail = RestoreDetail;
+
+    const KIND: &'static str = "Restore";
+
+    common_fields!(restore_details);
+
+    fn finish(&mut self, _just_succeeded: bool) {
+        aggregate::fit_restore(self);
+    }
+}
+
+impl Operation for Backup {
+    type Status = BackupStatus;
+
+    const FINALIZER: &'static str = labels::BACKUP_FINALIZER;
+    const OBJECT: &'static str = "velero.io/Backup";
+
+    fn state(&self) -> Option<&BackupStatus> {
+        self.status.as_ref()
+    }
+
+    fn set_state(&mut self, status: BackupStatus) {
+        self.status = Some(status);
+    }
+}
+
+impl Operation for Restore {
+    type Status = RestoreStatus;
+
+    const FINALIZER: &'static str = labels::RESTORE_FINALIZER;
+    const OBJECT: &'static str = "velero.io/Restore";
+
+    fn state(&self) -> Option<&RestoreStatus> {
+        self.status.as_ref()
+    }
+
+    fn set_state(&mut self, status: RestoreStatus) {
+        self.status = Some(status);
+    }
+}

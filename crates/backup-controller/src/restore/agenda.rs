@@ -1,0 +1,45 @@
+//! When to look again at a Restore, for what no watch tells. Pure.
+
+use std::time::Duration;
+
+use api_types::condition::reason;
+use api_types::restore::RestoreDetail;
+use jiff::Timestamp;
+
+use super::pass::Row;
+use super::plan::Next;
+use crate::operation::{conclude, sooner};
+use crate::timings::Timings;
+
+/// The time until the first thing is due that nobody else will tell us about.
+pub fn next(
+    rows: &[Row],
+    details: &[RestoreDetail],
+    deadline: Timestamp,
+    now: Timestamp,
+    timings: &Timings,
+) -> Option<Duration> {
+    // A time that has passed is nothing to wait for.
+    let until = |then: Timestamp| Duration::try_from(then.duration_since(now)).ok();
+    let of_row = |row: &Row| match &row.next {
+        Next::Wait(problem) if problem.reason == reason::CONFIG_MAP_NOT_FOUND => {
+            Some(timings.look_again)
+        }
+        Next::Look(_) => Some(timings.look_again),
+        Next::Retry(_) => Some(timings.retry),
+        Next::Choose | Next::Create | Next::GiveUp(_) => Some(Duration::ZERO),
+        Next::Wait(_) => until(deadline),
+        Next::Hold if !row.entry.seen() => until(deadline),
+        _ => None,
+    };
+    let stalled = |detail: &RestoreDetail| {
+        let since = detail.unreachable_since.as_ref()?;
+        until(since.0.checked_add(conclude::unreachable_limit()).ok()?)
+            .filter(|wait| !wait.is_zero() && !detail.phase.is_final())
+    };
+    let empty = rows.is_empty().then(|| until(deadline)).flatten();
+    rows.iter()
+        .map(of_row)
+        .chain(details.iter().map(stalled))
+        .fold(empty, sooner)
+}

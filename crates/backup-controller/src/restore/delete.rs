@@ -1,0 +1,132 @@
+//! Deleting a Restore: its Velero Restores go, what they restored stays.
+
+use std::sync::Arc;
+
+use api_types::condition::reason;
+use api_types::external::velero;
+use api_types::labels;
+use api_types::restore::{Restore, RestoreDetail};
+use controller_kit::reconcile::Outcome;
+use kube::ResourceExt;
+use proxy_client::{Error as CallError, ListOptions, Preconditions};
+use velero_kit::identity::Owner;
+
+use super::{Problem, apply};
+use crate::context::Context;
+use crate::operation::calls::{self, Answer, Call};
+use crate::operation::member::{self, HubObject};
+use crate::operation::objects::{self, Target};
+use crate::operation::{Error, deletion, entry};
+
+type Left = deletion::Left<RestoreDetail>;
+
+/// One pass over a Restore that is being deleted. Neither its Backup nor its Fleet is needed.
+pub async fn reconcile(
+    ctx: &Arc<Context>,
+    restore: Restore,
+    owner: Owner,
+) -> Result<Outcome, Error> {
+    if !deletion::is_held(ctx, &restore, &owner) {
+        return Ok(Outcome::Done);
+    }
+    let left = look_everywhere(ctx, &restore, &owner).await;
+    deletion::go_on(ctx, restore, owner, left).await
+}
+
+/// Removes what is ours in each cluster, at the same time.
+async fn look_everywhere(ctx: &Arc<Context>, restore: &Restore, owner: &Owner) -> Vec<Left> {
+    let details = restore.status.clone().unwrap_or_default().restore_details;
+    let call = |detail: &RestoreDetail| {
+        let key = entry::key_of(&owner.namespace, detail)?;
+        let (ctx, owner, detail) = (Arc::clone(ctx), owner.clone(), detail.clone());
+        Some(Call::new(key, "remove".to_owned(), async move {
+            Answer::Removed(look(&ctx, &owner, &detail).await)
+        }))
+    };
+    let calls = details.iter().filter_map(call).collect();
+    let mut answers = calls::answers(ctx, owner, calls).await;
+    let left = |detail: RestoreDetail| {
+        let removed = match entry::key_of(&owner.namespace, &detail) {
+            Some(key) => match answers.remove(&key) {
+                Some(Answer::Removed(removed)) => removed,
+                _ => Err(deletion::pending(&calls::unanswered(&key))),
+            },
+            None => Err(deletion::unknown_kind(&detail)),
+        };
+        Left {
+            problem: removed.unwrap_or_else(Some),
+            let_go: is_abandoned(ctx, owner, &detail),
+            detail,
+            again: ctx.timings.look_again,
+        }
+    };
+    details.into_iter().map(left).collect()
+}
+
+/// Removes what is ours in one cluster, and says what is still there.
+async fn look(
+    ctx: &Context,
+    owner: &Owner,
+    detail: &RestoreDetail,
+) -> Result<Option<Problem>, Problem> {
+    let Some(target) = deletion::place(ctx, owner, detail)? else {
+        return Ok(None);
+    };
+    remove(ctx, owner, &target)
+        .await
+        .map_err(|error| deletion::pending(&Problem::from(&error)))
+}
+
+/// Whether the cluster's own object is gone: nobody can reach it any more, so it is not waited for.
+fn is_abandoned(ctx: &Context, owner: &Owner, detail: &RestoreDetail) -> bool {
+    entry::key_of(&owner.namespace, detail)
+        .is_some_and(|key| member::hub_object(ctx, &key) == HubObject::Absent)
+}
+
+/// Deletes every Velero Restore that carries our uid. Velero removes its logs from the bucket first,
+/// and one that runs is removed once it has ended.
+async fn remove(
+    ctx: &Context,
+    owner: &Owner,
+    target: &Target,
+) -> Result<Option<Problem>, CallError> {
+    let api = objects::velero::<velero::Restore>(ctx, &target.key);
+    let ours = ListOptions {
+        labels: Some(format!(
+            "{}={},{}={}",
+            labels::OWNER_UID,
+            owner.uid,
+            labels::MEMBER,
+            target.member
+        )),
+        ..ListOptions::default()
+    };
+    let found = match api.list(&ours).await {
+        Ok(found) => found,
+        // With the type all objects of it went.
+        Err(CallError::NotServed(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    for restore in &found {
+        if restore.metadata.deletion_timestamp.is_some() {
+            continue;
+        }
+        let only_if = Preconditions {
+            uid: restore.uid(),
+            resource_version: None,
+        };
+        api.delete(&restore.name_any(), &only_if).await?;
+        apply::drop_carried(ctx, &target.key, restore).await;
+    }
+    Ok(found.first().map(|restore| {
+        Problem::new(
+            reason::DELETION_PENDING,
+            format!(
+                "Velero in {} is removing the Velero Restore {}; one that runs is removed when it \
+                 has ended",
+                target.key.name,
+                restore.name_any()
+            ),
+        )
+    }))
+}

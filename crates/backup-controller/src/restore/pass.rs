@@ -1,0 +1,444 @@
+//! One pass over a Restore that is not being deleted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::backup::Backup;
+use api_types::condition::reason;
+use api_types::external::velero;
+use api_types::key::ClusterKey;
+use api_types::names::MemberId;
+use api_types::restore::{Restore, RestoreStatus};
+use controller_kit::reconcile::Outcome;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::Api;
+use tracing::Instrument;
+use velero_kit::identity::Owner;
+
+use super::apply::{self, Order, Wanted};
+use super::plan::{self, Entry, Next, Terms, plan};
+use super::source::Source;
+use super::validate::Validated;
+use super::{Problem, agenda, dereference, status};
+use crate::context::Context;
+use crate::operation::calls::{self, Answer, Call, NotNow};
+use crate::operation::draft::Draft;
+use crate::operation::member::Link;
+use crate::operation::objects::{self, Applied, Target};
+use crate::operation::spec::InvalidSpec;
+use crate::operation::{Error, conclude, is_settled, silence, sooner, stale};
+
+/// Look at an unfinished Restore at least this often, should a trigger ever be lost.
+const LEVEL_CHECK: Duration = Duration::from_mins(10);
+
+/// An entry and what comes next for it.
+#[derive(Debug)]
+pub struct Row {
+    pub entry: Entry,
+    pub next: Next,
+    /// The member was asked in this pass whether the run can be restored.
+    looked: bool,
+}
+
+impl Row {
+    /// An entry, and what comes next for it.
+    pub fn new(entry: Entry, next: Next) -> Self {
+        Self {
+            entry,
+            next,
+            looked: false,
+        }
+    }
+}
+
+/// One pass.
+#[derive(Debug)]
+pub struct Pass<'a>(Draft<'a, Restore>);
+
+impl<'a> Pass<'a> {
+    /// A pass over this version of the object.
+    pub fn new(ctx: &'a Arc<Context>, restore: Restore, owner: Owner) -> Self {
+        Self(Draft::new(ctx, restore, owner))
+    }
+
+    /// The whole pass for a spec that can work.
+    pub async fn run(&mut self, spec: &Validated, source: &Source) -> Result<Outcome, Error> {
+        let config_map = self.config_map(spec).await?;
+        let hold = config_map.as_ref().and_then(|found| found.as_ref().err());
+        let missing = source.obstacle(&self.0.object);
+        let terms = Terms {
+            source: missing.as_ref(),
+            going: source.is_going(),
+            hold,
+            deadline: spec.deadline,
+            now: self.0.now,
+        };
+        let entries = dereference::entries(self.0.ctx, &self.0.object, spec, source, &self.0.owner);
+        let mut rows: Vec<Row> = entries
+            .into_iter()
+            .map(|entry| {
+                let next = plan(&entry, &terms);
+                Row::new(entry, next)
+            })
+            .collect();
+
+        // Each of the two steps is on the hub before the next one is taken.
+        let claimed = self.claim(&mut rows).await;
+        if claimed && !self.note(&rows, spec, source).await? {
+            return Ok(stale());
+        }
+        let chosen = self.choose(&mut rows, source).await;
+        if chosen && !self.note(&rows, spec, source).await? {
+            return Ok(stale());
+        }
+        let acts = rows.iter().any(touches_member);
+        if acts && !chosen && !claimed && !self.0.is_current().await? {
+            return Ok(stale());
+        }
+        if self.0.is_late() {
+            return Ok(stale());
+        }
+        if rows.iter().any(|row| matches!(row.next, Next::Create)) {
+            self.stop_if_going(&mut rows, source).await?;
+        }
+        let config_map = config_map.and_then(Result::ok);
+        self.apply(&mut rows, spec, source, config_map).await;
+
+        let silence = self.watch_silence(&mut rows);
+        let wanted = self.status(&rows, spec, source);
+        self.tidy(&rows, &wanted);
+        let pace = match self.0.pace(&wanted) {
+            Some(wait) => Some(wait),
+            None if self.0.write(wanted).await? => None,
+            None => return Ok(stale()),
+        };
+        Ok(self.outcome(&rows, spec, sooner(pace, silence)))
+    }
+
+    /// The spec can never work: say so, once and for all.
+    pub async fn refuse(&mut self, invalid: &InvalidSpec) -> Result<Outcome, Error> {
+        let wanted = conclude::refused(&self.0.object, &invalid.to_string(), self.0.now);
+        let written = self.0.write(wanted).await?;
+        Ok(if written { Outcome::Done } else { stale() })
+    }
+
+    /// The ConfigMap that the policy names; `Err` inside is what keeps all entries from beginning.
+    async fn config_map(
+        &self,
+        spec: &Validated,
+    ) -> Result<Option<Result<ConfigMap, Problem>>, Error> {
+        let Some(name) = &spec.resource_modifier else {
+            return Ok(None);
+        };
+        let namespace = &self.0.owner.namespace;
+        let api = Api::<ConfigMap>::namespaced(self.0.ctx.client.clone(), namespace);
+        Ok(Some(api.get_opt(name).await?.ok_or_else(|| {
+            Problem::new(
+                reason::CONFIG_MAP_NOT_FOUND,
+                format!(
+                    "policy.resourceModifier names ConfigMap {name}, which is not in namespace \
+                     {namespace}: create it"
+                ),
+            )
+        })))
+    }
+
+    /// Chooses member and name for each entry that may begin. True if there is one.
+    async fn claim(&self, rows: &mut [Row]) -> bool {
+        let rows = rows
+            .iter_mut()
+            .filter(|row| matches!(row.next, Next::Claim));
+        let rows: Vec<&mut Row> = rows.collect();
+        let calls = rows
+            .iter()
+            .filter_map(|row| self.name_call(&row.entry))
+            .collect();
+        let mut answers = calls::answers(self.0.ctx, &self.0.owner, calls).await;
+        let mut claimed = false;
+        for row in rows {
+            let key = &row.entry.key;
+            row.next = match (answers.remove(key), &row.entry.facts.link) {
+                (Some(Answer::Name(Ok(name))), Link::Up { member_uid }) => {
+                    row.entry.stored.member_uid = Some(member_uid.clone());
+                    row.entry.stored.restore_name_in_cluster = Some(name);
+                    claimed = true;
+                    Next::Choose
+                }
+                (Some(Answer::Name(Err(problem))), _) => Next::Retry(problem),
+                _ => Next::Wait(calls::unanswered(key)),
+            };
+        }
+        claimed
+    }
+
+    /// Asks the member which name is free.
+    fn name_call(&self, entry: &Entry) -> Option<Call> {
+        let Link::Up { member_uid } = &entry.facts.link else {
+            return None;
+        };
+        let member = MemberId::from_uid(member_uid);
+        let (ctx, owner, key) = self.parts(entry);
+        let purpose = format!("name in {member}");
+        Some(Call::new(key.clone(), purpose, async move {
+            let full = apply::full_name(&owner, &key);
+            let place = (&key, &member);
+            Answer::Name(objects::choose_name::<velero::Restore>(&ctx, &owner, &full, place).await)
+        }))
+    }
+
+    fn parts(&self, entry: &Entry) -> (Arc<Context>, Owner, ClusterKey) {
+        (
+            Arc::clone(self.0.ctx),
+            self.0.owner.clone(),
+            entry.key.clone(),
+        )
+    }
+
+    /// Looks at the run of each claimed entry and notes it, if it can be restored. True if one was.
+    async fn choose(&self, rows: &mut [Row], source: &Source) -> bool {
+        let rows = rows
+            .iter_mut()
+            .filter(|row| matches!(row.next, Next::Choose));
+        let rows: Vec<&mut Row> = rows.collect();
+        let calls = rows
+            .iter()
+            .filter_map(|row| self.run_call(&row.entry, source))
+            .collect();
+        let mut answers = calls::answers(self.0.ctx, &self.0.owner, calls).await;
+        let mut chosen = false;
+        for row in rows {
+            let key = &row.entry.key;
+            row.next = match answers.remove(key) {
+                Some(Answer::Run(Ok(backup))) => {
+                    let stored = &mut row.entry.stored;
+                    stored.backup_name_in_cluster = backup.metadata.name.clone();
+                    stored.source_cluster_name = Some(key.name.clone());
+                    stored.backup_time = backup.start_timestamp().map(Time);
+                    (row.looked, chosen) = (true, true);
+                    Next::Create
+                }
+                Some(Answer::Run(Err(not_now))) => later(not_now),
+                _ => Next::Wait(calls::unanswered(key)),
+            };
+        }
+        chosen
+    }
+
+    /// Asks the member for the run that the Backup offers.
+    fn run_call(&self, entry: &Entry, source: &Source) -> Option<Call> {
+        let (target, run) = (target(entry)?, entry.run.clone().ok()?);
+        let wanted = Wanted {
+            name: run.name,
+            backup: source.name.clone(),
+            owner_uid: source.backup.as_ref().and_then(|b| b.metadata.uid.clone()),
+            started: None,
+        };
+        let (ctx, owner, key) = self.parts(entry);
+        let purpose = format!("look at {}", wanted.name);
+        Some(Call::new(key, purpose, async move {
+            let found = apply::look(&ctx, &owner, &target, &wanted).await;
+            Answer::Run(found.map(Box::new))
+        }))
+    }
+
+    /// A Backup that is being deleted with its data waits for whom it can see; whom it may not have
+    /// seen must not begin. So the hub is asked now, after the choice was written down.
+    async fn stop_if_going(&self, rows: &mut [Row], source: &Source) -> Result<(), Error> {
+        let namespace = &self.0.owner.namespace;
+        let api = Api::<Backup>::namespaced(self.0.ctx.client.clone(), namespace);
+        let Some(now) = api.get_opt(&source.name).await? else {
+            // Its data may still be there; the look at the member decides.
+            return Ok(());
+        };
+        if crate::backup::goes_with_data(&now) {
+            for row in rows
+                .iter_mut()
+                .filter(|row| matches!(row.next, Next::Create))
+            {
+                row.next = Next::GiveUp(plan::going());
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates and confirms objects, each on its own.
+    async fn apply(
+        &self,
+        rows: &mut [Row],
+        spec: &Validated,
+        source: &Source,
+        config_map: Option<ConfigMap>,
+    ) {
+        let order = Arc::new(Order {
+            scope: spec.scope.clone(),
+            policy: self.0.object.spec.policy.clone().unwrap_or_default(),
+            config_map,
+        });
+        let rows: Vec<&mut Row> = rows.iter_mut().filter(|row| touches_member(row)).collect();
+        let calls = rows
+            .iter()
+            .filter_map(|row| self.object_call(row, source, &order))
+            .collect();
+        let mut answers = calls::answers(self.0.ctx, &self.0.owner, calls).await;
+        for row in rows {
+            match answers.remove(&row.entry.key) {
+                Some(Answer::Restore(Ok(applied))) => self.settle(row, applied),
+                Some(Answer::Restore(Err(not_now))) => row.next = later(not_now),
+                _ => row.next = Next::Wait(calls::unanswered(&row.entry.key)),
+            }
+        }
+    }
+
+    /// Creates the claimed object, or asks for it. A run that an earlier pass has chosen may have gone
+    /// or become unreadable since, so it is looked at once more.
+    fn object_call(&self, row: &Row, source: &Source, order: &Arc<Order>) -> Option<Call> {
+        let target = target(&row.entry)?;
+        let stored = &row.entry.stored;
+        let create = matches!(row.next, Next::Create);
+        let verb = if create { "create" } else { "confirm" };
+        let purpose = format!("{verb} {} in {}", target.name, target.member);
+        let wanted = Wanted {
+            name: stored.backup_name_in_cluster.clone()?,
+            backup: source.name.clone(),
+            owner_uid: None,
+            started: stored.backup_time.as_ref().map(|time| time.0),
+        };
+        let (ctx, owner, key) = self.parts(&row.entry);
+        let (looked, order) = (row.looked, Arc::clone(order));
+        Some(Call::new(key, purpose, async move {
+            if !create {
+                return Answer::Restore(Ok(objects::confirm(&ctx, &owner, &target).await));
+            }
+            if !looked && let Err(not_now) = apply::look(&ctx, &owner, &target, &wanted).await {
+                return Answer::Restore(Err(not_now));
+            }
+            let run = &wanted.name;
+            Answer::Restore(Ok(apply::create(&ctx, &owner, &target, run, &order).await))
+        }))
+    }
+
+    /// Notes what the member has answered.
+    fn settle(&self, row: &mut Row, applied: Applied<velero::Restore>) {
+        if let Some(next) = plan::answered(&row.entry, &row.next, applied) {
+            row.next = next;
+            return;
+        }
+        // The next name is written down with this pass's status, and created in the next.
+        let (owner, key) = (&self.0.owner, &row.entry.key);
+        let name = row.entry.claimed_name().unwrap_or_default();
+        row.next = match apply::next_name(owner, key, name) {
+            Some(next) => {
+                row.entry.stored.restore_name_in_cluster = Some(next);
+                Next::Create
+            }
+            None => Next::Fail(Problem::new(
+                reason::NAME_TAKEN,
+                format!(
+                    "every name for the restore is taken in {}: rename this Restore",
+                    key.name
+                ),
+            )),
+        };
+    }
+
+    fn watch_silence(&self, rows: &mut [Row]) -> Option<Duration> {
+        let mut again = None;
+        for row in rows {
+            let (Next::Follow(object), Link::Up { member_uid }) =
+                (&row.next, &row.entry.facts.link)
+            else {
+                continue;
+            };
+            if conclude::velero_is_done(object.phase()) {
+                continue;
+            }
+            let place = (&row.entry.key, member_uid.as_str());
+            let (stuck, wait) = silence::watch(self.0.ctx, &self.0.owner, place, &**object);
+            again = sooner(again, Some(wait));
+            row.entry.stuck = stuck;
+        }
+        again
+    }
+
+    /// Removes each `ConfigMap` of restores that have just ended. Beside the passes, since nothing
+    /// waits for it.
+    fn tidy(&self, rows: &[Row], wanted: &RestoreStatus) {
+        let ended = rows
+            .iter()
+            .zip(&wanted.restore_details)
+            .filter(|(row, detail)| row.entry.facts.is_up() && detail.phase.is_final());
+        for (row, _) in ended {
+            if let Next::Follow(object) = &row.next
+                && object.spec.resource_modifier.is_some()
+            {
+                let (ctx, _, key) = self.parts(&row.entry);
+                let object = Arc::clone(object);
+                let dropping = async move { apply::drop_carried(&ctx, &key, &object).await };
+                tokio::spawn(dropping.in_current_span());
+            }
+        }
+    }
+
+    fn status(&self, rows: &[Row], spec: &Validated, source: &Source) -> RestoreStatus {
+        let found = source.fleet.as_ref().is_none_or(|fleet| {
+            crate::operation::destination::fleet(self.0.ctx, &self.0.owner.namespace, fleet)
+                .is_some()
+        });
+        status::status(&self.0.object, rows, (spec, source, found), self.0.now)
+    }
+
+    async fn note(
+        &mut self,
+        rows: &[Row],
+        spec: &Validated,
+        source: &Source,
+    ) -> Result<bool, Error> {
+        let wanted = self.status(rows, spec, source);
+        self.0.write(wanted).await
+    }
+
+    /// When to look again, for what no watch tells.
+    fn outcome(&self, rows: &[Row], spec: &Validated, after: Option<Duration>) -> Outcome {
+        if is_settled(&self.0.object) {
+            return Outcome::Done;
+        }
+        let status = self.0.object.status.as_ref();
+        let details = status.map_or(&[][..], |status| &status.restore_details);
+        let due = agenda::next(
+            rows,
+            details,
+            spec.deadline,
+            self.0.now,
+            &self.0.ctx.timings,
+        );
+        Outcome::Waiting {
+            reason: "Entries",
+            // Status times are whole seconds: a little later is surely after a deadline.
+            after: sooner(after, due)
+                .unwrap_or(LEVEL_CHECK)
+                .saturating_add(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// What comes next after a look that has shown an obstacle.
+fn later(not_now: NotNow) -> Next {
+    match not_now {
+        NotNow::Waits(problem) => Next::Look(problem),
+        NotNow::Failed(problem) => Next::Retry(problem),
+    }
+}
+
+/// Whether a member is about to be called for what an earlier write has claimed.
+fn touches_member(row: &Row) -> bool {
+    matches!(row.next, Next::Create | Next::GiveUp(_) | Next::Confirm)
+}
+
+fn target(entry: &Entry) -> Option<Target> {
+    Some(Target {
+        key: entry.key.clone(),
+        member: MemberId::from_uid(entry.stored.member_uid.as_deref()?),
+        name: entry.claimed_name()?.to_owned(),
+    })
+}

@@ -1,0 +1,259 @@
+//! The decision for one entry: what may be done about it now?
+
+use std::sync::Arc;
+
+use api_types::condition::reason;
+use api_types::external::velero;
+use api_types::key::ClusterKey;
+use api_types::restore::RestoreDetail;
+use jiff::Timestamp;
+
+use super::Problem;
+use super::source::Run;
+use crate::operation::conclude::velero_is_done;
+use crate::operation::member::{self, HubObject, Link, Served, too_late};
+use crate::operation::objects::Applied;
+
+/// What is known about one member, gathered without asking it anything.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Its object on the hub.
+    pub hub: HubObject,
+    /// How cluster-proxy reaches it.
+    pub link: Link,
+    /// Whether it serves Velero's API.
+    pub velero: Served,
+    /// Whether `objects` is complete: the watch has been synced and is connected.
+    pub objects_synced: bool,
+    /// The Velero Restores that this hub object owns there.
+    pub objects: Vec<Arc<velero::Restore>>,
+}
+
+/// One requested cluster of a Restore.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub key: ClusterKey,
+    /// As the hub has it; a fresh one for a cluster that has none yet.
+    pub stored: RestoreDetail,
+    /// What the fleet says against it.
+    pub problem: Option<Problem>,
+    /// The backup of this cluster, as the hub's Backup shows it.
+    pub run: Result<Run, Problem>,
+    pub facts: Facts,
+    /// What the silence of its object means, if it is silent.
+    pub stuck: Option<Problem>,
+}
+
+/// What holds for all entries of a Restore.
+#[derive(Debug, Clone)]
+pub struct Terms<'a> {
+    /// What keeps the whole Restore from beginning, by what it reads.
+    pub source: Option<&'a Problem>,
+    /// The Backup is being deleted with its data.
+    pub going: bool,
+    /// What else keeps it from beginning, such as a missing ConfigMap.
+    pub hold: Option<&'a Problem>,
+    /// When entries that have not begun fail.
+    pub deadline: Timestamp,
+    pub now: Timestamp,
+}
+
+/// What comes next for an entry.
+#[derive(Debug, Clone)]
+pub enum Next {
+    /// Nothing, for ever.
+    Final,
+    /// It cannot begin yet; a watch will tell when it can.
+    Wait(Problem),
+    /// A look at the member has shown that it cannot begin yet: look again now and then.
+    Look(Problem),
+    /// A call to the member failed: try again soon.
+    Retry(Problem),
+    /// It may begin: name and member are to be written down.
+    Claim,
+    /// Claimed: the run that is restored is to be looked at and written down.
+    Choose,
+    /// Its run is chosen, and nothing is known of its object: create it.
+    Create,
+    /// Nothing is created any more, for this reason: make sure that there is nothing, then end.
+    GiveUp(Problem),
+    /// Its object was seen and is not in the watch any more: ask the member.
+    Confirm,
+    /// Its object, as last seen.
+    Follow(Arc<velero::Restore>),
+    /// Keep what was last known.
+    Hold,
+    /// It ends here.
+    Fail(Problem),
+}
+
+impl Facts {
+    /// Whether calls to the member can be made.
+    pub fn is_up(&self) -> bool {
+        matches!(self.link, Link::Up { .. })
+    }
+}
+
+impl Entry {
+    /// The name that was claimed.
+    pub fn claimed_name(&self) -> Option<&str> {
+        self.stored
+            .member_uid
+            .as_ref()
+            .and(self.stored.restore_name_in_cluster.as_deref())
+    }
+
+    /// Whether the run that is restored was written down.
+    pub fn has_chosen(&self) -> bool {
+        self.stored.backup_name_in_cluster.is_some()
+    }
+
+    /// Whether the object was ever seen: its status is copied from then on, be it empty.
+    pub fn seen(&self) -> bool {
+        self.stored.restore_status_in_cluster.is_some()
+    }
+}
+
+/// Decides for one entry. Pure: the same facts give the same answer.
+pub fn plan(entry: &Entry, terms: &Terms<'_>) -> Next {
+    if entry.stored.phase.is_final() {
+        return Next::Final;
+    }
+    match entry.claimed_name() {
+        Some(name) => plan_claimed(entry, name, terms),
+        None => before_choice(entry, terms, Next::Claim),
+    }
+}
+
+fn plan_claimed(entry: &Entry, name: &str, terms: &Terms<'_>) -> Next {
+    let facts = &entry.facts;
+    if let Link::Up { member_uid } = &facts.link
+        && entry.stored.member_uid.as_deref() != Some(member_uid)
+    {
+        return Next::Fail(Problem::new(
+            reason::MEMBER_REPLACED,
+            format!(
+                "another cluster answers as {}: the restore was claimed in the former one; make a \
+                 new Restore",
+                entry.key.name
+            ),
+        ));
+    }
+    if !entry.has_chosen() {
+        // Without a chosen run nothing was ever created.
+        return before_choice(entry, terms, Next::Choose);
+    }
+    let object = facts
+        .objects
+        .iter()
+        .find(|o| o.metadata.name.as_deref() == Some(name));
+    let blind = facts.is_up() && !facts.objects_synced;
+    let trouble = member::no_velero(&entry.key, facts.velero)
+        .filter(|_| blind && facts.velero != Served::Unknown);
+    match (object, trouble) {
+        (Some(object), None) => return Next::Follow(Arc::clone(object)),
+        (Some(object), Some(_)) if velero_is_done(object.phase()) => {
+            return Next::Follow(Arc::clone(object));
+        }
+        (_, Some(problem)) => return Next::Wait(problem),
+        (None, None) if !facts.is_up() || blind => return Next::Hold,
+        (None, None) => {}
+    }
+    if entry.seen() {
+        return Next::Confirm;
+    }
+    if terms.now >= terms.deadline {
+        return Next::GiveUp(too_late(last_problem(entry)));
+    }
+    if terms.going {
+        return Next::GiveUp(going());
+    }
+    match terms.hold {
+        // Created without what its policy refers to, it would restore something else.
+        Some(problem) => Next::Wait(problem.clone()),
+        None => Next::Create,
+    }
+}
+
+/// What comes next for an entry that has chosen no run: `go`, unless something is in the way.
+fn before_choice(entry: &Entry, terms: &Terms<'_>, go: Next) -> Next {
+    let obstacle = obstacle(entry, terms);
+    if terms.now >= terms.deadline {
+        let cause = obstacle.as_ref().map(|problem| problem.message.as_str());
+        return Next::Fail(too_late(cause.or_else(|| last_problem(entry))));
+    }
+    obstacle.map_or(go, Next::Wait)
+}
+
+/// The first thing that keeps an entry from beginning.
+fn obstacle(entry: &Entry, terms: &Terms<'_>) -> Option<Problem> {
+    let facts = &entry.facts;
+    if let Some(problem) = terms.source.or(entry.problem.as_ref()) {
+        return Some(problem.clone());
+    }
+    if let Some(problem) = member::no_cluster(&entry.key, facts.hub) {
+        return Some(problem);
+    }
+    let run = match &entry.run {
+        Ok(run) => run,
+        Err(problem) => return Some(problem.clone()),
+    };
+    match &facts.link {
+        Link::Down { problem, .. } => return Some(problem.clone()),
+        Link::Up { member_uid } if *member_uid != run.member_uid => {
+            return Some(Problem::new(
+                reason::MEMBER_REPLACED,
+                format!(
+                    "another cluster answers as {}: its backup was made in the former one",
+                    entry.key.name
+                ),
+            ));
+        }
+        Link::Up { .. } => {}
+    }
+    member::no_velero(&entry.key, facts.velero).or_else(|| terms.hold.cloned())
+}
+
+/// Why nothing new reads a Backup.
+pub fn going() -> Problem {
+    Problem::new(
+        reason::BACKUP_NOT_FOUND,
+        "the Backup is being deleted with its data: nothing was restored from it",
+    )
+}
+
+/// What comes next after the member has answered. `None`: another owner holds the name, and the
+/// next one is to be claimed.
+pub fn answered(entry: &Entry, asked: &Next, applied: Applied<velero::Restore>) -> Option<Next> {
+    let name = &entry.key.name;
+    Some(match (applied, asked) {
+        (Applied::Present(object), _) => Next::Follow(Arc::from(object)),
+        (Applied::Failed(problem), _) => Next::Retry(problem),
+        (Applied::Absent | Applied::Taken, Next::Confirm) => Next::Fail(Problem::new(
+            reason::OBJECT_DISAPPEARED,
+            format!(
+                "the Velero Restore was removed in {name} before it ended: find who deletes there"
+            ),
+        )),
+        (Applied::Absent | Applied::Taken, Next::GiveUp(why)) => Next::Fail(why.clone()),
+        (Applied::Absent, _) => Next::Retry(Problem::new(
+            reason::UNREACHABLE,
+            format!("the answer of {name} to creating the restore was lost"),
+        )),
+        (Applied::Taken, _) => return None,
+    })
+}
+
+/// What kept a claimed entry from getting its object, by its status.
+fn last_problem(entry: &Entry) -> Option<&str> {
+    let reason = entry.stored.reason.as_deref()?;
+    let trouble = !matches!(
+        reason,
+        reason::QUEUED | reason::NAME_TAKEN | reason::BACKUP_PARTIALLY_FAILED
+    );
+    entry.stored.message.as_deref().filter(|_| trouble)
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
