@@ -69,7 +69,16 @@ impl MemberView {
             .items)
     }
 
-    /// The names of the same.
+    /// The Velero Restores that a hub object owns here.
+    pub async fn restores_of(&self, owner_uid: &str) -> Result<Vec<velero::Restore>> {
+        let select = ListParams::default().labels(&format!("{}={owner_uid}", labels::OWNER_UID));
+        let found = self.velero::<velero::Restore>().list(&select).await;
+        Ok(found
+            .with_context(|| format!("cannot list Velero Restores of {}", self.name))?
+            .items)
+    }
+
+    /// The names of the Velero Backups that a hub object owns here.
     pub async fn backup_names_of(&self, owner_uid: &str) -> Result<Vec<String>> {
         let found = self.backups_of(owner_uid).await?;
         Ok(found.iter().map(ResourceExt::name_any).collect())

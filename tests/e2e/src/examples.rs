@@ -14,6 +14,8 @@ pub const CLUSTERS: &str = "common/attachedcluster.yaml";
 pub const FLEET: &str = "common/fleet.yaml";
 /// The announcement's Backup.
 pub const SELECT_LABELS: &str = "backup/backup-select-labels.yaml";
+/// The announcement's Restore of it.
+pub const RESTORE_MINIMAL: &str = "backup/restore-minimal.yaml";
 
 /// The root of this repository.
 pub fn root() -> PathBuf {

@@ -10,6 +10,7 @@ use api_types::cluster::{AttachedCluster, AttachedClusterSpec, SecretKeyRef};
 use api_types::fleet::{Fleet, FleetSpec};
 use api_types::key::ClusterKey;
 use api_types::phase::{FleetPhase, Phase};
+use api_types::restore::{Restore, RestoreSpec};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::Client;
@@ -191,6 +192,45 @@ impl Tenant {
         let what = format!("phase {}", phase.as_str());
         self.wait_backup(name, &what, |backup| is_phase(backup, phase))
             .await
+    }
+
+    /// Its Restores.
+    pub fn restores(&self) -> Api<Restore> {
+        self.api()
+    }
+
+    /// Makes a Restore.
+    pub async fn restore(&self, name: &str, spec: RestoreSpec) -> Result<Restore> {
+        let object = Restore::new(name, spec);
+        let created = self
+            .restores()
+            .create(&PostParams::default(), &object)
+            .await;
+        created
+            .with_context(|| format!("cannot make Restore {}/{name}", self.namespace))
+    }
+
+    /// Waits until something holds of a Restore.
+    pub async fn wait_restore(
+        &self,
+        name: &str,
+        what: &str,
+        holds: impl FnMut(&Restore) -> bool,
+    ) -> Result<Restore> {
+        self.explain(await_object(&self.restores(), name, what, PATIENCE, holds).await)
+    }
+
+    /// Asks for the deletion of a Restore.
+    pub async fn delete_restore(&self, name: &str) -> Result<()> {
+        self.restores()
+            .delete(name, &DeleteParams::default())
+            .await?;
+        Ok(())
+    }
+
+    /// Waits until a Restore is gone.
+    pub async fn wait_restore_gone(&self, name: &str) -> Result<()> {
+        self.explain(await_gone(&self.restores(), name, PATIENCE).await)
     }
 
     /// Asks for the deletion of a Backup.

@@ -19,6 +19,7 @@ mod refused;
 mod removal;
 mod replicas;
 mod restarts;
+mod restore;
 mod trace;
 mod waiting;
 mod world;
