@@ -206,8 +206,7 @@ impl Tenant {
             .restores()
             .create(&PostParams::default(), &object)
             .await;
-        created
-            .with_context(|| format!("cannot make Restore {}/{name}", self.namespace))
+        created.with_context(|| format!("cannot make Restore {}/{name}", self.namespace))
     }
 
     /// Waits until something holds of a Restore.

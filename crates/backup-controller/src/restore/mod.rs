@@ -6,6 +6,8 @@ pub mod build;
 pub mod delete;
 pub mod dereference;
 pub mod filter;
+#[cfg(test)]
+mod fixtures;
 pub mod pass;
 pub mod plan;
 pub mod source;

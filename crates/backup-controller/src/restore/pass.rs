@@ -212,7 +212,9 @@ impl<'a> Pass<'a> {
             row.next = match answers.remove(key) {
                 Some(Answer::Run(Ok(backup))) => {
                     let stored = &mut row.entry.stored;
-                    stored.backup_name_in_cluster = backup.metadata.name.clone();
+                    stored
+                        .backup_name_in_cluster
+                        .clone_from(&backup.metadata.name);
                     stored.source_cluster_name = Some(key.name.clone());
                     stored.backup_time = backup.start_timestamp().map(Time);
                     (row.looked, chosen) = (true, true);

@@ -1,1 +1,191 @@
+use serde_json::json;
 
+use super::super::fixtures::{
+    MEMBER_UID, chosen, claimed, down, fresh, object, problem, run, seen, short, terms,
+};
+use super::*;
+use api_types::phase::EntryPhase;
+
+fn next(entry: &Entry, second: i64) -> String {
+    short(&plan(entry, &terms(second)))
+}
+
+#[test]
+fn an_entry_goes_from_claim_to_choice_to_object() {
+    assert_eq!(next(&fresh(), 1), "Claim");
+    assert_eq!(next(&claimed(), 1), "Choose");
+    assert_eq!(next(&chosen(), 1), "Create");
+    let mut running = seen();
+    running.facts.objects = vec![object(json!({ "phase": "InProgress" }))];
+    assert_eq!(next(&running, 1), "Follow InProgress");
+    running.stored.phase = EntryPhase::Completed;
+    assert_eq!(next(&running, 9999), "Final");
+}
+
+#[test]
+fn each_obstacle_keeps_it_from_beginning_and_from_choosing() {
+    type Hinder = fn(&mut Entry);
+    let table: [(Hinder, &str); 8] = [
+        (
+            |entry| entry.problem = Some(problem("ClusterNotInFleet")),
+            "ClusterNotInFleet",
+        ),
+        (
+            |entry| entry.facts.hub = HubObject::Absent,
+            "ClusterNotFound",
+        ),
+        (
+            |entry| entry.run = Err(problem("NoCompletedBackup")),
+            "NoCompletedBackup",
+        ),
+        (
+            |entry| entry.facts.link = down("Unreachable", None),
+            "Unreachable",
+        ),
+        (
+            |entry| {
+                entry.run = Ok(Run {
+                    member_uid: "a former cluster".to_owned(),
+                    ..run()
+                });
+            },
+            "MemberReplaced",
+        ),
+        (
+            |entry| entry.facts.velero = Served::No,
+            "VeleroNotInstalled",
+        ),
+        (|entry| entry.facts.velero = Served::Refused, "AccessDenied"),
+        (
+            |entry| entry.facts.velero = Served::Unknown,
+            "WaitingForClusters",
+        ),
+    ];
+    for (hinder, reason) in table {
+        for mut entry in [fresh(), claimed()] {
+            hinder(&mut entry);
+            assert_eq!(next(&entry, 1), format!("Wait {reason}"));
+            // Nothing was created yet, so the deadline needs no look at the member.
+            assert_eq!(next(&entry, 3600), "Fail StartDeadlineExceeded");
+        }
+    }
+}
+
+#[test]
+fn what_holds_for_all_comes_first_and_the_config_map_last() {
+    let missing = problem("BackupNotFound");
+    let hold = problem("ConfigMapNotFound");
+    let terms = Terms {
+        source: Some(&missing),
+        hold: Some(&hold),
+        ..terms(1)
+    };
+    let mut entry = fresh();
+    entry.problem = Some(problem("ClusterNotInFleet"));
+    assert_eq!(short(&plan(&entry, &terms)), "Wait BackupNotFound");
+    let terms = Terms {
+        source: None,
+        ..terms
+    };
+    for entry in [fresh(), claimed(), chosen()] {
+        assert_eq!(short(&plan(&entry, &terms)), "Wait ConfigMapNotFound");
+    }
+}
+
+#[test]
+fn a_chosen_run_is_restored_whatever_becomes_of_backup_and_fleet() {
+    let missing = problem("BackupNotFound");
+    let mut entry = chosen();
+    entry.problem = Some(problem("ClusterNotInFleet"));
+    entry.run = Err(problem("BackupNotFound"));
+    let terms = Terms {
+        source: Some(&missing),
+        ..terms(1)
+    };
+    assert_eq!(short(&plan(&entry, &terms)), "Create");
+}
+
+#[test]
+fn past_the_deadline_or_while_its_backup_goes_nothing_is_created_any_more() {
+    assert_eq!(next(&chosen(), 3600), "GiveUp StartDeadlineExceeded");
+    let going = Terms {
+        going: true,
+        ..terms(1)
+    };
+    assert_eq!(short(&plan(&chosen(), &going)), "GiveUp BackupNotFound");
+    let mut running = seen();
+    running.facts.objects = vec![object(json!({ "phase": "InProgress" }))];
+    assert_eq!(short(&plan(&running, &going)), "Follow InProgress");
+}
+
+#[test]
+fn what_cannot_be_seen_is_never_created_nor_taken_for_gone() {
+    for mut entry in [chosen(), seen()] {
+        entry.facts.link = down("Unreachable", Some(0));
+        assert_eq!(next(&entry, 9999), "Hold");
+    }
+    for mut entry in [chosen(), seen()] {
+        entry.facts.objects_synced = false;
+        assert_eq!(next(&entry, 1), "Hold");
+        entry.facts.velero = Served::No;
+        assert_eq!(next(&entry, 1), "Wait VeleroNotInstalled");
+    }
+    assert_eq!(next(&seen(), 1), "Confirm");
+}
+
+#[test]
+fn another_cluster_under_the_name_ends_a_claimed_entry() {
+    for mut entry in [claimed(), chosen(), seen()] {
+        entry.facts.link = Link::Up {
+            member_uid: format!("not {MEMBER_UID}"),
+        };
+        assert_eq!(next(&entry, 1), "Fail MemberReplaced");
+    }
+}
+
+#[test]
+fn each_answer_of_the_member_has_its_consequence() {
+    let created = || Applied::Present(Box::new((*object(json!({ "phase": "New" }))).clone()));
+    let give_up = Next::GiveUp(problem("StartDeadlineExceeded"));
+    let table = [
+        (Next::Create, created(), Some("Follow New")),
+        (give_up.clone(), created(), Some("Follow New")),
+        (Next::Create, Applied::Taken, None),
+        (Next::Create, Applied::Absent, Some("Retry Unreachable")),
+        (
+            Next::Create,
+            Applied::Failed(problem("AccessDenied")),
+            Some("Retry AccessDenied"),
+        ),
+        (
+            give_up.clone(),
+            Applied::Absent,
+            Some("Fail StartDeadlineExceeded"),
+        ),
+        (give_up, Applied::Taken, Some("Fail StartDeadlineExceeded")),
+        (
+            Next::Confirm,
+            Applied::Absent,
+            Some("Fail ObjectDisappeared"),
+        ),
+        (
+            Next::Confirm,
+            Applied::Taken,
+            Some("Fail ObjectDisappeared"),
+        ),
+    ];
+    for (asked, applied, expected) in table {
+        let got = answered(&chosen(), &asked, applied);
+        assert_eq!(got.as_ref().map(short).as_deref(), expected, "{asked:?}");
+    }
+}
+
+#[test]
+fn the_last_cause_is_quoted_when_it_is_too_late() {
+    let mut entry = fresh();
+    entry.run = Err(problem("NoCompletedBackup"));
+    let Next::Fail(why) = plan(&entry, &terms(3600)) else {
+        panic!("it goes on");
+    };
+    assert!(why.message.contains("something is in the way"), "{why:?}");
+}

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use api_types::backup::{Backup, BackupDetail};
 use api_types::condition::reason;
 use api_types::key::ClusterKey;
-use api_types::phase::{EntryPhase, Phase};
+use api_types::phase::EntryPhase;
 use api_types::restore::Restore;
 use kube::ResourceExt;
 
 use super::Problem;
-use crate::operation::entry;
+use crate::operation::{entry, is_settled};
 
 /// The Backup that a Restore names, as the hub has it.
 #[derive(Debug, Clone)]
@@ -109,7 +109,7 @@ impl Source {
                     reason::BACKUP_NOT_FOUND,
                     format!("Backup {name} does not cover {cluster}: leave it out of destination"),
                 )
-            } else if status.phase.is_some_and(Phase::is_final) {
+            } else if is_settled(&**backup) {
                 problem(
                     reason::BACKUP_NOT_RESTORABLE,
                     format!("Backup {name} ended without a backup of any cluster: make a new one"),

@@ -3,6 +3,7 @@
 
 use anyhow::{Context, ensure};
 use api_types::backup::Backup;
+use api_types::cluster::AttachedCluster;
 use api_types::common::{DeletionPolicy, Destination};
 use api_types::external::velero;
 use api_types::phase::{EntryPhase, Phase};
@@ -158,8 +159,8 @@ fn into(backup: &str, clusters: &[&str]) -> RestoreSpec {
     }
 }
 
-fn policy(policy: Value) -> Option<RestorePolicy> {
-    Some(serde_json::from_value(policy).unwrap())
+fn policy(policy: Value) -> RestorePolicy {
+    serde_json::from_value(policy).unwrap()
 }
 
 fn details(restore: &Restore) -> &[RestoreDetail] {
@@ -312,7 +313,7 @@ async fn a_part_goes_into_another_namespace_of_one_cluster_only() {
     tenant.wait_phase("all", Phase::Completed).await.unwrap();
 
     let mut spec = into("all", &[TWO]);
-    spec.policy = policy(json!({
+    spec.policy = Some(policy(json!({
         "namespaceMapping": { APP.0: copy },
         "resourceFilter": {
             "includedNamespaces": [APP.0],
@@ -322,7 +323,7 @@ async fn a_part_goes_into_another_namespace_of_one_cluster_only() {
         "existingResourcePolicy": "update",
         "itemOperationTimeout": "1h",
         "preserveStatus": { "includedResources": ["pods"] },
-    }));
+    })));
     tenant.restore("part", spec).await.unwrap();
     let restore = in_phase(&tenant, "part", Phase::Completed).await;
     assert_restored(&restore, &[TWO]).await;
@@ -363,7 +364,9 @@ async fn a_whole_cluster_s_backup_brings_everything_back_but_velero_s_own_object
     let role: ClusterRole = serde_json::from_value(role).unwrap();
     roles.create(&PostParams::default(), &role).await.unwrap();
     let mut spec = demo_backup();
-    spec.policy = None;
+    // Without it, Velero takes only what belongs to something in a namespace.
+    let all = json!({ "resourceFilter": { "includeClusterResources": true } });
+    spec.policy = Some(serde_json::from_value(all).unwrap());
     tenant.back_up("whole", spec).await.unwrap();
     tenant.wait_phase("whole", Phase::Completed).await.unwrap();
     let now = DeleteParams::default();
@@ -444,10 +447,10 @@ async fn each_obstacle_is_named_where_it_is() {
     assert!(message.contains("sourceCluster"), "{message}");
     assert!(objects_of(&restore, TWO).await.is_empty());
     let mut spec = of("of-one");
-    spec.policy = policy(json!({ "resourceFilter": {
+    spec.policy = Some(policy(json!({ "resourceFilter": {
         "includedClusterScopedResources": ["*"],
         "includedNamespaceScopedResources": ["pods"],
-    } }));
+    } })));
     tenant.restore("never", spec).await.unwrap();
     let restore = in_phase(&tenant, "never", Phase::FailedValidation).await;
     assert!(objects_of(&restore, ONE).await.is_empty());
@@ -471,7 +474,9 @@ async fn a_config_map_is_awaited_and_carried_and_changes_what_is_restored() {
     APP.remove(&[ONE]).await;
 
     let mut spec = of("all");
-    spec.policy = policy(json!({ "resourceModifier": { "kind": "ConfigMap", "name": "louder" } }));
+    spec.policy = Some(policy(
+        json!({ "resourceModifier": { "kind": "ConfigMap", "name": "louder" } }),
+    ));
     tenant.restore("modified", spec).await.unwrap();
     with_reason(&tenant, "modified", ONE, "ConfigMapNotFound").await;
     let rules = r#"version: v1
@@ -535,7 +540,7 @@ async fn deleting_removes_the_velero_restores_and_nothing_that_they_restored() {
 }
 
 #[tokio::test]
-async fn an_unreachable_member_is_waited_for_until_its_cluster_is_gone() {
+async fn an_unreachable_member_holds_up_nobody_else_and_is_caught_up_with() {
     let stack = stack().await;
     let (two, relay) = stack.attach_with_relay(TWO).unwrap();
     let clusters = [stack.attach(ONE).unwrap(), two];
@@ -564,10 +569,58 @@ async fn an_unreachable_member_is_waited_for_until_its_cluster_is_gone() {
     tenant.wait_cluster(TWO, false).await.unwrap();
     tenant.delete_restore("half").await.unwrap();
     with_reason(&tenant, "half", TWO, "DeletionPending").await;
-    assert!(objects_of(&half, ONE).await.is_empty());
+    wait_ok("an end in the other cluster", PATIENCE, async || {
+        ensure!(objects_of(&half, ONE).await.is_empty(), "it is there");
+        Ok(())
+    })
+    .await
+    .unwrap();
     relay.heal();
     tenant.wait_restore_gone("half").await.unwrap();
     assert!(objects_of(&half, TWO).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_lies_in_a_cluster_that_is_gone_for_good_is_named_and_let_go() {
+    let stack = stack().await;
+    let (two, relay) = stack.attach_with_relay(TWO).unwrap();
+    let clusters = [stack.attach(ONE).unwrap(), two];
+    let tenant = stack.tenant("restore-gone", &clusters).await.unwrap();
+    tenant.back_up("all", demo_backup()).await.unwrap();
+    tenant.wait_phase("all", Phase::Completed).await.unwrap();
+    tenant.restore("left", of("all")).await.unwrap();
+    let restore = in_phase(&tenant, "left", Phase::Completed).await;
+    relay.cut();
+    tenant.wait_cluster(TWO, false).await.unwrap();
+    tenant.delete_restore("left").await.unwrap();
+    with_reason(&tenant, "left", TWO, "DeletionPending").await;
+
+    let attached = tenant.api::<AttachedCluster>();
+    let now = DeleteParams::default();
+    attached.delete(TWO, &now).await.unwrap();
+    let none = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+    attached
+        .patch(TWO, &PatchParams::default(), &none)
+        .await
+        .unwrap();
+    tenant.wait_restore_gone("left").await.unwrap();
+    let name = entry(&restore, TWO)
+        .unwrap()
+        .restore_name_in_cluster
+        .clone()
+        .unwrap();
+    wait_ok("the event", PATIENCE, async || {
+        let events = tenant.events("left").await?;
+        let told = events.iter().any(|event| {
+            let note = event.note.as_deref().unwrap_or_default();
+            event.reason.as_deref() == Some("ObjectsLeftBehind") && note.contains(&name)
+        });
+        ensure!(told, "{events:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert!(objects_of(&restore, ONE).await.is_empty());
 }
 
 #[tokio::test]
