@@ -598,9 +598,9 @@ async fn what_lies_in_a_cluster_that_is_gone_for_good_is_named_and_let_go() {
     let attached = tenant.api::<AttachedCluster>();
     let now = DeleteParams::default();
     attached.delete(TWO, &now).await.unwrap();
-    let none = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+    let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
     attached
-        .patch(TWO, &PatchParams::default(), &none)
+        .patch(TWO, &PatchParams::default(), &free)
         .await
         .unwrap();
     tenant.wait_restore_gone("left").await.unwrap();
@@ -612,8 +612,8 @@ async fn what_lies_in_a_cluster_that_is_gone_for_good_is_named_and_let_go() {
     wait_ok("the event", PATIENCE, async || {
         let events = tenant.events("left").await?;
         let told = events.iter().any(|event| {
-            let note = event.note.as_deref().unwrap_or_default();
-            event.reason.as_deref() == Some("ObjectsLeftBehind") && note.contains(&name)
+            event.reason.as_deref() == Some("ObjectsLeftBehind")
+                && event.note.as_ref().is_some_and(|text| text.contains(&name))
         });
         ensure!(told, "{events:?}");
         Ok(())
