@@ -114,7 +114,7 @@ pub async fn carry_over(
 ) -> Result<String, Problem> {
     let labels = owner.labels(&target.key, &target.member);
     let copy = carry::copy(source, labels)
-        .map_err(|error| Problem::new(reason::CONFIG_MAP_NOT_FOUND, error.to_string()))?;
+        .map_err(|error| Problem::new(reason::BACKUP_REJECTED, error.to_string()))?;
     let name = copy.metadata.name.clone().unwrap_or_default();
     ctx.members
         .api::<ConfigMap>(&target.key)

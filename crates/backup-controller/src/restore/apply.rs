@@ -175,17 +175,23 @@ pub async fn create(
     let carried = match &order.config_map {
         Some(source) => match objects::carry_over(ctx, owner, target, source).await {
             Ok(name) => Some(name),
-            Err(problem) => return Applied::Failed(problem),
+            Err(problem) => return Applied::Failed(of_restore(problem)),
         },
         None => None,
     };
     let what = (run, &order.scope);
     let object = build::build(owner, target, what, &order.policy, carried.as_deref());
     match objects::create(ctx, owner, target, &object).await {
-        Applied::Failed(problem) if problem.reason == reason::BACKUP_REJECTED => {
-            Applied::Failed(Problem::new(reason::RESTORE_REJECTED, problem.message))
-        }
+        Applied::Failed(problem) => Applied::Failed(of_restore(problem)),
         other => other,
+    }
+}
+
+/// What a member refuses is a restore here.
+fn of_restore(problem: Problem) -> Problem {
+    match problem.reason {
+        reason::BACKUP_REJECTED => Problem::new(reason::RESTORE_REJECTED, problem.message),
+        _ => problem,
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod agenda;
 pub mod apply;
+mod ask;
 pub mod build;
 pub mod delete;
 pub mod dereference;

@@ -6,8 +6,6 @@ use std::time::Duration;
 use api_types::backup::Backup;
 use api_types::condition::reason;
 use api_types::external::velero;
-use api_types::key::ClusterKey;
-use api_types::names::MemberId;
 use api_types::restore::{Restore, RestoreStatus};
 use controller_kit::reconcile::Outcome;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -16,16 +14,16 @@ use kube::api::Api;
 use tracing::Instrument;
 use velero_kit::identity::Owner;
 
-use super::apply::{self, Order, Wanted};
+use super::apply::{self, Order};
 use super::plan::{self, Entry, Next, Terms, plan};
 use super::source::Source;
 use super::validate::Validated;
 use super::{Problem, agenda, dereference, status};
 use crate::context::Context;
-use crate::operation::calls::{self, Answer, Call, NotNow};
+use crate::operation::calls::{self, Answer, NotNow};
 use crate::operation::draft::Draft;
 use crate::operation::member::Link;
-use crate::operation::objects::{self, Applied, Target};
+use crate::operation::objects::Applied;
 use crate::operation::spec::InvalidSpec;
 use crate::operation::{Error, conclude, is_settled, silence, sooner, stale};
 
@@ -38,7 +36,7 @@ pub struct Row {
     pub entry: Entry,
     pub next: Next,
     /// The member was asked in this pass whether the run can be restored.
-    looked: bool,
+    pub(super) looked: bool,
 }
 
 impl Row {
@@ -54,7 +52,7 @@ impl Row {
 
 /// One pass.
 #[derive(Debug)]
-pub struct Pass<'a>(Draft<'a, Restore>);
+pub struct Pass<'a>(pub(super) Draft<'a, Restore>);
 
 impl<'a> Pass<'a> {
     /// A pass over this version of the object.
@@ -172,29 +170,6 @@ impl<'a> Pass<'a> {
         claimed
     }
 
-    /// Asks the member which name is free.
-    fn name_call(&self, entry: &Entry) -> Option<Call> {
-        let Link::Up { member_uid } = &entry.facts.link else {
-            return None;
-        };
-        let member = MemberId::from_uid(member_uid);
-        let (ctx, owner, key) = self.parts(entry);
-        let purpose = format!("name in {member}");
-        Some(Call::new(key.clone(), purpose, async move {
-            let full = apply::full_name(&owner, &key);
-            let place = (&key, &member);
-            Answer::Name(objects::choose_name::<velero::Restore>(&ctx, &owner, &full, place).await)
-        }))
-    }
-
-    fn parts(&self, entry: &Entry) -> (Arc<Context>, Owner, ClusterKey) {
-        (
-            Arc::clone(self.0.ctx),
-            self.0.owner.clone(),
-            entry.key.clone(),
-        )
-    }
-
     /// Looks at the run of each claimed entry and notes it, if it can be restored. True if one was.
     async fn choose(&self, rows: &mut [Row], source: &Source) -> bool {
         let rows = rows
@@ -225,23 +200,6 @@ impl<'a> Pass<'a> {
             };
         }
         chosen
-    }
-
-    /// Asks the member for the run that the Backup offers.
-    fn run_call(&self, entry: &Entry, source: &Source) -> Option<Call> {
-        let (target, run) = (target(entry)?, entry.run.clone().ok()?);
-        let wanted = Wanted {
-            name: run.name,
-            backup: source.name.clone(),
-            owner_uid: source.backup.as_ref().and_then(|b| b.metadata.uid.clone()),
-            started: None,
-        };
-        let (ctx, owner, key) = self.parts(entry);
-        let purpose = format!("look at {}", wanted.name);
-        Some(Call::new(key, purpose, async move {
-            let found = apply::look(&ctx, &owner, &target, &wanted).await;
-            Answer::Run(found.map(Box::new))
-        }))
     }
 
     /// A Backup that is being deleted with its data waits for whom it can see; whom it may not have
@@ -290,34 +248,6 @@ impl<'a> Pass<'a> {
                 _ => row.next = Next::Wait(calls::unanswered(&row.entry.key)),
             }
         }
-    }
-
-    /// Creates the claimed object, or asks for it. A run that an earlier pass has chosen may have gone
-    /// or become unreadable since, so it is looked at once more.
-    fn object_call(&self, row: &Row, source: &Source, order: &Arc<Order>) -> Option<Call> {
-        let target = target(&row.entry)?;
-        let stored = &row.entry.stored;
-        let create = matches!(row.next, Next::Create);
-        let verb = if create { "create" } else { "confirm" };
-        let purpose = format!("{verb} {} in {}", target.name, target.member);
-        let wanted = Wanted {
-            name: stored.backup_name_in_cluster.clone()?,
-            backup: source.name.clone(),
-            owner_uid: None,
-            started: stored.backup_time.as_ref().map(|time| time.0),
-        };
-        let (ctx, owner, key) = self.parts(&row.entry);
-        let (looked, order) = (row.looked, Arc::clone(order));
-        Some(Call::new(key, purpose, async move {
-            if !create {
-                return Answer::Restore(Ok(objects::confirm(&ctx, &owner, &target).await));
-            }
-            if !looked && let Err(not_now) = apply::look(&ctx, &owner, &target, &wanted).await {
-                return Answer::Restore(Err(not_now));
-            }
-            let run = &wanted.name;
-            Answer::Restore(Ok(apply::create(&ctx, &owner, &target, run, &order).await))
-        }))
     }
 
     /// Notes what the member has answered.
@@ -435,12 +365,4 @@ fn later(not_now: NotNow) -> Next {
 /// Whether a member is about to be called for what an earlier write has claimed.
 fn touches_member(row: &Row) -> bool {
     matches!(row.next, Next::Create | Next::GiveUp(_) | Next::Confirm)
-}
-
-fn target(entry: &Entry) -> Option<Target> {
-    Some(Target {
-        key: entry.key.clone(),
-        member: MemberId::from_uid(entry.stored.member_uid.as_deref()?),
-        name: entry.claimed_name()?.to_owned(),
-    })
 }
