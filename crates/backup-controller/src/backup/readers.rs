@@ -62,3 +62,56 @@ pub fn goes_with_data(backup: &Backup) -> bool {
     backup.metadata.deletion_timestamp.is_some()
         && backup.spec.deletion_policy == api_types::common::DeletionPolicy::Delete
 }
+
+#[cfg(test)]
+mod tests {
+    use api_types::phase::EntryPhase;
+    use api_types::restore::{RestoreDetail, RestoreSpec, RestoreStatus};
+
+    use super::*;
+    use crate::backup::fixtures::backup;
+
+    fn restore(backup: &str, chosen: Option<&str>, phase: EntryPhase) -> Restore {
+        let spec = RestoreSpec {
+            backup_name: backup.to_owned(),
+            ..RestoreSpec::default()
+        };
+        let mut restore = Restore::new("reader", spec);
+        restore.metadata.namespace = Some("team-a".to_owned());
+        restore.status = Some(RestoreStatus {
+            restore_details: vec![RestoreDetail {
+                backup_name_in_cluster: chosen.map(str::to_owned),
+                phase,
+                ..RestoreDetail::default()
+            }],
+            ..RestoreStatus::default()
+        });
+        restore
+    }
+
+    #[test]
+    fn only_a_restore_that_has_chosen_a_run_and_not_ended_reads_it() {
+        let owner = crate::backup::owner(&backup(api_types::backup::BackupStatus::default()));
+        let name = owner.name.as_str();
+        let table = [
+            (name, Some("run"), EntryPhase::Pending, true),
+            (name, Some("run"), EntryPhase::InProgress, true),
+            (name, Some("run"), EntryPhase::Deleting, true),
+            (name, Some("run"), EntryPhase::Completed, false),
+            (name, Some("run"), EntryPhase::Failed, false),
+            (name, None, EntryPhase::Pending, false),
+            ("another", Some("run"), EntryPhase::InProgress, false),
+        ];
+        for (backup, chosen, phase, expected) in table {
+            let restore = restore(backup, chosen, phase);
+            assert_eq!(
+                reads(&restore, &owner),
+                expected,
+                "{backup} {chosen:?} {phase:?}"
+            );
+        }
+        let mut elsewhere = restore(name, Some("run"), EntryPhase::InProgress);
+        elsewhere.metadata.namespace = Some("team-b".to_owned());
+        assert!(!reads(&elsewhere, &owner));
+    }
+}

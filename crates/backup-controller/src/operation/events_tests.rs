@@ -151,3 +151,31 @@ fn entries_are_compared_by_cluster_not_by_place() {
     let before = [oslo.clone()];
     assert_eq!(of_entries(&before, &[bergen, oslo]), []);
 }
+
+#[test]
+fn the_run_that_is_restored_is_told_once() {
+    use api_types::restore::{RestoreDetail, RestoreStatus};
+    let with = |run: Option<&str>| RestoreStatus {
+        restore_details: vec![RestoreDetail {
+            cluster_name: "oslo".to_owned(),
+            backup_name_in_cluster: run.map(str::to_owned),
+            source_cluster_name: Some("oslo".to_owned()),
+            ..RestoreDetail::default()
+        }],
+        ..RestoreStatus::default()
+    };
+    let told = |before: &RestoreStatus, after: &RestoreStatus| {
+        let events = of_clusters(Some("default"), before, after);
+        let told = events
+            .into_iter()
+            .map(|event| (event.reason, event.action, event.note));
+        told.collect::<Vec<_>>()
+    };
+    let note = "oslo: restores a-run of oslo".to_owned();
+    assert_eq!(
+        told(&with(None), &with(Some("a-run"))),
+        [("BackupSelected", "Restore", note)]
+    );
+    assert!(told(&with(Some("a-run")), &with(Some("a-run"))).is_empty());
+    assert!(told(&with(None), &with(None)).is_empty());
+}
