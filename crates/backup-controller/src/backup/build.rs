@@ -1,6 +1,7 @@
 //! The Velero Backup that a Backup wants in one member.
 
 use api_types::backup::BackupPolicy;
+use api_types::common::ResourceFilter;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
 use api_types::labels;
@@ -27,11 +28,22 @@ pub fn build(
     // Velero's own default may be another location than the one that was looked at.
     spec.storage_location
         .get_or_insert_with(|| labels::DEFAULT_STORAGE_LOCATION.to_owned());
+    if takes_everything(policy) {
+        // Without it Velero 1.18 takes only the cluster-scoped objects that others refer to.
+        spec.include_cluster_resources = Some(true);
+    }
     velero::Backup {
         metadata: owner.metadata(place.name, place.cluster, place.member),
         spec,
         status: serde_json::Value::Null,
     }
+}
+
+/// Without a filter a Backup is one of the whole cluster (Kurator v0.5.0, `spec.policy`).
+fn takes_everything(policy: Option<&BackupPolicy>) -> bool {
+    policy
+        .and_then(|policy| policy.resource_filter.as_ref())
+        .is_none_or(|filter| *filter == ResourceFilter::default())
 }
 
 fn spec(policy: &BackupPolicy, resource_policy: Option<&str>) -> velero::BackupSpec {

@@ -17,22 +17,33 @@ fn built(policy: Option<Value>, resource_policy: Option<&str>) -> Value {
     serde_json::to_value(build(&owner, place, policy.as_ref(), resource_policy)).unwrap()
 }
 
-/// The spec for a policy, without the location `default` that is written where none is named.
+/// The spec for a policy, without what is written where the policy says nothing: the location
+/// `default`, and without a filter all cluster-scoped objects.
 fn spec(policy: Value) -> Value {
+    let filtered = policy
+        .get("resourceFilter")
+        .is_some_and(|filter| *filter != json!({}));
     let named = policy.get("storageLocation").is_some_and(|name| name != "");
     let mut spec = built(Some(policy), None)["spec"].take();
     if !named {
         let location = spec.as_object_mut().unwrap().remove("storageLocation");
         assert_eq!(location, Some(json!("default")));
     }
+    if !filtered {
+        let whole = spec
+            .as_object_mut()
+            .unwrap()
+            .remove("includeClusterResources");
+        assert_eq!(whole, Some(json!(true)));
+    }
     spec
 }
 
 #[test]
-fn without_a_policy_velero_s_own_defaults_hold() {
+fn without_a_policy_the_whole_cluster_is_taken_and_velero_s_other_defaults_hold() {
     assert_eq!(
         built(None, None)["spec"],
-        json!({ "storageLocation": "default" })
+        json!({ "storageLocation": "default", "includeClusterResources": true })
     );
     assert_eq!(spec(json!({})), json!({}));
     assert_eq!(
