@@ -6,6 +6,7 @@
 pub mod args;
 pub mod credentials;
 pub mod error;
+pub mod files;
 pub mod inventory;
 pub mod json;
 pub mod link;
@@ -68,6 +69,7 @@ impl Proxy {
         } = args;
         let (policy, follower) = PolicyStore::load(policy.as_deref())?;
         let client = hub::client(hub.kubeconfig.as_deref()).await?;
+        files::reserve(inventory::hub::count(&client).await)?;
         let bound = Bound::bind(&listen).await?;
         let mut metric_registry = MetricRegistry::default();
         let metrics = Metrics::register(&mut metric_registry);

@@ -17,6 +17,7 @@ use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, ResourceExt,
+    api::ListParams,
     core::{DeserializeGuard, ObjectMeta, PartialObjectMeta},
     runtime::{
         WatchStreamExt,
@@ -37,6 +38,8 @@ use crate::{
 /// The readiness check of this room.
 pub const CHECK: &str = "inventory";
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// A hub that is down does not keep the proxy from starting.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads Secrets of the hub, live.
 #[derive(Clone)]
@@ -94,6 +97,26 @@ impl SecretSource for HubSource {
 
 type Guarded = DeserializeGuard<AttachedCluster>;
 type SecretEvent = Result<Event<PartialObjectMeta<Secret>>, watcher::Error>;
+
+/// How many members there are, as far as the hub tells now.
+pub async fn count(client: &Client) -> usize {
+    let clusters: Api<AttachedCluster> = Api::all(client.clone());
+    let first = ListParams::default().limit(1);
+    match timeout(COUNT_TIMEOUT, clusters.list_metadata(&first)).await {
+        Ok(Ok(page)) => {
+            let more = page.metadata.remaining_item_count.unwrap_or_default();
+            page.items.len() + usize::try_from(more).unwrap_or_default()
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the hub's AttachedClusters cannot be counted");
+            0
+        }
+        Err(_) => {
+            tracing::warn!("the hub's AttachedClusters cannot be counted: no answer within 5 s");
+            0
+        }
+    }
+}
 
 /// Follows the hub until stopped.
 pub async fn run(

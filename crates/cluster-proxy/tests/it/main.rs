@@ -18,5 +18,6 @@ mod faults;
 mod hostile;
 mod rig;
 mod secrets;
+mod start;
 mod subscribe;
 mod view;
