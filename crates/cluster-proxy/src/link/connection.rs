@@ -1,17 +1,19 @@
 //! One HTTP/2 connection to a member.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http_body_util::Full;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -85,12 +87,17 @@ pub enum End {
     Silent,
 }
 
+/// Sends requests, and knows what the member allows.
+type Driver = http2::Connection<TokioIo<TlsStream<Tracked>>, Full<Bytes>, TokioExecutor>;
+
 /// A live connection. Dropping the last handle closes it once its streams are done.
 #[derive(Debug)]
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     last_read: Arc<LastRead>,
     end: watch::Receiver<Option<End>>,
+    driver: Arc<Mutex<Driver>>,
+    streams: Arc<Streams>,
     credentials: Arc<Credentials>,
 }
 
@@ -117,6 +124,8 @@ impl Connection {
             .map_err(|_| unreachable("no TLS handshake within 5 s"))??;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
+            // More would be refused by a member that allows fewer than is usual.
+            .initial_max_send_streams(1)
             .initial_stream_window_size(windows.stream)
             .initial_connection_window_size(windows.connection)
             .max_header_list_size(HEADER_LIST_MAX)
@@ -128,8 +137,10 @@ impl Connection {
             .map_err(|e| unreachable(format!("HTTP/2 handshake: {e}")))?;
         let (ended, end) = watch::channel(None);
         let heard = Arc::clone(&last_read);
+        let driver = Arc::new(Mutex::new(connection));
+        let task = Arc::clone(&driver);
         tokio::spawn(async move {
-            let result = connection.await;
+            let result = poll_fn(|cx| locked(&task).poll_unpin(cx)).await;
             // hyper ends the same way for an unanswered ping and for a close, but only the former
             // follows silence.
             let silent = heard.age() >= PING_INTERVAL;
@@ -140,6 +151,8 @@ impl Connection {
             sender,
             last_read,
             end,
+            driver,
+            streams: Arc::default(),
             credentials: Arc::clone(credentials),
         })
     }
@@ -159,6 +172,14 @@ impl Connection {
         self.end.borrow().is_none() && !self.sender.is_closed()
     }
 
+    /// Room for one more watch: up to 80 % of the streams that the member allows.
+    pub fn watch_place(&self) -> Option<WatchPlace> {
+        let limit = locked(&self.driver).current_max_send_streams();
+        self.streams.enter(limit).then(|| WatchPlace {
+            streams: Arc::clone(&self.streams),
+        })
+    }
+
     /// How long ago the member's last byte came, ping answers included.
     pub fn silence(&self) -> Duration {
         self.last_read.age()
@@ -169,6 +190,40 @@ impl Connection {
         let mut end = self.end.clone();
         let ended = end.wait_for(Option::is_some).await.map(|end| *end);
         ended.ok().flatten().unwrap_or(End::Closed)
+    }
+}
+
+fn locked(driver: &Mutex<Driver>) -> MutexGuard<'_, Driver> {
+    driver.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many watches a connection carries.
+#[derive(Debug, Default)]
+struct Streams {
+    watches: AtomicUsize,
+}
+
+impl Streams {
+    /// `limit`: the member's `MAX_CONCURRENT_STREAMS`, 1 before it is known.
+    fn enter(&self, limit: usize) -> bool {
+        // The rest is for probes, and for watches whose end the member has not seen yet.
+        let most = (limit.saturating_mul(4) / 5).max(1);
+        let more = |watches: usize| (watches < most).then_some(watches + 1);
+        self.watches
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_ok()
+    }
+}
+
+/// One watch's part of a connection; free again when dropped.
+#[derive(Debug)]
+pub struct WatchPlace {
+    streams: Arc<Streams>,
+}
+
+impl Drop for WatchPlace {
+    fn drop(&mut self) {
+        self.streams.watches.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -287,5 +342,23 @@ impl AsyncWrite for Tracked {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watches_take_four_fifths_of_a_connections_streams() {
+        for (limit, room) in [(0, 1), (1, 1), (10, 8), (100, 80), (usize::MAX / 2, 1000)] {
+            let streams = Arc::new(Streams::default());
+            let entered = (0..1000).take_while(|_| streams.enter(limit)).count();
+            assert_eq!(entered, room, "of {limit}");
+            drop(WatchPlace {
+                streams: Arc::clone(&streams),
+            });
+            assert!(streams.enter(limit), "a place that was left is free");
+        }
     }
 }

@@ -13,6 +13,7 @@ pub mod exchange;
 pub mod gate;
 pub mod limiter;
 mod probe;
+pub mod spread;
 pub mod status;
 mod supervisor;
 
@@ -41,6 +42,7 @@ use self::{
     discovery::Discovery,
     gate::{ConnectGate, Seat},
     limiter::Limiter,
+    spread::MoreConnections,
     status::LinkStatus,
 };
 use crate::{
@@ -64,8 +66,10 @@ pub struct LinkSpec {
 /// A proven connection for watches. A new one takes its place after each loss or rotation.
 #[derive(Debug)]
 pub struct Session {
-    /// The connection.
+    /// The first connection.
     pub connection: Arc<Connection>,
+    /// Opened when the first one is full of watches.
+    pub more: MoreConnections,
     /// Uid of the member's `kube-system` as read on it.
     pub member_uid: Arc<str>,
 }

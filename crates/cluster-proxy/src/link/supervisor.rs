@@ -14,6 +14,7 @@ use super::{
     connection::{Connection, End, WATCH_WINDOWS},
     gate::{Place, Purpose},
     probe::{self, Unproven},
+    spread::MoreConnections,
     status::{Condition, State, reason},
 };
 use crate::credentials::{CredentialError, Credentials, source::SourceError};
@@ -247,6 +248,7 @@ impl Supervisor {
         });
         Ok(Session {
             connection: Arc::new(connection),
+            more: MoreConnections::default(),
             member_uid: Arc::from(proof.member_uid.unwrap_or_default()),
         })
     }

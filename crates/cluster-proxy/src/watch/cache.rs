@@ -12,7 +12,9 @@ use jiff::Timestamp;
 use proxy_client::proto::{self, link_state};
 
 use super::{SyncReason, WatchState};
-use crate::{error::CallError, json::Projected, link::Session, subscribe::queue::Lane};
+use crate::{
+    error::CallError, json::Projected, link::connection::Connection, subscribe::queue::Lane,
+};
 
 /// All watches of a link together may hold this much.
 const CACHE_MAX: usize = 16 * 1024 * 1024;
@@ -93,7 +95,7 @@ pub(super) struct Cache {
     subscribers: HashMap<u64, Subscriber>,
     state: WatchState,
     error: Option<proto::Error>,
-    live: Weak<Session>,
+    live: Weak<Connection>,
 }
 
 impl Cache {
@@ -140,8 +142,8 @@ impl Cache {
     pub(super) fn as_of(&self) -> Timestamp {
         match self.live.upgrade() {
             // Ping answers count: the connection lives, so nothing was missed.
-            Some(session) => {
-                let silence = jiff::SignedDuration::try_from(session.connection.silence());
+            Some(connection) => {
+                let silence = jiff::SignedDuration::try_from(connection.silence());
                 Timestamp::now() - silence.unwrap_or(jiff::SignedDuration::ZERO)
             }
             None => self.state.as_of,
@@ -160,7 +162,7 @@ impl Cache {
         &mut self,
         state: link_state::State,
         reason: &str,
-        live: Weak<Session>,
+        live: Weak<Connection>,
     ) {
         let as_of = self.as_of();
         self.live = live;

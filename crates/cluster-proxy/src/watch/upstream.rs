@@ -24,6 +24,7 @@ use crate::{
     link::{
         Link, Session,
         breaker::{backoff, jitter},
+        connection::Connection,
         exchange::{self, Accept, PAGE_MAX, Request},
     },
     request::{answer::Asked, deadline::Deadline, path::Path},
@@ -184,7 +185,7 @@ impl Upstream {
             return Err(Stop::OverBudget);
         }
         self.revision = Some(revision);
-        self.served(session);
+        self.served(&session.connection);
         Ok(())
     }
 
@@ -224,7 +225,8 @@ impl Upstream {
             .with("timeoutSeconds", &seconds);
         let request = Request::get(path, self.accept(Accept::Metadata));
         let deadline = Instant::now() + HEADERS_DEADLINE;
-        let head = exchange::send(&session.connection, &request, deadline).await?;
+        let (connection, _place) = self.link.watch_connection(session).await?;
+        let head = exchange::send(&connection, &request, deadline).await?;
         if !head.status().is_success() {
             let answer = exchange::read(head, &request, deadline).await?;
             return match answer.success(self.asked()) {
@@ -233,7 +235,7 @@ impl Upstream {
                 Ok(_) => Ok(()),
             };
         }
-        self.served(session);
+        self.served(&connection);
         self.link.report(Ok(()));
         self.link.metrics().upstream_watch();
         let kind = self.link.known_kind(&self.key.gvr).unwrap_or_default();
@@ -356,10 +358,11 @@ impl Upstream {
     }
 
     /// The member serves the type and the stream stands.
-    fn served(&mut self, session: &Arc<Session>) {
+    fn served(&mut self, connection: &Arc<Connection>) {
         self.failures = 0;
         self.with(super::cache::Cache::clear_error);
-        self.set_state(link_state::State::Up, "Connected", Arc::downgrade(session));
+        let live = Arc::downgrade(connection);
+        self.set_state(link_state::State::Up, "Connected", live);
         if std::mem::take(&mut self.not_served) {
             self.link.follow_catalogue(&self.key.gvr, true);
         }
@@ -413,7 +416,7 @@ impl Upstream {
         self.with(|cache| cache.set_error(error));
     }
 
-    fn set_state(&self, state: link_state::State, reason: &str, live: Weak<Session>) {
+    fn set_state(&self, state: link_state::State, reason: &str, live: Weak<Connection>) {
         self.with(|cache| cache.set_state(state, reason, live));
     }
 

@@ -4,7 +4,10 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -49,6 +52,8 @@ pub(crate) struct Seen {
 struct State {
     replies: Mutex<HashMap<String, Reply>>,
     seen: Mutex<Vec<Seen>>,
+    max_streams: Mutex<Option<u32>>,
+    accepted: AtomicUsize,
     connections: Mutex<CancellationToken>,
 }
 
@@ -122,6 +127,16 @@ impl Fake {
         std::mem::take(&mut *connections).cancel();
     }
 
+    /// How many streams new connections may have.
+    pub(crate) fn limit_streams(&self, streams: u32) {
+        *self.state.max_streams.lock().unwrap() = Some(streams);
+    }
+
+    /// Connections so far.
+    pub(crate) fn accepted(&self) -> usize {
+        self.state.accepted.load(Ordering::Relaxed)
+    }
+
     /// Requests so far whose path holds a text.
     pub(crate) fn seen(&self, text: &str) -> Vec<Seen> {
         let seen = self.state.seen.lock().unwrap();
@@ -136,6 +151,8 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, state: Arc<State>) {
     loop {
         let (tcp, _) = listener.accept().await.unwrap();
         let (tls, state) = (tls.clone(), Arc::clone(&state));
+        state.accepted.fetch_add(1, Ordering::Relaxed);
+        let max_streams = *state.max_streams.lock().unwrap();
         let end = state.connections.lock().unwrap().clone();
         tokio::spawn(end.run_until_cancelled_owned(async move {
             let Ok(stream) = tls.accept(tcp).await else {
@@ -143,6 +160,7 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, state: Arc<State>) {
             };
             let service = service_fn(move |request| answer(Arc::clone(&state), request));
             let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .max_concurrent_streams(max_streams.unwrap_or(200))
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
         }));

@@ -312,3 +312,38 @@ async fn reads_are_tried_again_a_little_and_writes_are_not() {
     assert_eq!(read.code(), Code::Unavailable);
     assert!((2..=3).contains(&fake.seen("/configmaps/x").len()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_beyond_what_one_connection_carries_get_another() {
+    let rig = Rig::start(bed().await, "streams").await;
+    let fake = Fake::start().await;
+    // Four watches fit on a connection.
+    fake.limit_streams(5);
+    fake.reply(MAPS, list("5", &[object("a", "1", "1")]));
+    fake.reply(WATCH, Reply::Open(String::new()));
+    rig.attach_as("m1", &fake.kubeconfig).await;
+    rig.until("m1", State::Ready, SOON).await;
+    let before = fake.accepted();
+    let mut view = View::open(&rig, CALLER, ("", "configmaps"), "").await;
+    for sub_id in 2..=9 {
+        let labels = format!("watch=w{sub_id}");
+        view.add(&rig, sub_id, ("", "configmaps"), &labels).await;
+    }
+    let watches = || fake.seen("watch=1").len();
+    testbed::wait_for("nine watches", SOON, async || {
+        (watches() == 9).then_some(())
+    })
+    .await
+    .unwrap();
+    // Two more for watches, and one for lists.
+    assert_eq!(fake.accepted() - before, 3);
+
+    let events = line("ADDED", &object("later", "2", "9"));
+    fake.reply(WATCH, Reply::Open(events));
+    fake.disconnect();
+    view.until("an event after all were lost", SOON, |v| {
+        v.has("m1", "later")
+    })
+    .await;
+    assert_eq!(rig.status("m1").await.unwrap().state(), State::Ready);
+}
