@@ -115,6 +115,11 @@ pub fn next_steps(stack: &Stack) -> Result<String> {
             example("backup/backup-minimal.yaml")
         ),
         format!("  {kubectl} wait --for=condition=Succeeded backups.backup.kurator.dev/minimal"),
+        format!(
+            "  {kubectl} apply -f {}",
+            example("backup/restore-minimal.yaml")
+        ),
+        format!("  {kubectl} get krs minimal"),
         format!("  {kubectl} explain backups.backup.kurator.dev.spec"),
     ]);
     if let Some(member) = bed.members().first() {
