@@ -48,6 +48,7 @@ pub struct Metrics {
     transitions: Family<StateLabels, Counter>,
     events: Family<EventLabels, Counter>,
     watches: Counter,
+    lists: Counter,
     coalesced: Counter,
     denials: Counter,
     policy_valid: Gauge,
@@ -68,6 +69,7 @@ impl Metrics {
             transitions: Family::default(),
             events: Family::default(),
             watches: Counter::default(),
+            lists: Counter::default(),
             coalesced: Counter::default(),
             denials: Counter::default(),
             policy_valid: Gauge::default(),
@@ -95,6 +97,11 @@ impl Metrics {
             "upstream_watches_started",
             "Upstream watches that were opened or resumed",
             metrics.watches.clone(),
+        );
+        registry.register(
+            "upstream_lists",
+            "Collections read by LIST, where the member has no WatchList",
+            metrics.lists.clone(),
         );
         registry.register(
             "coalesced_events",
@@ -153,6 +160,16 @@ impl Metrics {
     /// How many upstream watches were opened so far.
     pub fn upstream_watches(&self) -> u64 {
         self.watches.get()
+    }
+
+    /// A collection was read by LIST.
+    pub fn list(&self) {
+        self.lists.inc();
+    }
+
+    /// How many collections were read by LIST so far.
+    pub fn lists(&self) -> u64 {
+        self.lists.get()
     }
 
     /// Events that were overwritten.

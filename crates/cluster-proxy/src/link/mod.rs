@@ -52,6 +52,9 @@ use crate::{
     watch::{SharedWatch, WatchKey},
 };
 
+/// Members are upgraded now and then.
+const WATCH_LIST_RETRY: Duration = Duration::from_hours(1);
+
 /// What the hub says about a member.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkSpec {
@@ -124,6 +127,8 @@ pub struct Link {
     cached_bytes: Arc<AtomicUsize>,
     last_ok: AtomicI64,
     last_probe: Mutex<Option<Instant>>,
+    /// When it turned out that the member has no `WatchList`.
+    no_watch_list: Mutex<Option<Instant>>,
     stop: CancellationToken,
 }
 
@@ -155,6 +160,7 @@ impl Link {
             cached_bytes: Arc::default(),
             last_ok: AtomicI64::new(i64::MIN),
             last_probe: Mutex::default(),
+            no_watch_list: Mutex::default(),
             stop: CancellationToken::new(),
         });
         tokio::spawn(supervisor::run(Arc::clone(&link), inbox));
@@ -302,6 +308,19 @@ impl Link {
             self.signal(Signal::Probe);
         }
         allowed
+    }
+
+    /// Whether a watch that begins with all there is may be asked for.
+    pub fn may_watch_list(&self) -> bool {
+        let refused = self.no_watch_list.lock();
+        let refused = *refused.unwrap_or_else(PoisonError::into_inner);
+        refused.is_none_or(|at| at.elapsed() >= WATCH_LIST_RETRY)
+    }
+
+    /// The member does not do that.
+    pub fn no_watch_list(&self) {
+        let refused = self.no_watch_list.lock();
+        *refused.unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// The shared watch for a key, started if nobody has it yet.

@@ -1,6 +1,6 @@
 //! Lines of a watch and pages of a list, as the member sends them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -10,6 +10,9 @@ use crate::json::{self, JsonError, Projected, Projection, TypeHint};
 /// An object beyond this is left out.
 pub const OBJECT_MAX: usize = 4 * 1024 * 1024;
 
+/// The annotation of the bookmark after the initial events.
+const INITIAL_END: &str = "k8s.io/initial-events-end";
+
 /// One event of a watch.
 #[derive(Debug)]
 pub enum Event {
@@ -18,7 +21,12 @@ pub enum Event {
     /// Deleted.
     Delete(Projected),
     /// Only the resource version has moved.
-    Bookmark(String),
+    Bookmark {
+        /// To this.
+        revision: String,
+        /// All that there was has been sent; what follows is news.
+        ends_initial: bool,
+    },
     /// The watch is over; 410 asks for a new list.
     Error {
         /// HTTP status.
@@ -34,6 +42,20 @@ struct Line<'a> {
     kind: Cow<'a, str>,
     #[serde(borrow)]
     object: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct BookmarkLine {
+    metadata: BookmarkMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BookmarkMeta {
+    #[serde(default)]
+    resource_version: String,
+    #[serde(default)]
+    annotations: Option<HashMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -88,8 +110,12 @@ pub fn parse_event(
         "ADDED" | "MODIFIED" => Ok(Event::Upsert(json::project(object, projection, hint)?)),
         "DELETED" => Ok(Event::Delete(json::project(object, projection, hint)?)),
         "BOOKMARK" => {
-            let projected = json::project(object, Projection::Metadata, hint)?;
-            Ok(Event::Bookmark(projected.resource_version))
+            let BookmarkLine { metadata } = json::parse(object)?;
+            let annotations = metadata.annotations.unwrap_or_default();
+            Ok(Event::Bookmark {
+                revision: metadata.resource_version,
+                ends_initial: annotations.get(INITIAL_END).is_some_and(|v| v == "true"),
+            })
         }
         "ERROR" => {
             let status: StatusLine = json::parse(object)?;
@@ -146,7 +172,16 @@ mod tests {
         assert!(
             matches!(parse(&line("DELETED")), Ok(Event::Delete(o)) if o.resource_version == "7")
         );
-        assert!(matches!(parse(&line("BOOKMARK")), Ok(Event::Bookmark(rv)) if rv == "7"));
+        assert!(matches!(
+            parse(&line("BOOKMARK")),
+            Ok(Event::Bookmark { revision, ends_initial: false }) if revision == "7"
+        ));
+        let end = r#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"8",
+            "annotations":{"k8s.io/initial-events-end":"true"}}}}"#;
+        assert!(matches!(
+            parse(end),
+            Ok(Event::Bookmark { revision, ends_initial: true }) if revision == "8"
+        ));
         let gone = r#"{"type":"ERROR","object":{"kind":"Status","code":410,"message":"too old"}}"#;
         assert!(matches!(parse(gone), Ok(Event::Error { code: 410, .. })));
         for wrong in [line("EXPLODED"), "{}".into(), "[]".into(), object.into()] {

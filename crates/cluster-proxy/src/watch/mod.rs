@@ -6,8 +6,10 @@
 
 mod cache;
 pub mod event;
+mod initial;
 pub mod lines;
 pub mod selector;
+mod stream;
 mod upstream;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

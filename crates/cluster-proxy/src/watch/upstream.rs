@@ -1,11 +1,11 @@
-//! The task of one shared watch: LIST, then WATCH, again and again, over reconnects and 410s.
+//! The task of one shared watch: all there is, then what changes, again and again, over reconnects
+//! and 410s.
 
 use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use http_body_util::BodyExt;
 use proxy_client::proto::link_state;
 use rand::RngExt;
 use tokio::time::{Instant, sleep};
@@ -13,10 +13,10 @@ use tonic::Code;
 
 use super::{
     SharedWatch, SyncReason, WatchKey,
-    cache::{Change, cost, is_older},
-    event::{Event, Page, parse_event, parse_page},
-    lines::{LINE_MAX, LineSplitter},
+    cache::{Change, is_older},
+    event::{Event, parse_event},
     selector,
+    stream::OpenWatch,
 };
 use crate::{
     error::{CallError, Retryable, WriteOutcome},
@@ -25,13 +25,11 @@ use crate::{
         Link, Session,
         breaker::{backoff, jitter},
         connection::Connection,
-        exchange::{self, Accept, PAGE_MAX, Request},
+        exchange::{self, Accept, Request},
     },
-    request::{answer::Asked, deadline::Deadline, path::Path},
+    request::{answer::Asked, path::Path},
 };
 
-const PAGE_SIZE: &str = "500";
-const PAGE_DEADLINE: Duration = Duration::from_mins(1);
 const HEADERS_DEADLINE: Duration = Duration::from_secs(10);
 /// A refusal by RBAC or a full cache is tried again this slowly.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
@@ -39,7 +37,7 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 
 /// What ended a round.
-enum Stop {
+pub(super) enum Stop {
     /// The resource version is too old: list again, send differences.
     Gone,
     /// The member is not the one it was.
@@ -105,17 +103,17 @@ pub(super) async fn run(link: Arc<Link>, watch: Weak<SharedWatch>, key: WatchKey
     }
 }
 
-struct Upstream {
-    link: Arc<Link>,
+pub(super) struct Upstream {
+    pub(super) link: Arc<Link>,
     watch: Weak<SharedWatch>,
-    key: WatchKey,
+    pub(super) key: WatchKey,
     what: String,
     api_version: String,
     /// The member that the cache is a copy of.
     member_uid: Option<Arc<str>>,
     /// Where to resume; None asks for a list.
-    revision: Option<String>,
-    failures: u32,
+    pub(super) revision: Option<String>,
+    pub(super) failures: u32,
     not_served: bool,
 }
 
@@ -130,13 +128,15 @@ impl Upstream {
             return Stop::Failed(selector::no_identity());
         }
         loop {
-            if self.revision.is_none()
-                && let Err(stop) = self.list(session).await
-            {
-                return stop;
-            }
+            let begun = match &self.revision {
+                Some(_) => None,
+                None => match self.read_all(session).await {
+                    Ok(begun) => begun,
+                    Err(stop) => return stop,
+                },
+            };
             let started = Instant::now();
-            if let Err(stop) = self.stream(session).await {
+            if let Err(stop) = self.stream(session, begun).await {
                 // Lists are calls, which count for the breaker by themselves.
                 if let Stop::Failed(error) = &stop {
                     self.link.report(Err(error));
@@ -149,113 +149,53 @@ impl Upstream {
         }
     }
 
-    /// Reads the whole collection, page by page, and hands it to the cache.
-    async fn list(&mut self, session: &Arc<Session>) -> Result<(), Stop> {
-        let mut all: Vec<Projected> = Vec::new();
-        let (mut token, mut bytes) = (String::new(), 0);
-        let kind = self.link.known_kind(&self.key.gvr).unwrap_or_default();
-        let revision = loop {
-            let page = self.page(session, &token, &kind).await?;
-            if page.oversized > 0 {
-                self.report(&exchange::too_large(
-                    super::event::OBJECT_MAX,
-                    WriteOutcome::NotSent,
-                ));
-            }
-            let items = page.items.into_iter().filter(|item| self.belongs(item));
-            for item in items {
-                bytes += cost(&item);
-                all.push(item);
-            }
-            token = page.continue_token;
-            if !self.with(|cache| cache.fits(bytes)).unwrap_or(false) {
-                return Err(Stop::OverBudget);
-            }
-            if token.is_empty() {
-                break page.resource_version;
-            }
+    /// Watches until the member ends it.
+    async fn stream(
+        &mut self,
+        session: &Arc<Session>,
+        begun: Option<OpenWatch>,
+    ) -> Result<(), Stop> {
+        let mut open = match begun {
+            Some(open) => open,
+            None => self.open(session).await?,
         };
-        if revision.is_empty() {
-            let error =
-                CallError::malformed("a list without resourceVersion", WriteOutcome::NotSent);
-            return Err(Stop::Failed(error));
+        self.served(&open.connection);
+        let kind = self.link.known_kind(&self.key.gvr).unwrap_or_default();
+        while let Some(line) = open.next_line().await? {
+            self.line(&line, &kind)?;
         }
-        let replaced = self.with(|cache| cache.replace(all, revision.clone()));
-        if !matches!(replaced, Some(Ok(()))) {
-            return Err(Stop::OverBudget);
-        }
-        self.revision = Some(revision);
-        self.served(&session.connection);
         Ok(())
     }
 
-    async fn page(&self, session: &Session, token: &str, kind: &str) -> Result<Page, Stop> {
-        let path = self
-            .path(session)?
-            .with("limit", PAGE_SIZE)
-            .with("continue", token);
-        let request = Request {
-            max_body: PAGE_MAX,
-            ..Request::get(path, self.accept(Accept::MetadataList))
-        };
-        let deadline = Deadline::after(PAGE_DEADLINE);
-        let answer = match self.link.call(&request, self.asked(), deadline).await {
-            Err(error) if error.http_code == Some(410) => return Err(Stop::Gone),
-            other => other?,
-        };
-        let hint = self.hint(kind);
-        parse_page(&answer.body, self.key.projection, hint).map_err(|e| {
-            let error = CallError::malformed(e, WriteOutcome::NotSent);
-            self.link.report(Err(&error));
-            Stop::Failed(error)
-        })
-    }
-
-    /// Watches from the known resource version until the member ends it.
-    async fn stream(&mut self, session: &Arc<Session>) -> Result<(), Stop> {
+    /// Opens a watch from the known resource version, or one that begins with all there is.
+    pub(super) async fn open(&self, session: &Session) -> Result<OpenWatch, Stop> {
         let seconds = rand::rng().random_range(240..=480).to_string();
         let path = self
             .path(session)?
             .with("watch", "1")
             .with("allowWatchBookmarks", "true")
-            .with(
-                "resourceVersion",
-                self.revision.as_deref().unwrap_or_default(),
-            )
             .with("timeoutSeconds", &seconds);
+        let path = match &self.revision {
+            Some(revision) => path.with("resourceVersion", revision),
+            None => path
+                .with("sendInitialEvents", "true")
+                .with("resourceVersionMatch", "NotOlderThan"),
+        };
         let request = Request::get(path, self.accept(Accept::Metadata));
         let deadline = Instant::now() + HEADERS_DEADLINE;
-        let (connection, _place) = self.link.watch_connection(session).await?;
+        let (connection, place) = self.link.watch_connection(session).await?;
         let head = exchange::send(&connection, &request, deadline).await?;
         if !head.status().is_success() {
             let answer = exchange::read(head, &request, deadline).await?;
-            return match answer.success(self.asked()) {
-                Err(error) if error.http_code == Some(410) => Err(Stop::Gone),
-                Err(error) => Err(Stop::Failed(error)),
-                Ok(_) => Ok(()),
-            };
+            return Err(match answer.success(self.asked()) {
+                Err(error) if error.http_code == Some(410) => Stop::Gone,
+                Err(error) => Stop::Failed(error),
+                Ok(_) => CallError::malformed("not a watch", WriteOutcome::NotSent).into(),
+            });
         }
-        self.served(&connection);
         self.link.report(Ok(()));
         self.link.metrics().upstream_watch();
-        let kind = self.link.known_kind(&self.key.gvr).unwrap_or_default();
-        let mut body = head.into_body();
-        let mut lines = LineSplitter::new(LINE_MAX);
-        while let Some(frame) = body.frame().await {
-            // How a stream ends does not matter: the connection's own end is the supervisor's.
-            let Ok(frame) = frame else { break };
-            let Some(data) = frame.data_ref() else {
-                continue;
-            };
-            lines.push(data);
-            while let Some(line) = lines
-                .next_line()
-                .map_err(|e| CallError::malformed(e, WriteOutcome::NotSent))?
-            {
-                self.line(&line, &kind)?;
-            }
-        }
-        Ok(())
+        Ok(OpenWatch::new(head.into_body(), connection, place))
     }
 
     fn line(&mut self, line: &[u8], kind: &str) -> Result<(), Stop> {
@@ -263,15 +203,8 @@ impl Upstream {
             .map_err(|e| CallError::malformed(e, WriteOutcome::NotSent))?;
         self.link.seen();
         let revision = match event {
-            Event::Error { code: 410, .. } => return Err(Stop::Gone),
-            Event::Error { message, .. } => {
-                let message = crate::request::answer::clean(&message);
-                return Err(Stop::Failed(
-                    CallError::proxy(Code::Unavailable, "WATCH_ENDED", message)
-                        .retry(Retryable::Yes, Some(Duration::from_secs(1))),
-                ));
-            }
-            Event::Bookmark(revision) => {
+            Event::Error { code, message } => return Err(ended(code, &message)),
+            Event::Bookmark { revision, .. } => {
                 if self.is_older(&revision) {
                     return Err(Stop::Reincarnated);
                 }
@@ -358,7 +291,7 @@ impl Upstream {
     }
 
     /// The member serves the type and the stream stands.
-    fn served(&mut self, connection: &Arc<Connection>) {
+    pub(super) fn served(&mut self, connection: &Arc<Connection>) {
         self.failures = 0;
         self.with(super::cache::Cache::clear_error);
         let live = Arc::downgrade(connection);
@@ -368,7 +301,7 @@ impl Upstream {
         }
     }
 
-    fn path(&self, session: &Session) -> Result<Path, CallError> {
+    pub(super) fn path(&self, session: &Session) -> Result<Path, CallError> {
         let selector = self.selector(session)?;
         let path = Path::collection(&self.key.gvr, &self.key.namespace)?;
         Ok(path.with("labelSelector", &selector))
@@ -378,21 +311,21 @@ impl Upstream {
         selector::expand(&self.key.selector, &session.member_uid)
     }
 
-    fn accept(&self, metadata: Accept) -> Accept {
+    pub(super) fn accept(&self, metadata: Accept) -> Accept {
         match self.key.projection {
             Projection::Full | Projection::WithManagedFields => Accept::Json,
             Projection::Metadata | Projection::SecretMetadata => metadata,
         }
     }
 
-    fn hint<'a>(&'a self, kind: &'a str) -> TypeHint<'a> {
+    pub(super) fn hint<'a>(&'a self, kind: &'a str) -> TypeHint<'a> {
         TypeHint {
             api_version: &self.api_version,
             kind,
         }
     }
 
-    fn asked(&self) -> Asked<'_> {
+    pub(super) fn asked(&self) -> Asked<'_> {
         Asked {
             what: &self.what,
             write: false,
@@ -401,7 +334,7 @@ impl Upstream {
     }
 
     /// A subscriber never sees an object from outside of its subscription, whatever a member sends.
-    fn belongs(&self, object: &Projected) -> bool {
+    pub(super) fn belongs(&self, object: &Projected) -> bool {
         !object.name.is_empty()
             && (self.key.namespace.is_empty() || object.namespace == self.key.namespace)
     }
@@ -412,7 +345,7 @@ impl Upstream {
             .is_some_and(|known| is_older(revision, known))
     }
 
-    fn report(&self, error: &CallError) {
+    pub(super) fn report(&self, error: &CallError) {
         self.with(|cache| cache.set_error(error));
     }
 
@@ -421,9 +354,19 @@ impl Upstream {
     }
 
     /// None once nobody is attached any more.
-    fn with<T>(&self, f: impl FnOnce(&mut super::cache::Cache) -> T) -> Option<T> {
+    pub(super) fn with<T>(&self, f: impl FnOnce(&mut super::cache::Cache) -> T) -> Option<T> {
         self.watch.upgrade().map(|watch| f(&mut watch.cache()))
     }
+}
+
+/// What an ERROR event means.
+pub(super) fn ended(code: u16, message: &str) -> Stop {
+    if code == 410 {
+        return Stop::Gone;
+    }
+    let message = crate::request::answer::clean(message);
+    let error = CallError::proxy(Code::Unavailable, "WATCH_ENDED", message);
+    Stop::Failed(error.retry(Retryable::Yes, Some(Duration::from_secs(1))))
 }
 
 fn over_budget(what: &str) -> CallError {

@@ -103,7 +103,8 @@ impl Fake {
         fake
     }
 
-    /// Answers a path; with `?watch` at the end of it, watches on that path.
+    /// Answers a path; with `?watch` at the end of it, watches on that path; with `?initial`, watches
+    /// that are to begin with all there is, which are refused unless told otherwise.
     pub(crate) fn reply(&self, path: &str, reply: Reply) {
         self.state
             .replies
@@ -174,15 +175,27 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let uri = request.uri().clone();
-    let watch = uri.query().unwrap_or_default().contains("watch=1");
-    let path = format!("{}{}", uri.path(), if watch { "?watch" } else { "" });
+    let query = uri.query().unwrap_or_default();
+    let initial = query.contains("sendInitialEvents=true");
+    let kind = match (query.contains("watch=1"), initial) {
+        (_, true) => "?initial",
+        (true, false) => "?watch",
+        (false, false) => "",
+    };
+    let path = format!("{}{kind}", uri.path());
     state.seen.lock().unwrap().push(Seen {
         path: uri.to_string(),
         headers: request.headers().clone(),
     });
     let reply = state.replies.lock().unwrap().get(&path).cloned();
     let absent = json!({"kind": "Status", "reason": "NotFound", "message": "no such thing"});
-    let (status, header, body) = match reply.unwrap_or(Reply::Json(404, absent)) {
+    let invalid = json!({"kind": "Status", "reason": "Invalid", "message": "not supported"});
+    let unknown = if initial {
+        Reply::Json(422, invalid)
+    } else {
+        Reply::Json(404, absent)
+    };
+    let (status, header, body) = match reply.unwrap_or(unknown) {
         Reply::Json(status, value) => (status, None, full(value.to_string())),
         Reply::Raw(status, header, bytes) => (status, Some(header), full(bytes)),
         Reply::Open(start) => {

@@ -16,6 +16,7 @@ use crate::{
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const WATCH: &str = "/api/v1/namespaces/default/configmaps?watch";
+const INITIAL: &str = "/api/v1/namespaces/default/configmaps?initial";
 
 async fn start(namespace: &str) -> (Rig, Fake) {
     let rig = Rig::start(bed().await, namespace).await;
@@ -329,7 +330,7 @@ async fn watches_beyond_what_one_connection_carries_get_another() {
         let labels = format!("watch=w{sub_id}");
         view.add(&rig, sub_id, ("", "configmaps"), &labels).await;
     }
-    let watches = || fake.seen("watch=1").len();
+    let watches = || fake.seen("resourceVersion=5").len();
     testbed::wait_for("nine watches", SOON, async || {
         (watches() == 9).then_some(())
     })
@@ -346,4 +347,57 @@ async fn watches_beyond_what_one_connection_carries_get_another() {
     })
     .await;
     assert_eq!(rig.status("m1").await.unwrap().state(), State::Ready);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_the_beginning_of_a_watch_that_goes_on() {
+    let (rig, fake) = start("watchlist").await;
+    let end = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {
+        "resourceVersion": "7", "annotations": {"k8s.io/initial-events-end": "true"}}});
+    let mut foreign = object("foreign", "9", "3");
+    foreign["metadata"]["namespace"] = "kube-system".into();
+    let events = [
+        line("ADDED", &object("a", "1", "1")),
+        line("ADDED", &object("gone", "2", "2")),
+        line("ADDED", &foreign),
+        line("DELETED", &object("gone", "2", "6")),
+        line("BOOKMARK", &end),
+        line("ADDED", &object("later", "3", "8")),
+    ];
+    fake.reply(INITIAL, Reply::Open(events.concat()));
+    let mut view = View::open(&rig, CALLER, ("", "configmaps"), "").await;
+    view.until("all", SOON, |v| v.has("m1", "a") && v.has("m1", "later"))
+        .await;
+    assert!(!view.has("m1", "gone") && !view.has("m1", "foreign"));
+    assert_eq!(view.snapshots.len(), 1);
+    let asked = fake.seen("/configmaps?");
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(asked[0].path.contains("resourceVersionMatch=NotOlderThan"));
+
+    // What came last is where the next connection resumes.
+    fake.reply(WATCH, Reply::Open(line("ADDED", &object("next", "4", "9"))));
+    fake.disconnect();
+    view.until("the next", SOON, |v| v.has("m1", "next")).await;
+    assert!(fake.seen("resourceVersion=8").len() == 1 && view.snapshots.len() == 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_never_ends_its_initial_events_is_listed_within_15_s_and_known_for_it() {
+    let (rig, fake) = start("endless").await;
+    fake.reply(INITIAL, Reply::Open(line("ADDED", &object("a", "1", "1"))));
+    fake.reply(MAPS, list("5", &[object("a", "1", "1")]));
+    fake.reply(WATCH, Reply::Open(String::new()));
+    let mut view = View::open(&rig, CALLER, ("", "configmaps"), "").await;
+    let promised = Duration::from_secs(15);
+    view.until("a snapshot", promised, |v| v.synced.contains("m1"))
+        .await;
+    assert_eq!(rig.metrics.lists(), 1);
+
+    view.add(&rig, 2, ("", "configmaps"), "another=one").await;
+    testbed::wait_for("a second watch", SOON, async || {
+        (fake.seen("resourceVersion=5").len() == 2).then_some(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(fake.seen("sendInitialEvents").len(), 1);
 }

@@ -46,6 +46,8 @@ async fn changes_and_deletions_of_two_members_arrive_in_one_stream() {
     let mut view = View::open(&rig, CALLER, MAPS, "set=changes").await;
     view.until("snapshots", SOON, |v| v.synced.len() == 2).await;
     assert!(view.has("m1", "before") && !view.has("m2", "before"));
+    // Real members begin a watch with all there is.
+    assert_eq!(rig.metrics.lists(), 0);
     assert_eq!(
         view.links.values().collect::<Vec<_>>(),
         [&Link::Up, &Link::Up]

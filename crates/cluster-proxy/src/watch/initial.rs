@@ -1,0 +1,185 @@
+//! How a watch begins: with all there is, as the first events of a watch (`WatchList`) where the
+//! member can do that, else by LIST.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+use tonic::Code;
+
+use super::{
+    cache::{ObjectId, cost},
+    event::{Event, OBJECT_MAX, Page, parse_event, parse_page},
+    stream::OpenWatch,
+    upstream::{Stop, Upstream, ended},
+};
+use crate::{
+    error::{CallError, Retryable, WriteOutcome},
+    json::Projected,
+    link::{
+        Session,
+        exchange::{self, Accept, PAGE_MAX, Request},
+    },
+    request::deadline::Deadline,
+};
+
+const PAGE_SIZE: &str = "500";
+const PAGE_DEADLINE: Duration = Duration::from_mins(1);
+/// The bookmark after the initial events must come within this.
+const INITIAL_WAIT: Duration = Duration::from_secs(10);
+
+impl Upstream {
+    /// Reads the whole collection; gives the watch that goes on after it, if there is one already.
+    pub(super) async fn read_all(
+        &mut self,
+        session: &Arc<Session>,
+    ) -> Result<Option<OpenWatch>, Stop> {
+        // After failures of any kind the older way is tried too.
+        if self.failures < 2
+            && self.link.may_watch_list()
+            && let Some(open) = self.watch_list(session).await?
+        {
+            return Ok(Some(open));
+        }
+        self.list(session).await?;
+        Ok(None)
+    }
+
+    /// None if the member cannot do that, which is remembered.
+    async fn watch_list(&mut self, session: &Arc<Session>) -> Result<Option<OpenWatch>, Stop> {
+        let why = match timeout(INITIAL_WAIT, self.initial_events(session)).await {
+            Ok(Ok(open)) => return Ok(Some(open)),
+            Ok(Err(Stop::Gone)) => "410 Gone".to_owned(),
+            Ok(Err(Stop::Failed(error))) if is_unsupported(&error) => error.message.clone(),
+            Ok(Err(stop)) => {
+                if let Stop::Failed(error) = &stop {
+                    self.link.report(Err(error));
+                }
+                return Err(stop);
+            }
+            Err(_) => "no end of the initial events within 10 s".to_owned(),
+        };
+        // A connection that died in between says nothing about what the member can do.
+        if session.connection.is_open() && session.connection.silence() < INITIAL_WAIT {
+            tracing::info!(cluster = %self.link.key(), why, "no WatchList: using LIST");
+            self.link.no_watch_list();
+        }
+        Ok(None)
+    }
+
+    async fn initial_events(&mut self, session: &Arc<Session>) -> Result<OpenWatch, Stop> {
+        let mut open = self.open(session).await?;
+        let kind = self.link.known_kind(&self.key.gvr).unwrap_or_default();
+        let mut all: Vec<Projected> = Vec::new();
+        let mut bytes = 0;
+        loop {
+            let Some(line) = open.next_line().await? else {
+                return Err(Stop::Failed(cut_short(&open)));
+            };
+            let event = parse_event(&line, self.key.projection, self.hint(&kind))
+                .map_err(|e| CallError::malformed(e, WriteOutcome::NotSent))?;
+            self.link.seen();
+            match event {
+                Event::Upsert(object) if self.belongs(&object) => {
+                    bytes += cost(&object);
+                    all.push(object);
+                    if !self.with(|cache| cache.fits(bytes)).unwrap_or(false) {
+                        return Err(Stop::OverBudget);
+                    }
+                }
+                Event::Delete(gone) => {
+                    let gone = ObjectId::from(&gone);
+                    all.retain(|object| ObjectId::from(object) != gone);
+                }
+                Event::Bookmark {
+                    revision,
+                    ends_initial: true,
+                } => {
+                    self.replace(all, revision)?;
+                    return Ok(open);
+                }
+                Event::Error { code, message } => return Err(ended(code, &message)),
+                Event::Upsert(_) | Event::Bookmark { .. } => {}
+            }
+        }
+    }
+
+    /// Reads the whole collection, page by page, and hands it to the cache.
+    async fn list(&mut self, session: &Arc<Session>) -> Result<(), Stop> {
+        let mut all: Vec<Projected> = Vec::new();
+        let (mut token, mut bytes) = (String::new(), 0);
+        let kind = self.link.known_kind(&self.key.gvr).unwrap_or_default();
+        let revision = loop {
+            let page = self.page(session, &token, &kind).await?;
+            if page.oversized > 0 {
+                self.report(&exchange::too_large(OBJECT_MAX, WriteOutcome::NotSent));
+            }
+            let items = page.items.into_iter().filter(|item| self.belongs(item));
+            for item in items {
+                bytes += cost(&item);
+                all.push(item);
+            }
+            token = page.continue_token;
+            if !self.with(|cache| cache.fits(bytes)).unwrap_or(false) {
+                return Err(Stop::OverBudget);
+            }
+            if token.is_empty() {
+                break page.resource_version;
+            }
+        };
+        self.replace(all, revision)?;
+        self.served(&session.connection);
+        self.link.metrics().list();
+        Ok(())
+    }
+
+    async fn page(&self, session: &Session, token: &str, kind: &str) -> Result<Page, Stop> {
+        let path = self
+            .path(session)?
+            .with("limit", PAGE_SIZE)
+            .with("continue", token);
+        let request = Request {
+            max_body: PAGE_MAX,
+            ..Request::get(path, self.accept(Accept::MetadataList))
+        };
+        let deadline = Deadline::after(PAGE_DEADLINE);
+        let answer = match self.link.call(&request, self.asked(), deadline).await {
+            Err(error) if error.http_code == Some(410) => return Err(Stop::Gone),
+            other => other?,
+        };
+        let hint = self.hint(kind);
+        parse_page(&answer.body, self.key.projection, hint).map_err(|e| {
+            let error = CallError::malformed(e, WriteOutcome::NotSent);
+            self.link.report(Err(&error));
+            Stop::Failed(error)
+        })
+    }
+
+    fn replace(&mut self, all: Vec<Projected>, revision: String) -> Result<(), Stop> {
+        if revision.is_empty() {
+            let error =
+                CallError::malformed("a list without resourceVersion", WriteOutcome::NotSent);
+            return Err(Stop::Failed(error));
+        }
+        let replaced = self.with(|cache| cache.replace(all, revision.clone()));
+        if !matches!(replaced, Some(Ok(()))) {
+            return Err(Stop::OverBudget);
+        }
+        self.revision = Some(revision);
+        Ok(())
+    }
+}
+
+/// Servers before 1.32 refuse the parameters or do not know them.
+fn is_unsupported(error: &CallError) -> bool {
+    matches!(error.http_code, Some(400 | 422))
+        || error.reason == "MEMBER_MALFORMED"
+        || error.code == Code::DeadlineExceeded
+}
+
+fn cut_short(open: &OpenWatch) -> CallError {
+    let message = "the watch ended before all was sent";
+    if open.connection.is_open() {
+        return CallError::malformed(message, WriteOutcome::NotSent);
+    }
+    CallError::proxy(Code::Unavailable, "WATCH_ENDED", message).retry(Retryable::Yes, None)
+}
