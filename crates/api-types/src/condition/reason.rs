@@ -220,3 +220,7 @@ pub const CREDENTIALS_EXPIRING: &str = "CredentialsExpiring";
 pub const DRAINING: &str = "Draining";
 /// A Fleet or an unfinished operation still needs it.
 pub const IN_USE: &str = "InUse";
+
+#[cfg(test)]
+#[path = "reason_tests.rs"]
+mod tests;
