@@ -128,10 +128,11 @@ async fn a_duration_is_refused_when_go_could_not_read_it() {
         ("-1h", "1.5h"),
         ("", "250ms"),
     ];
-    let places: [fn(&str) -> Value; 4] = [
+    let places: [fn(&str) -> Value; 5] = [
         |text| policy(&json!({ "ttl": text })),
         |text| backup(&json!({ "startDeadline": text })),
         |text| policy(&json!({ "itemOperationTimeout": text, "csiSnapshotTimeout": "10m" })),
+        |text| policy(&json!({ "csiSnapshotTimeout": text })),
         |text| {
             let pre = json!([{ "exec": { "command": ["sync"], "timeout": text } }]);
             policy(&json!({ "hooks": { "resources": [{ "name": "sync", "pre": pre }] } }))
