@@ -27,6 +27,7 @@ use velero_kit::identity::Owner;
 pub use velero_kit::problem::Problem;
 
 use crate::context::Context;
+use crate::operation::draft::Draft;
 pub use crate::operation::{Error, is_settled};
 use crate::operation::{hold, sooner};
 use pass::Pass;
@@ -40,8 +41,7 @@ pub async fn reconcile(ctx: &Arc<Context>, backup: Arc<Backup>) -> Result<Outcom
         return delete::reconcile(ctx, backup, owner).await;
     }
     if is_settled(&backup) {
-        ctx.memory.forget(&owner.uid);
-        return Ok(Outcome::Done);
+        return Draft::new(ctx, backup, owner).observe().await;
     }
     if hold(ctx, &backup).await? {
         return Ok(Outcome::Done);

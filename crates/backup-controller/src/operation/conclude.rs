@@ -207,6 +207,23 @@ pub fn leftovers<K: Operation>(
     status
 }
 
+/// The status of an object that has its outcome, for its newest spec: `None` while nothing is to be
+/// written. Only the generation moves, since neither kubectl nor kstatus believes a condition that
+/// speaks of an older one. What Kurator v0.5.0 has left behind stays as it is.
+pub fn observed<K: Operation>(object: &K) -> Option<K::Status> {
+    let generation = object.meta().generation;
+    let mut status = object.state()?.clone();
+    let parts = status.parts();
+    if parts.observed_generation.is_none() || *parts.observed_generation == generation {
+        return None;
+    }
+    *parts.observed_generation = generation;
+    for condition in parts.conditions {
+        condition.observed_generation = generation;
+    }
+    Some(status)
+}
+
 /// Phase, conditions, counts and times of a status whose entries are there.
 pub fn conclude<K: Operation>(
     object: &K,
@@ -232,8 +249,14 @@ pub fn conclude<K: Operation>(
     };
     conditions.ready(decision.ready, activity, &decision.reason, message);
     // Once there, the outcome stays as it was first written.
-    let known = condition::find(conditions.list, SUCCEEDED).is_some();
-    let outcome = decision.succeeded.filter(|_| !known);
+    let known = conditions
+        .list
+        .iter_mut()
+        .find(|condition| condition.type_ == SUCCEEDED);
+    let outcome = decision.succeeded.filter(|_| known.is_none());
+    if let Some(known) = known {
+        known.observed_generation = generation;
+    }
     if let Some(succeeded) = outcome {
         conditions.set(&Aspect {
             type_: SUCCEEDED,
@@ -311,3 +334,7 @@ pub fn velero_is_done(phase: &str) -> bool {
 pub fn unreachable_limit() -> Duration {
     Duration::try_from(aggregate::unreachable_limit()).unwrap_or_default()
 }
+
+#[cfg(test)]
+#[path = "conclude_tests.rs"]
+mod tests;

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use api_types::labels;
 use controller_kit::hub::{self, WriteError};
+use controller_kit::reconcile::Outcome;
 use jiff::Timestamp;
 use kube::api::Api;
 use tokio::time::Instant;
 use velero_kit::identity::Owner;
 
-use super::{Error, Operation, State, conclude, events};
+use super::{Error, Operation, State, conclude, events, stale};
 use crate::context::Context;
 
 /// One pass over one object: its version, whose objects it makes, and when it began.
@@ -82,6 +83,16 @@ impl<'a, K: Operation> Draft<'a, K> {
             Err(WriteError::Conflict(_) | WriteError::Gone(_)) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The object has its outcome: no more than that its newest spec was seen is written.
+    pub async fn observe(&mut self) -> Result<Outcome, Error> {
+        let written = match conclude::observed(&self.object) {
+            Some(wanted) => self.write(wanted).await?,
+            None => true,
+        };
+        self.ctx.memory.forget(&self.owner.uid);
+        Ok(if written { Outcome::Done } else { stale() })
     }
 
     /// Whether the version that this pass works on is still the newest: read before a member is
