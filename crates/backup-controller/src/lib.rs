@@ -32,7 +32,7 @@ use velero_kit::{NAMESPACE, identity};
 
 use args::Args;
 use context::Context;
-use metrics::Metrics;
+use metrics::{Metrics, Stored};
 
 /// The name that cluster-proxy's policy knows this process by, and that of its Lease and events.
 pub const CALLER: &str = "backup-controller";
@@ -55,7 +55,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let release = CancellationToken::new();
 
     let mut registry = Registry::default();
-    let metrics = Metrics::register(&mut registry);
+    let feeds = controller::Feeds::default();
+    let stored = Stored {
+        backups: feeds.backups.as_reader(),
+        restores: feeds.restores.as_reader(),
+    };
+    let metrics = Metrics::register(&mut registry, stored);
     let reconciles = ReconcileMetrics::register(&mut registry);
     let observers = controller::Observers {
         backups: Observer::new("Backup", reconciles.clone()),
@@ -89,7 +94,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
 
     let members = Members::connect(&proxy.proxy_endpoint, CALLER)?;
-    let feeds = controller::Feeds::default();
     let made_for = |name_label| Selection {
         namespace: Some(NAMESPACE.to_owned()),
         labels: Some(identity::selector(name_label)),

@@ -1,17 +1,18 @@
-//! What is counted about Backups and Restores. Labels are bounded: phases and reasons, never names.
+//! What is counted about Backups and Restores. Labels of counters are bounded: phases and reasons,
+//! never names.
 
-use std::sync::atomic::AtomicI64;
+mod stored;
 
 use api_types::aggregate::Entry as _;
-use api_types::phase::Phase;
 use api_types::restore::RestoreStatus;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::operation::{Detail, State};
+
+pub use stored::Stored;
 
 /// Metrics of this controller; the reconcile metrics are controller-kit's.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +26,6 @@ pub struct Metrics {
 struct OfKind {
     phases: Family<PhaseLabels, Counter>,
     outcomes: Family<OutcomeLabels, Counter>,
-    last_success: Gauge<i64, AtomicI64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,8 +40,9 @@ struct OutcomeLabels {
 }
 
 impl Metrics {
-    /// Makes the metrics known to the registry that `/metrics` shows.
-    pub fn register(registry: &mut Registry) -> Self {
+    /// Makes the metrics, and what the stores say, known to the registry that `/metrics` shows.
+    pub fn register(registry: &mut Registry, stored: Stored) -> Self {
+        registry.register_collector(Box::new(stored));
         let metrics = Self::default();
         for (kind, of) in [("backup", &metrics.backups), ("restore", &metrics.restores)] {
             registry.register(
@@ -53,11 +54,6 @@ impl Metrics {
                 format!("kurator_{kind}_cluster_outcomes"),
                 format!("Clusters of a {kind} that came to an end, by phase and reason"),
                 of.outcomes.clone(),
-            );
-            registry.register(
-                format!("kurator_{kind}_last_success_timestamp_seconds"),
-                format!("When a {kind} last completed in every cluster"),
-                of.last_success.clone(),
             );
         }
         metrics
@@ -78,9 +74,6 @@ impl Metrics {
                     phase: phase.as_str().to_owned(),
                 })
                 .inc();
-            if phase == Phase::Completed {
-                of.last_success.set(jiff::Timestamp::now().as_second());
-            }
         }
         let finished = status
             .details()
@@ -106,7 +99,8 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use api_types::backup::{BackupDetail, BackupStatus};
-    use api_types::phase::EntryPhase;
+    use api_types::phase::{EntryPhase, Phase};
+    use kube::runtime::reflector;
     use prometheus_client::encoding::text::encode;
 
     use super::*;
@@ -136,7 +130,11 @@ mod tests {
     #[test]
     fn what_comes_to_an_end_is_counted_once_and_without_a_name() {
         let mut registry = Registry::default();
-        let metrics = Metrics::register(&mut registry);
+        let stored = Stored {
+            backups: reflector::store().0,
+            restores: reflector::store().0,
+        };
+        let metrics = Metrics::register(&mut registry, stored);
         let running = status(
             Phase::InProgress,
             &[
@@ -160,19 +158,9 @@ mod tests {
             r#"kurator_backup_phase_changes_total{phase="PartiallyFailed"} 1"#,
             r#"kurator_backup_cluster_outcomes_total{phase="Completed",reason=""} 1"#,
             r#"kurator_backup_cluster_outcomes_total{phase="Failed",reason="BackupFailed"} 1"#,
-            "kurator_backup_last_success_timestamp_seconds 0",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
         assert!(!text.contains("oslo"), "{text}");
-    }
-
-    #[test]
-    fn only_a_completed_backup_is_a_success() {
-        let mut registry = Registry::default();
-        let metrics = Metrics::register(&mut registry);
-        metrics.observe(&BackupStatus::default(), &status(Phase::Completed, &[]));
-        let none = "kurator_backup_last_success_timestamp_seconds 0";
-        assert!(!shown(&registry).contains(none));
     }
 }

@@ -28,16 +28,7 @@ async fn the_announcements_backup_completes_in_both_members_with_its_status_bloc
         .await;
     }
     let object = "backups.backup.kurator.dev/select-labels";
-    kubectl(
-        stack,
-        &[
-            "wait",
-            "--for=condition=Succeeded",
-            object,
-            "--timeout=120s",
-        ],
-    )
-    .await;
+    wait_succeeded(stack, object).await;
 
     let backup = tenant.backups().get("select-labels").await.unwrap();
     assert_completed(&backup, &[ONE, TWO]);
@@ -63,9 +54,16 @@ async fn the_announcements_backup_completes_in_both_members_with_its_status_bloc
         assert_eq!(items, &velero["progress"]["totalItems"]);
     }
     what_kubectl_shows(stack).await;
+    // What may still change in the spec takes nothing of the outcome away.
+    let later = r#"{"spec": {"startDeadline": "2h"}}"#;
+    kubectl(stack, &["patch", object, "--type=merge", "-p", later]).await;
+    wait_succeeded(stack, object).await;
     let metrics = stack.backup_controller().metrics().await.unwrap();
-    let completed = r#"kurator_backup_cluster_outcomes_total{phase="Completed""#;
-    for metric in [completed, "kurator_backup_last_success_timestamp_seconds"] {
+    for metric in [
+        r#"kurator_backup_cluster_outcomes_total{phase="Completed""#,
+        r#"kurator_backup_objects{phase="Completed"}"#,
+        r#"kurator_backup_last_success_timestamp_seconds{namespace="default",backup="select-labels"}"#,
+    ] {
         assert!(
             metrics.lines().any(|line| line.starts_with(metric)),
             "{metrics}"
@@ -82,6 +80,11 @@ async fn the_announcements_backup_completes_in_both_members_with_its_status_bloc
     })
     .await
     .unwrap();
+}
+
+async fn wait_succeeded(stack: &Stack, object: &str) {
+    let succeeded = "--for=condition=Succeeded";
+    kubectl(stack, &["wait", succeeded, object, "--timeout=120s"]).await;
 }
 
 async fn what_kubectl_shows(stack: &Stack) {
