@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::condition::reason;
+use api_types::condition::{self, reason};
 use api_types::labels;
 use api_types::names::MemberId;
 use controller_kit::event::{Event, Severity};
 use controller_kit::hub::{self, WriteError};
 use controller_kit::reconcile::Outcome;
+use jiff::Timestamp;
 use kube::ResourceExt;
 use velero_kit::identity::Owner;
 use velero_kit::problem::Problem;
@@ -121,8 +122,15 @@ pub async fn go_on<K: Operation>(
     if forced || open.iter().all(|left| left.let_go) {
         return finish(draft, &open).await;
     }
-    let stalled = unchanged(&draft, &open) >= ctx.timings.deletion_stalled;
-    let wanted = conclude::deleting(&draft.object, &left, stalled, draft.now);
+    let going = conclude::deleting(&draft.object, &left, false, draft.now);
+    let since = waiting_since(&draft, &going, &open);
+    let lasts = Duration::try_from(draft.now.duration_since(since)).unwrap_or_default();
+    let stalled = lasts >= ctx.timings.deletion_stalled;
+    let wanted = if stalled {
+        conclude::deleting(&draft.object, &left, true, draft.now)
+    } else {
+        going
+    };
     // A newer version of the object voids it without harm.
     draft.write(wanted).await?;
     let again = open
@@ -134,8 +142,12 @@ pub async fn go_on<K: Operation>(
     })
 }
 
-/// Since when the deletion has waited for just what it waits for now.
-fn unchanged<K: Operation>(draft: &Draft<'_, K>, open: &[&LeftOf<K>]) -> Duration {
+/// Since when the deletion has waited for just what it waits for now; `going` says what that is.
+fn waiting_since<K: Operation>(
+    draft: &Draft<'_, K>,
+    going: &K::Status,
+    open: &[&LeftOf<K>],
+) -> Timestamp {
     let waits = open.iter().map(|left| {
         let why = left
             .problem
@@ -144,16 +156,33 @@ fn unchanged<K: Operation>(draft: &Draft<'_, K>, open: &[&LeftOf<K>]) -> Duratio
         format!("{}: {why}", left.detail.cluster_name())
     });
     let waits = waits.collect::<Vec<_>>().join("\n");
-    let now = draft.now;
     draft.ctx.memory.with(&draft.owner.uid, |memory| {
         let since = match &memory.deletion {
-            Some((known, since)) if *known == waits => *since,
-            _ => {
-                memory.deletion = Some((waits, now));
-                now
-            }
+            Some((known, since)) if *known == waits => return *since,
+            Some(_) => draft.now,
+            None => stood_still_since(&draft.object, going).unwrap_or(draft.now),
         };
-        Duration::try_from(now.duration_since(since)).unwrap_or_default()
+        memory.deletion = Some((waits, since));
+        since
+    })
+}
+
+/// For a process that has not seen the wait begin: since when the status says what it is to say now,
+/// by the server's account of who wrote what. What stood still before stands still.
+fn stood_still_since<K: Operation>(object: &K, going: &K::Status) -> Option<Timestamp> {
+    let stored = object.state()?;
+    let same = stored.phase() == going.phase() && stored.details() == going.details();
+    let writes = object.meta().managed_fields.iter().flatten();
+    let ours = writes.filter(|write| {
+        write.manager.as_deref() == Some(labels::BACKUP_MANAGER)
+            && write.subresource.as_deref() == Some("status")
+    });
+    let newest = ours.filter_map(|write| write.time.as_ref()).max()?.0;
+    let ready = condition::find(stored.conditions(), condition::READY)?;
+    same.then_some(match ready.reason.as_str() {
+        // Its newest write came only when the time was up.
+        reason::DELETION_BLOCKED => Timestamp::MIN,
+        _ => newest,
     })
 }
 
@@ -196,3 +225,7 @@ async fn finish<K: Operation>(
     ctx.memory.forget(&draft.owner.uid);
     Ok(Outcome::Done)
 }
+
+#[cfg(test)]
+#[path = "deletion_tests.rs"]
+mod tests;

@@ -2,11 +2,15 @@
 
 use api_types::backup::Backup;
 use api_types::common::DeletionPolicy;
+use api_types::condition::ConditionStatus;
 use api_types::external::velero;
 use api_types::labels;
 use api_types::phase::Phase;
 use e2e::specs::{demo_backup, demo_backup_of, demo_backup_to_delete};
-use e2e::{FLEET, PATIENCE, Tenant, await_gone, entry, is_phase, reason};
+use e2e::{
+    FLEET, PATIENCE, Tenant, await_gone, condition_reason, condition_status, entry, is_phase,
+    reason,
+};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
@@ -102,6 +106,16 @@ async fn an_unreachable_member_keeps_the_object_until_it_is_back() {
         .await
         .unwrap();
     assert_one_object(&backup, TWO).await;
+    let stalled = |backup: &Backup| condition_reason(backup, "Ready") == "DeletionBlocked";
+    let blocked = tenant
+        .wait_backup("later", "DeletionBlocked", stalled)
+        .await
+        .unwrap();
+    assert_eq!(
+        condition_status(&blocked, "Stalled"),
+        Some(ConditionStatus::True)
+    );
+    assert_eq!(condition_status(&blocked, "Reconciling"), None);
 
     relay.heal();
     tenant.wait_backup_gone("later").await.unwrap();

@@ -1,0 +1,71 @@
+use api_types::backup::{Backup, BackupDetail, BackupStatus};
+use api_types::phase::{EntryPhase, Phase};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
+
+use super::*;
+use crate::backup::fixtures::{at, backup, detail};
+
+const OSLO: &str = "oslo cannot be reached";
+
+type Lefts = Vec<Left<BackupDetail>>;
+
+fn left(detail: BackupDetail, why: &str) -> Lefts {
+    let problem = Problem::new(reason::DELETION_PENDING, why);
+    vec![Left::new(detail, Some(problem))]
+}
+
+fn write(manager: &str, subresource: &str, second: i64) -> ManagedFieldsEntry {
+    ManagedFieldsEntry {
+        manager: Some(manager.to_owned()),
+        subresource: Some(subresource.to_owned()),
+        time: Some(Time(at(second))),
+        ..ManagedFieldsEntry::default()
+    }
+}
+
+/// A Backup whose status has said since second 20 that its deletion waits for oslo, as the hub gives
+/// it back.
+fn waiting_for_oslo(blocked: bool) -> Backup {
+    let left = left(detail("oslo", EntryPhase::Completed), OSLO);
+    let new = backup(BackupStatus::default());
+    let mut object = backup(conclude::deleting(&new, &left, blocked, at(20)));
+    object.metadata.managed_fields = Some(vec![
+        write("kubectl", "status", 90),
+        write(labels::BACKUP_MANAGER, "", 80),
+        write(labels::BACKUP_MANAGER, "status", 20),
+    ]);
+    object
+}
+
+/// Since when a process that was started at second 100 says that it waits for this.
+fn since(object: &Backup, why: &str) -> Option<Timestamp> {
+    let entries = object.status.clone().unwrap_or_default().backup_details;
+    let left = left(entries[0].clone(), why);
+    stood_still_since(object, &conclude::deleting(object, &left, false, at(100)))
+}
+
+#[test]
+fn after_a_restart_a_deletion_has_waited_since_its_status_was_last_written() {
+    assert_eq!(since(&waiting_for_oslo(false), OSLO), Some(at(20)));
+}
+
+#[test]
+fn a_deletion_that_waits_for_something_else_begins_to_wait_now() {
+    for blocked in [false, true] {
+        let before = waiting_for_oslo(blocked);
+        assert_eq!(since(&before, "Velero is deleting the backup"), None);
+    }
+}
+
+#[test]
+fn a_deletion_that_was_blocked_stays_so_while_nothing_changes() {
+    assert_eq!(since(&waiting_for_oslo(true), OSLO), Some(Timestamp::MIN));
+}
+
+#[test]
+fn an_object_that_was_not_being_deleted_has_waited_for_nothing() {
+    let mut before = waiting_for_oslo(false);
+    let status = before.status.as_mut().unwrap();
+    status.phase = Some(Phase::Completed);
+    assert_eq!(since(&before, OSLO), None);
+}
