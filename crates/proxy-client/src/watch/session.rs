@@ -206,10 +206,11 @@ impl Session {
         let Some(sink) = self.sink(shared, sub_id) else {
             return;
         };
-        if let Some(cluster) = cluster.and_then(cluster_key) {
-            sink.signal(signal(cluster));
+        if let Some(key) = cluster.and_then(cluster_key) {
+            sink.signal(signal(key));
         } else {
-            tracing::warn!(?cluster, "frame about a member without usable name");
+            let name = cluster.map(|cluster| cluster.name.as_str());
+            tracing::warn!(name, "frame about a member without usable name");
         }
     }
 
@@ -220,7 +221,8 @@ impl Session {
             return;
         };
         let said = Error::from_proto(&subject(), &error);
-        tracing::warn!(error = %said, ?cluster, "member watch refused");
+        let named = cluster.as_ref().map(tracing::field::display);
+        tracing::warn!(error = %said, cluster = named, "member watch refused");
         if cluster.is_none()
             && let Some(id) = self.on_wire.remove(&refused.sub_id)
         {
