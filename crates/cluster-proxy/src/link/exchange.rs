@@ -113,6 +113,8 @@ impl Request {
             .method(self.method.clone())
             .uri(uri)
             .header(header::ACCEPT, self.accept.header())
+            // A small answer must not become a large one here.
+            .header(header::ACCEPT_ENCODING, "identity")
             .header(header::USER_AGENT, USER_AGENT);
         if let Some(content_type) = self.content_type {
             builder = builder.header(header::CONTENT_TYPE, content_type);
