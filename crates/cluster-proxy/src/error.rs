@@ -11,9 +11,13 @@ use std::{
 };
 
 use api_types::key::{ClusterKey, ClusterKind};
+use bytes::Bytes;
+use prost::Message as _;
 use proxy_client::proto;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic_types::{ErrorDetails, StatusExt, pb};
+
+const KUBE_STATUS: &str = "type.googleapis.com/clusterproxy.v1.KubeStatus";
 
 /// Who produced an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +113,9 @@ pub struct Failure {
     pub http_code: Option<u16>,
     /// The request field at fault, for `INVALID_ARGUMENT`.
     pub field: Option<String>,
-    /// Further metadata: cluster, gvr, namespace, name, rule.
+    /// The member's `Status` as JSON, when it sent one.
+    pub kube_status: Option<Bytes>,
+    /// Further metadata: cluster, gvr, namespace, name, audit id.
     pub context: Vec<(&'static str, String)>,
     /// The failure speaks against the member's health, so it counts for the breaker.
     pub weight: u32,
@@ -142,6 +148,7 @@ impl CallError {
             retry_after: None,
             http_code: None,
             field: None,
+            kube_status: None,
             context: Vec::new(),
             weight: 0,
         }))
@@ -283,8 +290,26 @@ impl From<CallError> for Status {
             let field = error.field.unwrap_or_else(|| "body".to_owned());
             details.add_bad_request_violation(field, error.message.clone());
         }
-        Self::with_error_details(error.code, error.message, details)
+        let status = Self::with_error_details(error.code, error.message, details);
+        match error.kube_status {
+            Some(json) => with_kube_status(&status, &json),
+            None => status,
+        }
     }
+}
+
+/// Adds the member's own words to the details.
+fn with_kube_status(status: &Status, json: &Bytes) -> Status {
+    let detail = proto::KubeStatus {
+        json: json.to_vec(),
+    };
+    let mut details = pb::Status::decode(status.details()).unwrap_or_default();
+    details.details.push(prost_types::Any {
+        type_url: KUBE_STATUS.to_owned(),
+        value: detail.encode_to_vec(),
+    });
+    let details = details.encode_to_vec().into();
+    Status::with_details(status.code(), status.message(), details)
 }
 
 /// The name of a gRPC code, for metric labels.

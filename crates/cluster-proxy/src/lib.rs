@@ -34,7 +34,7 @@ use self::{
     args::Args,
     credentials::address::AddressPolicy,
     inventory::{Registry, hub::HubSource},
-    link::{LinkContext, gate::ConnectGate},
+    link::{LinkContext, gate::ConnectGate, load::LoadGate},
     metrics::{LinkCollector, Metrics},
     policy::store::PolicyStore,
     server::Bound,
@@ -77,6 +77,8 @@ impl Proxy {
             source: Arc::new(HubSource::new(client.clone())),
             addresses: Arc::new(AddressPolicy::new(allow_address, refuse_address)),
             gate: Arc::new(ConnectGate::default()),
+            loads: Arc::new(LoadGate::default()),
+            calls: Arc::default(),
             metrics: Arc::clone(&metrics),
         });
         metric_registry.register_collector(Box::new(LinkCollector(Arc::clone(&registry))));

@@ -1,7 +1,11 @@
 //! What is counted. Nothing is labelled by member, so the number of series stays bounded.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
+use jiff::Timestamp;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
@@ -15,7 +19,7 @@ use prometheus_client::{
     registry::Registry as MetricRegistry,
 };
 
-use crate::{inventory::Registry, link::status::State};
+use crate::{error::CallError, inventory::Registry, link::status::State};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CallLabels {
@@ -53,6 +57,8 @@ pub struct Metrics {
     denials: Counter,
     policy_valid: Gauge,
     streams: Gauge,
+    queue_wait: Histogram,
+    member_time: Histogram,
 }
 
 /// Loopback calls take fractions of a millisecond, an etcd write some, a slow member up to 60 s.
@@ -74,6 +80,8 @@ impl Metrics {
             denials: Counter::default(),
             policy_valid: Gauge::default(),
             streams: Gauge::default(),
+            queue_wait: buckets(),
+            member_time: buckets(),
         };
         metrics.policy_valid.set(1);
         let registry = registry.sub_registry_with_prefix("kurator_proxy");
@@ -122,6 +130,16 @@ impl Metrics {
             "subscribe_streams",
             "Open Subscribe streams",
             metrics.streams.clone(),
+        );
+        registry.register(
+            "queue_wait_seconds",
+            "Time that calls waited for a place at their member",
+            metrics.queue_wait.clone(),
+        );
+        registry.register(
+            "member_request_duration_seconds",
+            "Time from a request to a member to the end of its answer",
+            metrics.member_time.clone(),
         );
         Arc::new(metrics)
     }
@@ -178,14 +196,24 @@ impl Metrics {
     }
 
     /// The policy said no.
-    pub fn denied(&self, caller: &str) {
-        tracing::warn!(caller, "denied by the policy");
+    pub fn denied(&self, caller: &str, error: &CallError) {
+        tracing::warn!(caller, %error, "denied by the policy");
         self.denials.inc();
     }
 
     /// Whether the policy file is good.
     pub fn policy_valid(&self, valid: bool) {
         self.policy_valid.set(i64::from(valid));
+    }
+
+    /// A call waited for its place.
+    pub fn queued(&self, time: Duration) {
+        self.queue_wait.observe(time.as_secs_f64());
+    }
+
+    /// A member answered, or failed to.
+    pub fn asked_member(&self, time: Duration) {
+        self.member_time.observe(time.as_secs_f64());
     }
 
     /// A stream was opened or closed.
@@ -225,6 +253,10 @@ impl Collector for LinkCollector {
             .values()
             .map(|link| link.cached_bytes().load(Ordering::Relaxed))
             .sum();
+        let now = Timestamp::now();
+        let age =
+            |time: Timestamp| usize::try_from(now.duration_since(time).as_secs()).unwrap_or(0);
+        let oldest = links.values().filter_map(|link| link.oldest_data()).min();
         for (name, help, value) in [
             (
                 "kurator_proxy_upstream_watches",
@@ -232,9 +264,24 @@ impl Collector for LinkCollector {
                 watches,
             ),
             ("kurator_proxy_cached_bytes", "Bytes in watch caches", bytes),
+            (
+                "kurator_proxy_oldest_data_seconds",
+                "Age of the oldest data that any watch holds",
+                oldest.map_or(0, age),
+            ),
         ] {
             let descriptor = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             gauge(value).encode(descriptor)?;
+        }
+        let expiry = links.values().filter_map(|link| link.status().expiry).min();
+        if let Some(expiry) = expiry {
+            let descriptor = encoder.encode_descriptor(
+                "kurator_proxy_credential_lifetime_seconds",
+                "What is left of the credentials that expire first; negative when they have",
+                None,
+                MetricType::Gauge,
+            )?;
+            ConstGauge::new(expiry.duration_since(now).as_secs()).encode(descriptor)?;
         }
         Ok(())
     }

@@ -100,13 +100,22 @@ impl Link {
     /// Makes a call: fails at once when the link is down, waits for a place, retries what is safe,
     /// and turns an answer that is no success into an error.
     pub async fn call(
-        &self,
+        self: &Arc<Self>,
         request: &Request,
         asked: Asked<'_>,
         deadline: Deadline,
     ) -> Result<Answer, CallError> {
         // Boxed: connecting and reading make a large future, which every service would carry.
         let result = Box::pin(self.call_admitted(request, asked, deadline)).await;
+        if let Some(gvr) = asked.gvr() {
+            match &result {
+                Ok(_) => self.compare_catalogue(gvr, true),
+                Err(error) if error.reason == "GVR_NOT_SERVED" => {
+                    self.compare_catalogue(gvr, false);
+                }
+                Err(_) => {}
+            }
+        }
         result.map_err(|error| error.about("cluster", &self.key))
     }
 
@@ -117,7 +126,9 @@ impl Link {
         deadline: Deadline,
     ) -> Result<Answer, CallError> {
         self.status.borrow().admit(&self.key)?;
+        let queued = Instant::now();
         let _place = self.limiter.enter(deadline).await?;
+        self.metrics().queued(queued.elapsed());
         self.unary.earn();
         // Retries may use half of what is left, so that a caller's own deadline means something.
         let retry_until = Instant::now() + deadline.remaining() / 2;
@@ -164,7 +175,9 @@ impl Link {
             method = %request.method, path = request.path.without_query(), status = field::Empty
         );
         let exchange = exchange_on(&connection, request, asked, deadline.instant());
+        let sent = Instant::now();
         let result = exchange.instrument(span.clone()).await;
+        self.metrics().asked_member(sent.elapsed());
         let status = match &result {
             Ok(answer) => Some(answer.status.as_u16()),
             Err(error) => error.http_code,

@@ -107,6 +107,12 @@ impl Seat {
         self.gate.pace(|pace| pace.failed(self.id, Instant::now()));
     }
 
+    /// Whether it could not be reached a moment ago.
+    pub fn failed_recently(&self) -> bool {
+        let now = Instant::now();
+        self.gate.pace(|pace| pace.failed_recently(self.id, now))
+    }
+
     /// No wait before the next try is longer.
     pub fn backoff_cap(&self) -> Duration {
         if self.gate.pace(|pace| pace.is_mass_failure(Instant::now())) {
@@ -147,6 +153,11 @@ impl Pace {
 
     fn failed(&mut self, id: u64, now: Instant) {
         self.failed.insert(id, now);
+    }
+
+    fn failed_recently(&self, id: u64, now: Instant) -> bool {
+        let failed = self.failed.get(&id);
+        failed.is_some_and(|at| now.saturating_duration_since(*at) <= RECENT)
     }
 
     /// More than a fifth of all members failed recently.
@@ -239,6 +250,7 @@ mod tests {
         assert_eq!(seats[0].backoff_cap(), BACKOFF_CAP);
         seats[20].failed();
         assert_eq!(seats[99].backoff_cap(), BACKOFF_CAP_MASS);
+        assert!(seats[20].failed_recently() && !seats[21].failed_recently());
         // A member that is gone counts neither way.
         seats.drain(..1);
         assert_eq!(seats[0].backoff_cap(), BACKOFF_CAP_MASS);
@@ -248,6 +260,7 @@ mod tests {
         assert_eq!(seats[0].backoff_cap(), BACKOFF_CAP_MASS);
         tokio::time::advance(RECENT + Duration::from_secs(1)).await;
         assert_eq!(seats[0].backoff_cap(), BACKOFF_CAP);
+        assert!(!seats[18].failed_recently() && !seats[28].failed_recently());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! A link: all that the proxy holds for one member.
 //!
-//! Links share no lock, queue or task; only for the turn to connect do they wait at one gate. A supervisor task keeps the connection for watches and the
+//! Links share no lock, queue or task; only for the turn to connect, and to read a collection for the
+//! first time, do they wait at a gate. A supervisor task keeps the connection for watches and the
 //! state; calls use a second connection that is opened when it is first needed; each shared watch is
 //! a task of its own.
 
@@ -12,6 +13,7 @@ pub mod discovery;
 pub mod exchange;
 pub mod gate;
 pub mod limiter;
+pub mod load;
 mod probe;
 pub mod spread;
 pub mod status;
@@ -41,7 +43,8 @@ use self::{
     connection::Connection,
     discovery::Discovery,
     gate::{ConnectGate, Seat},
-    limiter::Limiter,
+    limiter::{AllCalls, Limiter},
+    load::{LoadGate, Sizes},
     spread::MoreConnections,
     status::LinkStatus,
 };
@@ -86,6 +89,10 @@ pub struct LinkContext {
     pub addresses: Arc<AddressPolicy>,
     /// Where connects wait for their turn.
     pub gate: Arc<ConnectGate>,
+    /// Where first reads of collections wait for theirs.
+    pub loads: Arc<LoadGate>,
+    /// The calls to all members.
+    pub calls: Arc<AllCalls>,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -124,6 +131,7 @@ pub struct Link {
     unary: Unary,
     discovery: Discovery,
     watches: Mutex<HashMap<WatchKey, Weak<SharedWatch>>>,
+    sizes: Sizes,
     cached_bytes: Arc<AtomicUsize>,
     last_ok: AtomicI64,
     last_probe: Mutex<Option<Instant>>,
@@ -147,16 +155,17 @@ impl Link {
             hub_uid,
             labels: ArcSwap::from_pointee(labels),
             seat: context.gate.join(),
+            limiter: Limiter::new(Arc::clone(&context.calls)),
             context,
             spec: watch::Sender::new(spec),
             status: watch::Sender::new(LinkStatus::connecting()),
             session: watch::Sender::new(None),
             signals,
             breaker: Mutex::default(),
-            limiter: Limiter::default(),
             unary: Unary::default(),
             discovery: Discovery::default(),
             watches: Mutex::default(),
+            sizes: Sizes::default(),
             cached_bytes: Arc::default(),
             last_ok: AtomicI64::new(i64::MIN),
             last_probe: Mutex::default(),
@@ -339,6 +348,13 @@ impl Link {
     pub fn watch_count(&self) -> usize {
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         watches.values().filter(|w| w.strong_count() > 0).count()
+    }
+
+    /// The time of the oldest data that any of its watches holds.
+    pub fn oldest_data(&self) -> Option<Timestamp> {
+        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = watches.values().filter_map(Weak::upgrade);
+        held.filter_map(|watch| watch.as_of()).min()
     }
 
     fn signal(&self, signal: Signal) {

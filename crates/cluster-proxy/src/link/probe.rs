@@ -22,11 +22,7 @@ use crate::{
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-const ASKED: Asked<'static> = Asked {
-    what: "a health probe",
-    write: false,
-    secret: false,
-};
+const ASKED: Asked<'static> = Asked::of("a health probe");
 
 /// What a connection that works tells about its member.
 pub(super) struct Proof {

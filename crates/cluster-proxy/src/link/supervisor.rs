@@ -1,6 +1,8 @@
 //! The task that keeps a link: reads the kubeconfig, connects, proves the connection, watches over it
 //! and says how it is.
 
+mod kubeconfig;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
@@ -17,7 +19,7 @@ use super::{
     spread::MoreConnections,
     status::{Condition, State, reason},
 };
-use crate::credentials::{CredentialError, Credentials, source::SourceError};
+use crate::credentials::Credentials;
 
 const TICK: Duration = Duration::from_secs(5);
 /// Without an answer for this long the member is asked whether it is well.
@@ -40,6 +42,7 @@ pub(super) async fn run(link: Arc<Link>, inbox: mpsc::Receiver<Signal>) {
         warning: None,
         attempt: 0,
         suspect: false,
+        catalogued: false,
     };
     tokio::select! {
         () = stop.cancelled() => {}
@@ -62,6 +65,8 @@ struct Supervisor {
     attempt: u32,
     /// The last try to connect failed.
     suspect: bool,
+    /// What the member serves was read while connecting.
+    catalogued: bool,
 }
 
 /// Why the supervisor stopped watching over a connection.
@@ -134,72 +139,6 @@ impl Supervisor {
         }
     }
 
-    /// Reads the Secret and judges what it holds.
-    async fn load(&mut self) {
-        let spec = self.spec.borrow_and_update().clone();
-        let read = match &spec.secret {
-            None => Err(SourceError::NotSet),
-            Some((name, key)) => {
-                let namespace = &self.link.key.namespace;
-                self.link.context.source.read(namespace, name, key).await
-            }
-        };
-        let bytes = match read {
-            Ok(bytes) => bytes,
-            Err(error) => return self.no_secret(&error),
-        };
-        self.secret_problem = None;
-        match Credentials::parse(&bytes) {
-            Ok(new)
-                if self
-                    .credentials
-                    .as_ref()
-                    .is_some_and(|c| c.digest == new.digest) => {}
-            Ok(new) => {
-                tracing::info!(cluster = %self.link.key, "using the kubeconfig of the Secret");
-                self.credentials = Some(Arc::new(new));
-                self.unusable = None;
-                self.attempt = 0;
-                self.suspect = false;
-            }
-            Err(error) => {
-                let reason = match &error {
-                    CredentialError::Invalid(_) => reason::KUBECONFIG_INVALID,
-                    CredentialError::Refused { .. } => reason::KUBECONFIG_REFUSED,
-                };
-                let message = format!("the kubeconfig cannot be used: {error}");
-                self.credentials = None;
-                self.unusable = Some(Condition::new(State::Misconfigured, reason, message));
-            }
-        }
-        self.refresh_overlay();
-    }
-
-    fn no_secret(&mut self, error: &SourceError) {
-        let message = error.to_string();
-        let reason = match error {
-            SourceError::NotSet => reason::KUBECONFIG_INVALID,
-            SourceError::SecretNotFound(_) => reason::SECRET_NOT_FOUND,
-            SourceError::KeyNotFound { .. } => reason::SECRET_KEY_NOT_FOUND,
-            SourceError::Hub(_) => {
-                // What was known before the hub went away stays true.
-                if self.credentials.is_none() && self.unusable.is_none() {
-                    let waiting = Condition::new(State::Connecting, reason::CONNECTING, message);
-                    self.unusable = Some(waiting);
-                }
-                self.refresh_overlay();
-                return;
-            }
-        };
-        if self.credentials.is_some() {
-            let message = format!("{message}; its last content stays in use");
-            self.secret_problem = Some((reason, message));
-            self.refresh_overlay();
-        } else {
-            self.unusable = Some(Condition::new(State::Misconfigured, reason, message));
-        }
-    }
-
     fn is_live(&self, credentials: &Credentials) -> bool {
         self.link.session.borrow().as_ref().is_some_and(|session| {
             session.connection.is_open()
@@ -237,9 +176,7 @@ impl Supervisor {
             "the credentials may not read namespace kube-system, so the member has no identity"
                 .to_owned()
         });
-        if let Err(error) = self.link.first_catalogue(&connection).await {
-            tracing::debug!(cluster = %self.link.key, %error, "discovery failed");
-        }
+        self.catalogued = self.link.first_catalogue(&connection).await;
         self.link.seen();
         self.link.status.send_modify(|status| {
             status.version = Arc::from(proof.version);
@@ -269,6 +206,9 @@ impl Supervisor {
         });
         self.link.session.send_replace(Some(Arc::new(session)));
         self.set_up();
+        if !self.catalogued {
+            self.link.refresh_catalogue();
+        }
     }
 
     /// Watches over the connection until something must be done about it.

@@ -1,12 +1,12 @@
 //! The member's HTTP answers as errors.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
-use serde::Deserialize;
 use tonic::Code;
 
+use super::{path::Gvr, status::KubeStatus};
 use crate::{
     error::{CallError, Origin, Retryable, WriteOutcome},
     link::breaker::BACKOFF_CAP,
@@ -30,35 +30,57 @@ pub struct Answer {
 /// What the answer answers.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    /// The resource, for texts.
-    pub what: &'a str,
+    what: What<'a>,
     /// A write, so that the outcome matters.
-    pub write: bool,
-    /// A Secret: nothing that the member says about it is passed on.
-    pub secret: bool,
+    write: bool,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct KubeStatus {
-    kind: String,
-    reason: String,
-    message: String,
-    details: Details,
+#[derive(Clone, Copy, Debug)]
+enum What<'a> {
+    Type(&'a Gvr),
+    Other(&'static str),
 }
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Details {
-    retry_after_seconds: u64,
-    causes: Vec<Cause>,
+impl<'a> Asked<'a> {
+    /// A read of objects.
+    pub fn read(gvr: &'a Gvr) -> Self {
+        let what = What::Type(gvr);
+        Self { what, write: false }
+    }
+
+    /// A write of an object.
+    pub fn write(gvr: &'a Gvr) -> Self {
+        let what = What::Type(gvr);
+        Self { what, write: true }
+    }
+
+    /// A read of something else.
+    pub const fn of(what: &'static str) -> Self {
+        let what = What::Other(what);
+        Self { what, write: false }
+    }
+
+    /// The type of the objects.
+    pub fn gvr(&self) -> Option<&'a Gvr> {
+        match self.what {
+            What::Type(gvr) => Some(gvr),
+            What::Other(_) => None,
+        }
+    }
+
+    /// Nothing that a member says about a Secret is passed on.
+    fn is_secret(&self) -> bool {
+        self.gvr().is_some_and(Gvr::is_secret)
+    }
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Cause {
-    reason: String,
-    message: String,
+impl fmt::Display for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.what {
+            What::Type(gvr) => gvr.fmt(f),
+            What::Other(what) => f.write_str(what),
+        }
+    }
 }
 
 impl Answer {
@@ -74,8 +96,8 @@ impl Answer {
         let http = self.status.as_u16();
         let parsed = self.kube_status();
         let status = parsed.as_ref();
-        if http == 404 && status.is_none() {
-            return CallError::not_served(asked.what);
+        if http == 404 && status.is_none_or(KubeStatus::names_no_object) {
+            return CallError::not_served(asked);
         }
         let Some(row) = Row::find(http, status) else {
             let unknown = WriteOutcome::Unknown;
@@ -92,6 +114,7 @@ impl Answer {
         error.http_code = Some(http);
         error.retry_after = matches!(http, 429 | 503 | 504).then(|| self.retry_after(status));
         error.weight = u32::from(matches!(http, 500 | 502..=504));
+        error.kube_status = status.map(|status| status.to_detail(asked.is_secret()));
         error
     }
 
@@ -116,10 +139,10 @@ impl Answer {
 
     fn text(&self, status: Option<&KubeStatus>, asked: Asked<'_>) -> String {
         let http = self.status.as_u16();
-        let Some(status) = status.filter(|s| !asked.secret && !s.message.is_empty()) else {
+        let Some(status) = status.filter(|s| !asked.is_secret() && !s.message.is_empty()) else {
             let reason = status.map_or("", |s| s.reason.as_str());
             let reason = clean(reason);
-            return format!("the member answered {http} {reason} for {}", asked.what);
+            return format!("the member answered {http} {reason} for {asked}");
         };
         clean(&status.message)
     }
@@ -175,22 +198,12 @@ impl Row {
     }
 }
 
-impl KubeStatus {
-    fn is_apply_conflict(&self) -> bool {
-        self.details.causes.iter().any(|cause| {
-            cause.reason == "FieldManagerConflict" || cause.message.contains("conflict with")
-        })
-    }
-}
-
 /// A text of the member without control characters and not too long.
 pub fn clean(text: &str) -> String {
-    let mut out: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MESSAGE_MAX)
-        .collect();
-    if out.len() < text.len() {
+    let kept = text.floor_char_boundary(MESSAGE_MAX);
+    let (head, rest) = text.split_at(kept);
+    let mut out = head.replace(char::is_control, " ");
+    if !rest.is_empty() {
         out.push('…');
     }
     out
@@ -201,11 +214,7 @@ mod tests {
     use super::*;
     use crate::error::code_label;
 
-    const READ: Asked<'static> = Asked {
-        what: "velero.io/v1 backups",
-        write: false,
-        secret: false,
-    };
+    const READ: Asked<'static> = Asked::of("velero.io/v1 backups");
 
     fn status_body(code: u16, reason: &str, details: &str) -> Answer {
         Answer {
@@ -218,12 +227,12 @@ mod tests {
     }
 
     fn error(code: u16, reason: &str) -> CallError {
-        status_body(code, reason, "{}")
-            .success(Asked {
-                write: true,
-                ..READ
-            })
-            .unwrap_err()
+        let write = Asked {
+            write: true,
+            ..READ
+        };
+        let named = r#"{"kind":"backups","name":"x"}"#;
+        status_body(code, reason, named).success(write).unwrap_err()
     }
 
     #[test]
@@ -268,6 +277,10 @@ mod tests {
         let error = answer.success(READ).unwrap_err();
         assert_eq!(error.reason, "GVR_NOT_SERVED");
         assert_eq!(error.retryable, Retryable::Yes);
+        // In a group that the server itself serves.
+        let nameless = status_body(404, "NotFound", "{}");
+        let error = nameless.success(READ).unwrap_err();
+        assert_eq!(error.reason, "GVR_NOT_SERVED");
     }
 
     #[test]
@@ -296,13 +309,18 @@ mod tests {
 
     #[test]
     fn what_a_member_says_about_a_secret_is_not_passed_on() {
-        let error = status_body(422, "Invalid", "{}")
-            .success(Asked {
-                secret: true,
-                ..READ
-            })
+        let secrets = Gvr::new("", "v1", "secrets").unwrap();
+        let asked = Asked::write(&secrets);
+        let causes = r#"{"name":"s","causes":[{"field":"data.k","message":"text of k"}]}"#;
+        let error = status_body(422, "Invalid", causes)
+            .success(asked)
             .unwrap_err();
         assert!(!error.message.contains("text of"), "{}", error.message);
+        let detail = String::from_utf8(error.kube_status.clone().unwrap().into()).unwrap();
+        assert!(
+            detail.contains("Invalid") && !detail.contains("text of"),
+            "{detail}"
+        );
     }
 
     #[test]

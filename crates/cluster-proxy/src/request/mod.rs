@@ -7,3 +7,4 @@ pub mod body;
 pub mod deadline;
 pub mod name;
 pub mod path;
+mod status;

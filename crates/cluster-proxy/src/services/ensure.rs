@@ -86,7 +86,7 @@ impl MemberAccessService {
             .policy
             .current()
             .check_secret_write(caller, gvr, &target.namespace, &target.name)
-            .inspect_err(|_| self.core.metrics.denied(caller))?;
+            .inspect_err(|error| self.core.metrics.denied(caller, error))?;
         if !request.labels.contains_key(labels::OWNER_UID) {
             let message = format!("must hold {}", labels::OWNER_UID);
             return Err(CallError::invalid("labels", message));
@@ -158,16 +158,13 @@ impl Ensure<'_> {
     /// Applies the body: to the object that was found and to no other, or as a new one.
     async fn apply(&self, found: Option<&Projected>) -> Result<proto::WriteResult, CallError> {
         let request = self.request(found)?;
-        let what = self.target.gvr.to_string();
-        let asked = Asked {
-            what: &what,
-            write: true,
-            secret: true,
-        };
-        let answer = match self.link.call(&request, asked, self.call.deadline).await {
-            Err(error) if error.reason == "ALREADY_EXISTS" => return Err(overtaken(error)),
-            other => other?,
-        };
+        let asked = Asked::write(&self.target.gvr);
+        let answer = self.link.call(&request, asked, self.call.deadline).await;
+        let answer = answer.map_err(|error| {
+            let overtaken = error.reason == "ALREADY_EXISTS";
+            let error = error.about("audit_id", &self.audit_id);
+            if overtaken { conflict(error) } else { error }
+        })?;
         let object = self.target.accept(
             &self.link,
             &answer.body,
@@ -218,7 +215,7 @@ impl Ensure<'_> {
 }
 
 /// Someone was faster: what they made is judged when the caller tries again.
-fn overtaken(mut error: CallError) -> CallError {
+fn conflict(mut error: CallError) -> CallError {
     error.code = Code::Aborted;
     "CONFLICT".clone_into(&mut error.reason);
     error.retryable = Retryable::AfterReread;

@@ -110,7 +110,7 @@ impl Core {
         self.policy
             .current()
             .knows(caller)
-            .inspect_err(|_| self.metrics.denied(caller))?;
+            .inspect_err(|error| self.metrics.denied(caller, error))?;
         Ok(caller.to_owned())
     }
 
@@ -119,7 +119,7 @@ impl Core {
         self.policy
             .current()
             .check(caller, access)
-            .inspect_err(|_| self.metrics.denied(caller))
+            .inspect_err(|error| self.metrics.denied(caller, error))
     }
 
     /// The member's link. Just after the start of the proxy this waits a moment for the hub and for

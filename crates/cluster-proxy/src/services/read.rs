@@ -152,28 +152,48 @@ impl MemberAccessService {
         call: Call,
         request: proto::ListRequest,
     ) -> Result<mpsc::Receiver<Result<proto::ListChunk, Status>>, CallError> {
-        let key = cluster_key(request.cluster)?;
-        let gvr = Gvr::from_proto(request.gvr)?;
+        let key = cluster_key(request.cluster.clone())?;
+        let gvr = Gvr::from_proto(request.gvr.clone())?;
+        let namespace = request.namespace.clone();
+        let asked = format!("{gvr} {namespace}");
+        Span::current()
+            .record("cluster", key.to_string())
+            .record("target", asked.trim_end());
+        let result = self.list_pages(call, request, (&key, &gvr)).await;
+        result.map_err(|error| {
+            error
+                .about("cluster", &key)
+                .about("gvr", &gvr)
+                .about("namespace", &namespace)
+        })
+    }
+
+    async fn list_pages(
+        &self,
+        call: Call,
+        request: proto::ListRequest,
+        (key, gvr): (&ClusterKey, &Gvr),
+    ) -> Result<mpsc::Receiver<Result<proto::ListChunk, Status>>, CallError> {
         name::selector("label_selector", &request.label_selector)?;
         name::selector("field_selector", &request.field_selector)?;
         name::selector("continue_token", &request.continue_token)?;
         let access = Access {
             verb: Verb::List,
-            gvr: &gvr,
+            gvr,
             subresource: "",
             namespace: &request.namespace,
             name: "",
         };
         let grant = self.core.allow(&call.caller, access)?;
-        let projection = projection(request.projection, &gvr, grant)?;
-        let link = self.core.link(&key, call.deadline).await?;
+        let projection = projection(request.projection, gvr, grant)?;
+        let link = self.core.link(key, call.deadline).await?;
         let selector = expand(&request.label_selector, &link.status().member_uid)?;
-        let path = Path::collection(&gvr, &request.namespace)?
+        let path = Path::collection(gvr, &request.namespace)?
             .with("labelSelector", &selector)
             .with("fieldSelector", &request.field_selector);
         let mut lister = Lister {
             link,
-            gvr,
+            gvr: gvr.clone(),
             namespace: request.namespace,
             path,
             projection,
@@ -196,6 +216,7 @@ impl MemberAccessService {
     ) -> Result<Vec<proto::ServedResource>, CallError> {
         let key = cluster_key(request.cluster)?;
         name::group(&request.group)?;
+        Span::current().record("cluster", key.to_string());
         let link = self.core.link(&key, call.deadline).await?;
         let catalogue = link.catalogue(call.deadline).await?;
         let served = catalogue.types(&request.group);
@@ -222,12 +243,7 @@ pub(super) async fn read_object(
         Projection::Full | Projection::WithManagedFields => Accept::Json,
         Projection::Metadata | Projection::SecretMetadata => Accept::Metadata,
     };
-    let what = target.gvr.to_string();
-    let asked = Asked {
-        what: &what,
-        write: false,
-        secret: target.gvr.is_secret(),
-    };
+    let asked = Asked::read(&target.gvr);
     let answer = link
         .call(&Request::get(path, accept), asked, deadline)
         .await?;
@@ -268,12 +284,7 @@ impl Lister {
             max_body: PAGE_MAX,
             ..Request::get(path, accept)
         };
-        let what = self.gvr.to_string();
-        let asked = Asked {
-            what: &what,
-            write: false,
-            secret: self.gvr.is_secret(),
-        };
+        let asked = Asked::read(&self.gvr);
         let answer = self.link.call(&request, asked, self.deadline).await?;
         let kind = self.link.known_kind(&self.gvr).unwrap_or_default();
         let api_version = self.gvr.api_version();

@@ -278,13 +278,9 @@ async fn send(
         retry_unknown: write.retry_unknown,
     };
     let target = write.target;
-    let what = target.gvr.to_string();
-    let asked = Asked {
-        what: &what,
-        write: true,
-        secret: target.gvr.is_secret(),
-    };
-    let answer = link.call(&request, asked, deadline).await?;
+    let asked = Asked::write(&target.gvr);
+    let answer = link.call(&request, asked, deadline).await;
+    let answer = answer.map_err(|error| error.about("audit_id", &audit_id))?;
     if delete {
         return Ok(proto::WriteResult {
             outcome: Outcome::Deleted.into(),

@@ -153,11 +153,16 @@ impl Session {
                     .clusters
                     .into_iter()
                     .map(|cluster| cluster_key(Some(cluster)))
-                    .collect::<Result<HashSet<_>, _>>()?;
-                if let Some(subscription) = self.subscriptions.get_mut(&remove.sub_id) {
-                    subscription.exclude(gone);
+                    .collect::<Result<HashSet<_>, _>>();
+                match gone {
+                    Ok(gone) => {
+                        if let Some(subscription) = self.subscriptions.get_mut(&remove.sub_id) {
+                            subscription.exclude(gone);
+                        }
+                        self.reconcile(remove.sub_id, output).await;
+                    }
+                    Err(error) => refuse(output, remove.sub_id, None, &error).await,
                 }
-                self.reconcile(remove.sub_id, output).await;
                 Ok(())
             }
             Op::Retarget(retarget) => {
@@ -195,7 +200,8 @@ impl Session {
             name: "",
         };
         let checked = self.core.policy.current().check(&self.caller, access);
-        let grant = checked.inspect_err(|_| self.core.metrics.denied(&self.caller))?;
+        let denied = |error: &CallError| self.core.metrics.denied(&self.caller, error);
+        let grant = checked.inspect_err(denied)?;
         let projection = projection(add.projection, &gvr, grant)?;
         let key = WatchKey {
             gvr,
@@ -227,16 +233,15 @@ impl Session {
             self.end(sub_id);
             return refuse(output, sub_id, None, &error).await;
         }
-        let all: usize = self.subscriptions.values().map(Subscription::len).sum();
         let Some(subscription) = self.subscriptions.get_mut(&sub_id) else {
             return;
         };
         let links = self.core.registry.links();
         subscription.let_go(&links);
-        let mut free = CLUSTERS_MAX.saturating_sub(all);
+        let mut free = CLUSTERS_MAX.saturating_sub(subscription.len());
         for (key, link) in subscription.missing(&links) {
             if free == 0 {
-                let error = too_many("10000 clusters on one stream");
+                let error = too_many("10000 clusters in one subscription");
                 return refuse(output, sub_id, Some(&key), &error).await;
             }
             free -= 1;

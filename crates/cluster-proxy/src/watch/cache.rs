@@ -197,6 +197,11 @@ impl Cache {
         self.error = None;
     }
 
+    /// Whether it holds a complete collection, be it an old one.
+    pub(super) fn is_synced(&self) -> bool {
+        self.synced
+    }
+
     /// Whether a list that is being read still fits.
     pub(super) fn fits(&self, bytes: usize) -> bool {
         self.budget.fits(bytes)

@@ -18,6 +18,7 @@ use crate::{
     link::{
         Session,
         exchange::{self, Accept, PAGE_MAX, Request},
+        load::LOAD_MAX,
     },
     request::deadline::Deadline,
 };
@@ -33,6 +34,25 @@ impl Upstream {
         &mut self,
         session: &Arc<Session>,
     ) -> Result<Option<OpenWatch>, Stop> {
+        // What replaces a copy that subscribers have is no first read. Neither is the question whether
+        // a type has come: right after an installation there is next to nothing.
+        let known = self.with(|cache| cache.is_synced()).unwrap_or(true);
+        let read = if known || self.not_served {
+            timeout(LOAD_MAX, self.read(session)).await
+        } else {
+            let (gate, load) = self.link.first_load(&self.key, self.failures > 0);
+            gate.run(load, self.read(session)).await
+        };
+        read.unwrap_or_else(|_| {
+            let limit = LOAD_MAX.as_secs();
+            let message = format!("the member did not send all within {limit} s");
+            let error = CallError::deadline(message, WriteOutcome::NotSent);
+            self.report(&error);
+            Err(Stop::Failed(error))
+        })
+    }
+
+    async fn read(&mut self, session: &Arc<Session>) -> Result<Option<OpenWatch>, Stop> {
         // After failures of any kind the older way is tried too.
         if self.failures < 2
             && self.link.may_watch_list()
@@ -82,9 +102,7 @@ impl Upstream {
                 Event::Upsert(object) if self.belongs(&object) => {
                     bytes += cost(&object);
                     all.push(object);
-                    if !self.with(|cache| cache.fits(bytes)).unwrap_or(false) {
-                        return Err(Stop::OverBudget);
-                    }
+                    self.check_size(bytes)?;
                 }
                 Event::Delete(gone) => {
                     let gone = ObjectId::from(&gone);
@@ -119,9 +137,7 @@ impl Upstream {
                 all.push(item);
             }
             token = page.continue_token;
-            if !self.with(|cache| cache.fits(bytes)).unwrap_or(false) {
-                return Err(Stop::OverBudget);
-            }
+            self.check_size(bytes)?;
             if token.is_empty() {
                 break page.resource_version;
             }
@@ -154,12 +170,21 @@ impl Upstream {
         })
     }
 
+    fn check_size(&self, bytes: usize) -> Result<(), Stop> {
+        if self.with(|cache| cache.fits(bytes)).unwrap_or(false) {
+            return Ok(());
+        }
+        self.link.loaded(&self.key, bytes);
+        Err(Stop::OverBudget)
+    }
+
     fn replace(&mut self, all: Vec<Projected>, revision: String) -> Result<(), Stop> {
         if revision.is_empty() {
             let error =
                 CallError::malformed("a list without resourceVersion", WriteOutcome::NotSent);
             return Err(Stop::Failed(error));
         }
+        self.link.loaded(&self.key, all.iter().map(cost).sum());
         let replaced = self.with(|cache| cache.replace(all, revision.clone()));
         if !matches!(replaced, Some(Ok(()))) {
             return Err(Stop::OverBudget);

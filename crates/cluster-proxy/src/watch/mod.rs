@@ -112,13 +112,19 @@ impl SharedWatch {
         }
     }
 
+    /// The time of which the data is, or None before the first data.
+    pub fn as_of(&self) -> Option<Timestamp> {
+        let cache = self.cache();
+        cache.is_synced().then(|| cache.as_of())
+    }
+
     fn cache(&self) -> MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Attachment {
-    /// The time of which the data is, or None before the first data.
+    /// The time of which the data is.
     pub fn as_of(&self) -> Timestamp {
         self.watch.cache().as_of()
     }

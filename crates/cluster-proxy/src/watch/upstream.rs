@@ -114,7 +114,7 @@ pub(super) struct Upstream {
     /// Where to resume; None asks for a list.
     pub(super) revision: Option<String>,
     pub(super) failures: u32,
-    not_served: bool,
+    pub(super) not_served: bool,
 }
 
 impl Upstream {
@@ -247,7 +247,8 @@ impl Upstream {
                 self.member_uid = None;
                 self.revision = None;
                 self.with(|cache| cache.reset(SyncReason::MemberReincarnated));
-                return Duration::ZERO;
+                // A member could do this again and again.
+                return SHORT_WATCH;
             }
             Stop::OverBudget => {
                 self.revision = None;
@@ -266,7 +267,9 @@ impl Upstream {
                     "GVR_NOT_SERVED",
                     Weak::new(),
                 );
-                if !std::mem::replace(&mut self.not_served, true) {
+                if std::mem::replace(&mut self.not_served, true) {
+                    self.link.compare_catalogue(&self.key.gvr, false);
+                } else {
                     self.link.follow_catalogue(&self.key.gvr, false);
                 }
                 // Soon enough to notice an installation within 10 s.
@@ -298,6 +301,8 @@ impl Upstream {
         self.set_state(link_state::State::Up, "Connected", live);
         if std::mem::take(&mut self.not_served) {
             self.link.follow_catalogue(&self.key.gvr, true);
+        } else {
+            self.link.compare_catalogue(&self.key.gvr, true);
         }
     }
 
@@ -326,11 +331,7 @@ impl Upstream {
     }
 
     pub(super) fn asked(&self) -> Asked<'_> {
-        Asked {
-            what: &self.what,
-            write: false,
-            secret: self.key.gvr.is_secret(),
-        }
+        Asked::read(&self.key.gvr)
     }
 
     /// A subscriber never sees an object from outside of its subscription, whatever a member sends.

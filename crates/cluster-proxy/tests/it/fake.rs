@@ -188,7 +188,8 @@ async fn answer(
         headers: request.headers().clone(),
     });
     let reply = state.replies.lock().unwrap().get(&path).cloned();
-    let absent = json!({"kind": "Status", "reason": "NotFound", "message": "no such thing"});
+    let absent = json!({"kind": "Status", "reason": "NotFound", "message": "no such thing",
+        "details": {"kind": "configmaps"}});
     let invalid = json!({"kind": "Status", "reason": "Invalid", "message": "not supported"});
     let unknown = if initial {
         Reply::Json(422, invalid)

@@ -13,6 +13,8 @@
 mod calls;
 mod client;
 mod credentials;
+mod details;
+mod discovery;
 mod fake;
 mod faults;
 mod hostile;

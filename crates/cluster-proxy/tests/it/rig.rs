@@ -9,7 +9,10 @@ use std::{
 use api_types::cluster::AttachedCluster;
 use clap::Parser;
 use cluster_proxy::{Proxy, args::Args, metrics::Metrics};
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::{
+    api::core::v1::{Namespace, Secret},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -38,6 +41,8 @@ policies:
       - {resources: [secrets], verbs: [get, list, watch, delete], namespaces: ["*"]}
       - {resources: [secrets], namespaces: [default], names: ["*-velero-s3"], secretData: write}
       - {group: stable.example.com, resources: [widgets, gadgets], verbs: [list, watch], namespaces: ["*"]}
+      - {group: quiet.example.com, resources: [gadgets], verbs: [list], namespaces: ["*"]}
+      - {group: apps, resources: [gadgets], verbs: [get], namespaces: ["*"]}
   - subjects: [other-tester]
     rules:
       - {resources: [configmaps], verbs: [watch], namespaces: [default]}
@@ -325,6 +330,22 @@ pub(crate) fn gvr(group: &str, version: &str, resource: &str) -> Option<proto::G
         version: version.into(),
         resource: resource.into(),
     })
+}
+
+/// The definition of a type of objects in namespaces, version v1.
+pub(crate) fn crd(group: &str, plural: &str, kind: &str) -> CustomResourceDefinition {
+    let crd = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {
+            "group": group, "scope": "Namespaced",
+            "names": {"plural": plural, "singular": kind.to_lowercase(), "kind": kind},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object",
+                    "x-kubernetes-preserve-unknown-fields": true}}}],
+        },
+    });
+    serde_json::from_value(crd).unwrap()
 }
 
 pub(crate) fn configmap(name: &str, value: &str) -> Value {

@@ -16,7 +16,7 @@ use serde_json::json;
 use testbed::{Member, wait_for};
 
 use crate::{
-    rig::{CALLER, Rig, SOON, bed, configmap, request},
+    rig::{CALLER, Rig, SOON, bed, configmap, crd, request},
     view::View,
 };
 
@@ -158,18 +158,7 @@ async fn a_type_that_is_installed_later_is_noticed() {
 
     let client = member.client().unwrap();
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let crd = json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "widgets.stable.example.com"},
-        "spec": {
-            "group": "stable.example.com", "scope": "Namespaced",
-            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget"},
-            "versions": [{"name": "v1", "served": true, "storage": true,
-                "schema": {"openAPIV3Schema": {"type": "object",
-                    "x-kubernetes-preserve-unknown-fields": true}}}],
-        },
-    });
-    let crd = serde_json::from_value(crd).unwrap();
+    let crd = crd("stable.example.com", "widgets", "Widget");
     crds.create(&PostParams::default(), &crd).await.unwrap();
     let served = |v: &View| v.synced.contains("m1") && v.links.get("m1") == Some(&Link::Up);
     view.until("the new type", Duration::from_secs(15), served)
