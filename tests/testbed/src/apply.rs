@@ -34,7 +34,8 @@ pub async fn apply_yaml(client: &Client, text: &str) -> Result<Vec<DynamicObject
     Ok(applied)
 }
 
-/// Applies the CRDs of all `*.yaml` files in `dir` and waits until they are served.
+/// Applies the CRDs of all `*.yaml` files in `dir` and waits until they are served, and described
+/// for `kubectl explain`.
 pub async fn install_crds(client: &Client, dir: &Path) -> Result<()> {
     let entries =
         std::fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
@@ -50,16 +51,37 @@ pub async fn install_crds(client: &Client, dir: &Path) -> Result<()> {
     for file in files {
         let text = std::fs::read_to_string(&file)
             .with_context(|| format!("cannot read {}", file.display()))?;
-        apply_crds(client, &text)
+        let applied = apply_crds(client, &text)
             .await
             .with_context(|| format!("cannot install {}", file.display()))?;
+        for crd in &applied {
+            await_description(client, crd).await?;
+        }
     }
     Ok(())
 }
 
-pub(crate) async fn apply_crds(client: &Client, text: &str) -> Result<()> {
+/// The server publishes what a CRD describes a little after it serves its kind.
+async fn await_description(client: &Client, crd: &DynamicObject) -> Result<()> {
+    let group = text_at(&crd.data, "/spec/group")?;
+    let version = text_at(&crd.data, "/spec/versions/0/name")?;
+    let plural = text_at(&crd.data, "/spec/names/plural")?;
+    let document = format!("/openapi/v3/apis/{group}/{version}");
+    let path = format!("/apis/{group}/{version}/{plural}\"");
+    let what = format!("{plural}.{group} in {document}");
+    wait_for(&what, ESTABLISHED, async || {
+        let request = http::Request::get(&document).body(Vec::new()).ok()?;
+        let text = client.request_text(request).await.ok()?;
+        text.contains(&path).then_some(())
+    })
+    .await
+}
+
+/// Applies CRDs and waits until they are served; gives them back.
+pub(crate) async fn apply_crds(client: &Client, text: &str) -> Result<Vec<DynamicObject>> {
     let crds = Api::<CustomResourceDefinition>::all(client.clone());
-    for applied in apply_yaml(client, text).await? {
+    let all = apply_yaml(client, text).await?;
+    for applied in &all {
         let name = applied.name_any();
         wait_for(&format!("the CRD {name}"), ESTABLISHED, async || {
             let status = crds.get(&name).await.ok()?.status?;
@@ -71,7 +93,7 @@ pub(crate) async fn apply_crds(client: &Client, text: &str) -> Result<()> {
         })
         .await?;
     }
-    Ok(())
+    Ok(all)
 }
 
 type Kind = (ApiResource, Scope);

@@ -35,7 +35,8 @@ impl Link {
         }
         let mut more = session.more.open.lock().await;
         more.retain(|connection| connection.is_open());
-        for connection in more.iter() {
+        // The first one may have room again after the wait for the lock.
+        for connection in std::iter::once(&session.connection).chain(more.iter()) {
             if let Some(place) = connection.watch_place() {
                 return Ok((Arc::clone(connection), place));
             }

@@ -2,7 +2,7 @@
 //! remembers what it was asked.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     convert::Infallible,
     sync::{
         Arc, Mutex,
@@ -44,6 +44,8 @@ pub(crate) enum Reply {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
+    /// Counted from 1.
+    pub(crate) connection: usize,
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
 }
@@ -133,9 +135,16 @@ impl Fake {
         *self.state.max_streams.lock().unwrap() = Some(streams);
     }
 
-    /// Connections so far.
+    /// Connections so far; proxies of other tests follow the same hub, so some are theirs.
     pub(crate) fn accepted(&self) -> usize {
         self.state.accepted.load(Ordering::Relaxed)
+    }
+
+    /// On how many connections requests came whose path holds a text.
+    pub(crate) fn connections(&self, text: &str) -> usize {
+        let seen = self.seen(text);
+        let connections: HashSet<usize> = seen.into_iter().map(|s| s.connection).collect();
+        connections.len()
     }
 
     /// Requests so far whose path holds a text.
@@ -152,14 +161,15 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, state: Arc<State>) {
     loop {
         let (tcp, _) = listener.accept().await.unwrap();
         let (tls, state) = (tls.clone(), Arc::clone(&state));
-        state.accepted.fetch_add(1, Ordering::Relaxed);
+        let connection = state.accepted.fetch_add(1, Ordering::Relaxed) + 1;
         let max_streams = *state.max_streams.lock().unwrap();
         let end = state.connections.lock().unwrap().clone();
         tokio::spawn(end.run_until_cancelled_owned(async move {
             let Ok(stream) = tls.accept(tcp).await else {
                 return;
             };
-            let service = service_fn(move |request| answer(Arc::clone(&state), request));
+            let service =
+                service_fn(move |request| answer(Arc::clone(&state), connection, request));
             let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                 .max_concurrent_streams(max_streams.unwrap_or(200))
                 .serve_connection(TokioIo::new(stream), service)
@@ -172,6 +182,7 @@ type Body = BoxBody<Bytes, Infallible>;
 
 async fn answer(
     state: Arc<State>,
+    connection: usize,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let uri = request.uri().clone();
@@ -184,6 +195,7 @@ async fn answer(
     };
     let path = format!("{}{kind}", uri.path());
     state.seen.lock().unwrap().push(Seen {
+        connection,
         path: uri.to_string(),
         headers: request.headers().clone(),
     });
