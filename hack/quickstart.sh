@@ -41,6 +41,7 @@ done
 
 check_rust
 command -v git >/dev/null || fail "git is missing: install it."
+command -v cc >/dev/null || fail "cc is missing, which Rust links with: install a C compiler such as gcc."
 # It checks Go, which only it needs.
 hack/tools/build.sh >/dev/null
 cargo build --workspace --bins --locked

@@ -30,6 +30,10 @@ command -v cargo >/dev/null || {
   echo "hack/test.sh: cargo is missing. Install Rust 1.95 or newer." >&2
   exit 1
 }
+command -v cc >/dev/null || {
+  echo "hack/test.sh: cc is missing, which Rust links with. Install a C compiler such as gcc." >&2
+  exit 1
+}
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
