@@ -1,13 +1,10 @@
-//! Following one Backup on the hub and, past everything of ours, in the members: what is shown, and
-//! how long after it happened.
+//! Following one Backup or Restore on the hub and, past everything of ours, in the members: what is
+//! shown, and how long after it happened.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use api_types::aggregate::VeleroPhase;
-use api_types::backup::{Backup, BackupDetail};
-use api_types::external::velero;
 use api_types::labels;
 use api_types::phase::{EntryPhase, Phase};
 use futures::stream::{BoxStream, select_all};
@@ -18,16 +15,16 @@ use kube::runtime::watcher::{self, watch_object};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 
 use crate::cluster::MemberView;
-use crate::status::{is_phase, is_succeeded_known};
+use crate::operation::{Entry, Operation};
 
 /// How often somebody who shows the state may draw it, so that running times move.
 const TICK: Duration = Duration::from_millis(200);
 
-/// One cluster of a followed Backup.
+/// One cluster of what is followed.
 #[derive(Debug, Clone, Default)]
 pub struct Row {
     /// Its entry on the hub.
-    pub entry: BackupDetail,
+    pub entry: Entry,
     /// When Velero in the member was first seen to be done with it.
     pub done: Option<Instant>,
     /// When the hub first showed a final phase.
@@ -42,36 +39,36 @@ impl Row {
     }
 }
 
-/// A Backup that is being followed.
+/// A Backup or Restore that is being followed.
 #[derive(Debug, Clone)]
-pub struct Followed {
+pub struct Followed<O> {
     /// When it was made.
     pub started: Instant,
     /// As the hub last showed it.
-    pub backup: Backup,
+    pub operation: O,
     /// Its clusters by name.
     pub rows: BTreeMap<String, Row>,
 }
 
-enum Seen {
-    Hub(Box<Backup>),
-    Member(String, Box<velero::Backup>),
+enum Seen<O: Operation> {
+    Hub(Box<O>),
+    Member(String, Box<O::InMember>),
     Tick,
 }
 
-/// Follows `backup`, which was just made, until its outcome is known. `changed` is called for all
+/// Follows `operation`, which was just made, until its outcome is known. `changed` is called for all
 /// that is new, and now and then between.
-pub async fn follow(
-    backups: &Api<Backup>,
-    backup: Backup,
+pub async fn follow<O: Operation>(
+    api: &Api<O>,
+    operation: O,
     members: &[MemberView],
     deadline: Duration,
-    mut changed: impl FnMut(&Followed),
-) -> Result<Followed> {
-    let mut seen = select_all(sources(backups, &backup, members));
+    mut changed: impl FnMut(&Followed<O>),
+) -> Result<Followed<O>> {
+    let mut seen = select_all(sources(api, &operation, members));
     let mut state = Followed {
         started: Instant::now(),
-        backup,
+        operation,
         rows: BTreeMap::new(),
     };
     let ended = tokio::time::timeout(deadline, async {
@@ -91,16 +88,16 @@ pub async fn follow(
     Ok(state)
 }
 
-type Source = BoxStream<'static, watcher::Result<Seen>>;
+type Source<O> = BoxStream<'static, watcher::Result<Seen<O>>>;
 
-fn sources(backups: &Api<Backup>, backup: &Backup, members: &[MemberView]) -> Vec<Source> {
-    let hub = watch_object(backups.clone(), &backup.name_any())
-        .try_filter_map(|backup| async { Ok(backup.map(|backup| Seen::Hub(Box::new(backup)))) });
-    let owned = format!("{}={}", labels::OWNER_UID, backup.uid().unwrap_or_default());
-    let config = watch::Config::default().labels(&owned);
+fn sources<O: Operation>(api: &Api<O>, operation: &O, members: &[MemberView]) -> Vec<Source<O>> {
+    let hub = watch_object(api.clone(), &operation.name_any())
+        .try_filter_map(|object| async { Ok(object.map(|object| Seen::Hub(Box::new(object)))) });
+    let uid = operation.uid().unwrap_or_default();
+    let config = watch::Config::default().labels(&format!("{}={uid}", labels::OWNER_UID));
     let members = members.iter().map(|member| {
         let name = member.name.clone();
-        watch::watcher(member.velero::<velero::Backup>(), config.clone())
+        watch::watcher(member.velero::<O::InMember>(), config.clone())
             .applied_objects()
             .map_ok(move |object| Seen::Member(name.clone(), Box::new(object)))
             .boxed()
@@ -115,33 +112,26 @@ fn sources(backups: &Api<Backup>, backup: &Backup, members: &[MemberView]) -> Ve
         .collect()
 }
 
-impl Followed {
-    fn take(&mut self, seen: Seen) {
+impl<O: Operation> Followed<O> {
+    fn take(&mut self, seen: Seen<O>) {
         let now = Instant::now();
         match seen {
             Seen::Tick => {}
             Seen::Member(cluster, object) => {
-                if VeleroPhase::of(object.phase()).is_final() {
-                    self.rows
-                        .entry(cluster)
-                        .or_default()
-                        .done
-                        .get_or_insert(now);
+                if O::velero_phase(&object).is_final() {
+                    let row = self.rows.entry(cluster).or_default();
+                    row.done.get_or_insert(now);
                 }
             }
-            Seen::Hub(backup) => {
-                for entry in backup
-                    .status
-                    .iter()
-                    .flat_map(|status| &status.backup_details)
-                {
-                    let row = self.rows.entry(entry.cluster_name.clone()).or_default();
-                    row.entry = entry.clone();
+            Seen::Hub(operation) => {
+                for entry in operation.entries() {
+                    let row = self.rows.entry(entry.cluster.clone()).or_default();
                     if entry.phase.is_final() {
                         row.shown.get_or_insert(now);
                     }
+                    row.entry = entry;
                 }
-                self.backup = *backup;
+                self.operation = *operation;
             }
         }
     }
@@ -149,7 +139,7 @@ impl Followed {
     /// The outcome is known, and of what completed it is known when.
     fn is_complete(&self) -> bool {
         let timed = |row: &Row| row.entry.phase != EntryPhase::Completed || row.done.is_some();
-        is_succeeded_known(&self.backup) && self.rows.values().all(timed)
+        self.operation.is_known() && self.rows.values().all(timed)
     }
 
     /// Whether every cluster completed.
@@ -159,7 +149,7 @@ impl Followed {
                 .rows
                 .values()
                 .all(|row| row.entry.phase == EntryPhase::Completed)
-            && is_phase(&self.backup, Phase::Completed)
+            && self.operation.phase() == Some(Phase::Completed)
     }
 
     /// Where each cluster stands, in one line.

@@ -1,23 +1,29 @@
 //! The quickstart: the main job on an embedded default, with its progress shown.
 
+mod full;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use api_types::backup::Backup;
 use kube::ResourceExt;
-use kube::api::DynamicObject;
+use kube::api::{Api, DynamicObject};
+use serde::Serialize;
 use serde_json::{Value, json};
 use testbed::apply_yaml;
 
 use crate::cluster::MemberView;
 use crate::examples;
 use crate::follow::{Followed, follow};
+use crate::operation::Operation;
 use crate::screen::{Screen, after};
 use crate::stack::Stack;
+use crate::tenant::Tenant;
+
+pub use full::run_full;
 
 const MEMBERS: [&str; 2] = ["kurator-member1", "kurator-member2"];
-const BACKUP_DEADLINE: Duration = Duration::from_mins(3);
+const DEADLINE: Duration = Duration::from_mins(3);
 /// What is promised for the time between Velero's end and the hub's status.
 const PROMISE: Duration = Duration::from_secs(1);
 
@@ -39,7 +45,7 @@ pub async fn start(screen: &Screen, dir: &Path) -> Result<Stack> {
 
 /// Applies the examples, follows the announcement's Backup to its end, and shows what came of it.
 /// An error unless every cluster completed.
-pub async fn run(screen: &mut Screen, stack: &Stack) -> Result<()> {
+pub async fn run(screen: &mut Screen, stack: &Stack) -> Result<Shop> {
     let tenant = stack.empty_tenant("default").await?;
     let hub = tenant.hub();
     apply_yaml(
@@ -53,36 +59,55 @@ pub async fn run(screen: &mut Screen, stack: &Stack) -> Result<()> {
     tenant.wait_fleet_ready().await?;
     screen.step("both clusters are attached, their fleet is Ready");
 
-    let members: Vec<MemberView> = stack
-        .bed()
-        .members()
-        .iter()
-        .map(MemberView::of)
-        .collect::<Result<_>>()?;
-    let applied = apply(screen, hub, examples::SELECT_LABELS).await?;
-    let backup = backup(applied)?;
-    screen.text("");
-    let followed = follow(
-        &tenant.backups(),
-        backup,
-        &members,
-        BACKUP_DEADLINE,
-        |state| screen.progress(state),
-    )
-    .await;
-    screen.end_progress();
-    let followed = followed?;
-    // The last write may come after the one that showed the outcome.
-    let backup = tenant.backups().get(&followed.backup.name_any()).await?;
-    screen.text(&format!("\n{}", status_block(&backup)?));
-    screen.text(&times(&followed));
-    if !followed.is_success() {
-        bail!(
-            "the Backup did not complete in every cluster: {}",
-            followed.explain()
-        );
+    let members = stack.bed().members().iter().map(MemberView::of);
+    let shop = Shop {
+        members: members.collect::<Result<_>>()?,
+        tenant,
+    };
+    let applied = apply(screen, shop.tenant.hub(), examples::SELECT_LABELS).await?;
+    shop.follow(screen, &shop.tenant.backups(), applied).await?;
+    Ok(shop)
+}
+
+/// The hub's namespace of the quickstart, and its members.
+#[derive(Debug)]
+pub struct Shop {
+    tenant: Tenant,
+    members: Vec<MemberView>,
+}
+
+impl Shop {
+    /// Follows what was just applied to its end, and shows its status and times. An error unless
+    /// every cluster completed.
+    async fn follow<O: Operation + Serialize>(
+        &self,
+        screen: &mut Screen,
+        api: &Api<O>,
+        applied: Vec<DynamicObject>,
+    ) -> Result<O> {
+        let object = applied.into_iter().next();
+        let object = object.context("the example holds no object")?;
+        let kind = O::kind(&());
+        let operation = object
+            .try_parse()
+            .with_context(|| format!("the example is no {kind}"))?;
+        screen.text("");
+        let shown = |state: &Followed<O>| screen.progress(state);
+        let followed = follow(api, operation, &self.members, DEADLINE, shown).await;
+        screen.end_progress();
+        let followed = followed?;
+        // The last write may come after the one that showed the outcome.
+        let operation = api.get(&followed.operation.name_any()).await?;
+        screen.text(&format!("\n{}", status_block(&operation)?));
+        screen.text(&times(&kind, &followed));
+        if !followed.is_success() {
+            bail!(
+                "the {kind} did not complete in every cluster: {}",
+                followed.explain()
+            );
+        }
+        Ok(operation)
     }
-    Ok(())
 }
 
 /// Where everything is and what to try.
@@ -141,23 +166,15 @@ async fn apply(screen: &Screen, hub: &kube::Client, example: &str) -> Result<Vec
     applied.with_context(|| format!("tests/examples/{example}"))
 }
 
-fn backup(applied: Vec<DynamicObject>) -> Result<Backup> {
-    let object = applied
-        .into_iter()
-        .next()
-        .context("the example holds no object")?;
-    object.try_parse().context("the example is no Backup")
-}
-
 /// The status as `kubectl get -o yaml` has it.
-fn status_block(backup: &Backup) -> Result<String> {
+fn status_block<O: Serialize>(operation: &O) -> Result<String> {
     // By way of a value, whose keys are sorted.
-    let status: Value = serde_json::to_value(&backup.status).context("an unprintable status")?;
-    let text = serde_saphyr::to_string(&json!({ "status": status }));
+    let whole: Value = serde_json::to_value(operation).context("an unprintable status")?;
+    let text = serde_saphyr::to_string(&json!({ "status": whole["status"] }));
     text.context("an unprintable status")
 }
 
-fn times(followed: &Followed) -> String {
+fn times<O>(kind: &str, followed: &Followed<O>) -> String {
     let since = |then: Option<Instant>| {
         then.map_or_else(String::new, |then| {
             format!(
@@ -167,7 +184,7 @@ fn times(followed: &Followed) -> String {
             )
         })
     };
-    let mut lines = vec!["Times since the Backup was applied:".to_owned()];
+    let mut lines = vec![format!("Times since the {kind} was applied:")];
     for (name, row) in &followed.rows {
         let lag = row.lag();
         let verdict = match lag {

@@ -12,6 +12,7 @@ pub mod examples;
 pub mod follow;
 mod http;
 pub mod journey;
+pub mod operation;
 pub mod quantile;
 pub mod screen;
 mod service;

@@ -43,8 +43,8 @@ impl Screen {
         writeln!(io::stdout(), "{text}").ok();
     }
 
-    /// The state of a Backup.
-    pub fn progress(&mut self, state: &Followed) {
+    /// The state of a Backup or Restore.
+    pub fn progress<O>(&mut self, state: &Followed<O>) {
         if self.terminal {
             self.redraw(&table(state));
             return;
@@ -63,6 +63,7 @@ impl Screen {
     /// Leaves the table as it is; what follows comes below.
     pub fn end_progress(&mut self) {
         self.drawn = 0;
+        self.shown.clear();
     }
 
     fn redraw(&mut self, lines: &[String]) {
@@ -102,8 +103,8 @@ impl Cells {
     }
 }
 
-/// The table of a Backup, one line an item.
-pub fn table(state: &Followed) -> Vec<String> {
+/// The table of a Backup or Restore, one line an item.
+pub fn table<O>(state: &Followed<O>) -> Vec<String> {
     let width = state
         .rows
         .keys()
@@ -131,15 +132,7 @@ fn cells(name: &str, row: &Row, started: Instant) -> Cells {
         Some(reason) => format!("{} ({reason})", entry.phase.as_str()),
         None => entry.phase.as_str().to_owned(),
     };
-    let status = entry.backup_status_in_cluster.as_ref();
-    let progress = status.and_then(|status| status.progress.as_ref());
-    let items = progress.and_then(|progress| {
-        Some(format!(
-            "{}/{}",
-            progress.items_backed_up.unwrap_or_default(),
-            progress.total_items?
-        ))
-    });
+    let items = entry.items.map(|(done, total)| format!("{done}/{total}"));
     let done = match row.done {
         Some(done) => format!(
             "{:.2} s",
@@ -167,7 +160,7 @@ pub fn after(lag: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use api_types::backup::{Backup, BackupSpec, VeleroBackupProgress, VeleroBackupStatus};
+    use api_types::backup::{Backup, BackupSpec};
     use api_types::phase::EntryPhase;
 
     use super::*;
@@ -183,21 +176,13 @@ mod tests {
     fn the_table_shows_phase_reason_items_and_times() {
         let started = Instant::now();
         let mut done = row(EntryPhase::Completed, None);
-        let progress = VeleroBackupProgress {
-            total_items: Some(3),
-            items_backed_up: Some(3),
-            ..VeleroBackupProgress::default()
-        };
-        done.entry.backup_status_in_cluster = Some(VeleroBackupStatus {
-            progress: Some(progress),
-            ..VeleroBackupStatus::default()
-        });
+        done.entry.items = Some((3, 3));
         done.done = Some(started + Duration::from_millis(1900));
         done.shown = Some(started + Duration::from_millis(1914));
         let waiting = row(EntryPhase::Pending, Some("Queued"));
         let state = Followed {
             started,
-            backup: Backup::new("select-labels", BackupSpec::default()),
+            operation: Backup::new("select-labels", BackupSpec::default()),
             rows: [("one".to_owned(), done), ("two".to_owned(), waiting)].into(),
         };
 

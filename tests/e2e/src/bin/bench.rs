@@ -132,7 +132,7 @@ async fn backup_lags(
         lags.extend(followed.rows.values().filter_map(e2e::follow::Row::lag));
         let entry = followed.rows.get(MEMBERS[0]).map(|row| &row.entry);
         last = entry
-            .and_then(|entry| entry.backup_name_in_cluster.clone())
+            .and_then(|entry| entry.object.clone())
             .unwrap_or_default();
     }
     Ok((lags, last))

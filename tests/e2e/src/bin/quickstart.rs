@@ -1,11 +1,12 @@
-//! The main job on this machine: a hub, two members, our processes, one Backup. `hack/quickstart.sh`
-//! builds what this needs and starts it.
+//! The main job on this machine: a hub, two members, our processes, one Backup, and with `--full` its
+//! restore. `hack/quickstart.sh` builds what this needs and starts it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use e2e::Stack;
 use e2e::examples;
 use e2e::journey;
 use e2e::screen::Screen;
@@ -15,9 +16,12 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Debug, Parser)]
 #[command(name = "quickstart", version)]
 struct Args {
-    /// End everything once the Backup has completed; without it, all keeps running until Ctrl-C
+    /// End everything when all is done; without it, all keeps running until Ctrl-C
     #[arg(long)]
     once: bool,
+    /// Go on after the Backup: lose the application in both members and restore it
+    #[arg(long)]
+    full: bool,
     /// Where kubeconfigs and logs go; what an earlier run left there is replaced
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -47,10 +51,10 @@ async fn main() -> ExitCode {
 
 /// Whether it came to its end; it is interrupted otherwise.
 async fn quickstart(args: Args, screen: &mut Screen) -> Result<bool> {
-    let Args { once, dir } = args;
+    let Args { once, full, dir } = args;
     let dir = dir.unwrap_or_else(|| examples::root().join("target/quickstart"));
     let stack = journey::start(screen, &dir).await?;
-    let result = journey::run(screen, &stack).await;
+    let result = run(screen, &stack, full).await;
     result.with_context(|| format!("logs are in {}", stack.dir().display()))?;
     if once {
         stack.stop().await?;
@@ -61,6 +65,14 @@ async fn quickstart(args: Args, screen: &mut Screen) -> Result<bool> {
     screen.text("\nEverything keeps running until Ctrl-C.");
     std::future::pending::<()>().await;
     Ok(true)
+}
+
+async fn run(screen: &mut Screen, stack: &Stack, full: bool) -> Result<()> {
+    let shop = journey::run(screen, stack).await?;
+    if full {
+        journey::run_full(screen, &shop).await?;
+    }
+    Ok(())
 }
 
 async fn interrupted() -> Result<()> {

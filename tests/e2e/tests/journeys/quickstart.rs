@@ -72,16 +72,20 @@ async fn it_keeps_everything_running_until_it_is_interrupted() {
 }
 
 #[tokio::test]
-async fn once_it_shows_progress_status_and_times_and_ends_well() {
+async fn once_and_in_full_it_shows_progress_status_and_times_and_ends_well() {
     let dir = stack().await.dir().join("quickstart-once");
-    let child = quickstart(&dir).arg("--once").spawn().unwrap();
-    let output = end(child, 2 * PATIENCE).await;
+    let child = quickstart(&dir).args(["--once", "--full"]).spawn().unwrap();
+    let output = end(child, 4 * PATIENCE).await;
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
     for expected in [
         "backupNameInCluster: kurator-member1-backup-default-select-labels",
         "backupNameInCluster: kurator-member2-backup-default-select-labels",
         "shown on the hub",
+        "restoreNameInCluster: kurator-member1-restore-default-minimal",
+        "restoreNameInCluster: kurator-member2-restore-default-minimal",
+        "kurator-member1 has Pod busybox and ConfigMap busybox-settings with greeting \"hello\"",
+        "kurator-member2 has Pod busybox and ConfigMap busybox-settings with greeting \"hello\"",
     ] {
         assert!(text.contains(expected), "no {expected:?} in {text}");
     }
