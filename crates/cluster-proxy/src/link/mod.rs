@@ -7,6 +7,7 @@
 
 pub mod breaker;
 pub mod call;
+pub mod catalogue;
 pub mod connection;
 mod dial;
 pub mod discovery;
