@@ -20,6 +20,7 @@ mod removal;
 mod replicas;
 mod restarts;
 mod restore;
+mod restore_faults;
 mod trace;
 mod waiting;
 mod world;

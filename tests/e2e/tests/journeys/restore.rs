@@ -141,7 +141,7 @@ fn same<K: serde::Serialize>(object: &K) -> Value {
     value
 }
 
-fn of(backup: &str) -> RestoreSpec {
+pub(crate) fn of(backup: &str) -> RestoreSpec {
     RestoreSpec {
         backup_name: backup.to_owned(),
         ..RestoreSpec::default()
@@ -180,7 +180,7 @@ fn reason<'a>(restore: &'a Restore, cluster: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-async fn in_phase(tenant: &Tenant, name: &str, phase: Phase) -> Restore {
+pub(crate) async fn in_phase(tenant: &Tenant, name: &str, phase: Phase) -> Restore {
     let what = format!("phase {}", phase.as_str());
     let is = |restore: &Restore| {
         let status = restore.status.as_ref();
@@ -189,7 +189,12 @@ async fn in_phase(tenant: &Tenant, name: &str, phase: Phase) -> Restore {
     tenant.wait_restore(name, &what, is).await.unwrap()
 }
 
-async fn with_reason(tenant: &Tenant, name: &str, cluster: &str, wanted: &str) -> Restore {
+pub(crate) async fn with_reason(
+    tenant: &Tenant,
+    name: &str,
+    cluster: &str,
+    wanted: &str,
+) -> Restore {
     let what = format!("{wanted} of {cluster}");
     let is = |restore: &Restore| reason(restore, cluster) == wanted;
     tenant.wait_restore(name, &what, is).await.unwrap()
@@ -224,7 +229,7 @@ async fn assert_restored(restore: &Restore, clusters: &[&str]) {
     }
 }
 
-async fn objects_of(restore: &Restore, member: &str) -> Vec<String> {
+pub(crate) async fn objects_of(restore: &Restore, member: &str) -> Vec<String> {
     let found = view(member)
         .await
         .restores_of(&restore.uid().unwrap())
