@@ -1,6 +1,6 @@
 //! The rules that turn what is known into a status. Pure: no client, no clock, no randomness.
 //!
-//! `entry` judges one cluster, `operation` the whole, `summary` counts, `sanitize` copies what a
+//! `entry` judges one cluster, `operation` the whole, `scheduled` a scheduled Backup, `summary` counts, `sanitize` copies what a
 //! member says about itself, `fit` keeps a status small enough to be stored.
 
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ mod entry;
 mod fit;
 mod operation;
 mod sanitize;
+mod scheduled;
 mod summary;
 
 pub use entry::{EntryState, Seen, VeleroPhase, Work, entry_state};
@@ -22,6 +23,7 @@ pub use operation::{
     unreachable_limit,
 };
 pub use sanitize::{Sanitized, sanitize_backup, sanitize_restore};
+pub use scheduled::{Fault, Scheduled, ScheduledCluster, decide_scheduled, refused_schedule};
 pub use summary::summarize;
 
 /// One cluster of an operation, as the aggregate sees it.

@@ -3,11 +3,13 @@
 
 pub mod carry;
 pub mod classify;
+pub mod cron;
 pub mod deletion;
 pub mod identity;
 pub mod location;
 pub mod probe;
 pub mod problem;
+pub mod schedule;
 
 /// The namespace that Velero and all its objects live in, on every member.
 pub use api_types::labels::VELERO_NAMESPACE as NAMESPACE;

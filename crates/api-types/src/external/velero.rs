@@ -166,6 +166,11 @@ impl Schedule {
         time(&self.status, "lastBackup")
     }
 
+    /// When it last left out a run.
+    pub fn last_skipped(&self) -> Option<Timestamp> {
+        time(&self.status, "lastSkipped")
+    }
+
     /// Why Velero refused it.
     pub fn validation_errors(&self) -> Vec<&str> {
         texts(&self.status, "validationErrors")
