@@ -39,6 +39,8 @@ pub struct Context {
     pub intake: Intake,
     /// Velero Backups that hub Backups own.
     pub backups: MemberWatch<velero::Backup>,
+    /// Velero Schedules that hub Backups own.
+    pub schedules: MemberWatch<velero::Schedule>,
     /// Velero Restores that hub Restores own.
     pub restores: MemberWatch<velero::Restore>,
     /// Requests to delete Velero Backups.

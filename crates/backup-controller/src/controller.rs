@@ -93,6 +93,7 @@ pub async fn run(
         tokio::spawn(clusters.for_each(|_| future::ready(()))),
         tokio::spawn(follow_inventory(Arc::clone(&ctx))),
         tokio::spawn(follow_members(Arc::clone(&ctx), ctx.backups.clone())),
+        tokio::spawn(follow_members(Arc::clone(&ctx), ctx.schedules.clone())),
         tokio::spawn(follow_members(Arc::clone(&ctx), ctx.restores.clone())),
         tokio::spawn(follow_members(Arc::clone(&ctx), ctx.requests.clone())),
         tokio::spawn(follow_members(Arc::clone(&ctx), ctx.locations.clone())),
@@ -200,6 +201,9 @@ async fn first_view(ctx: &Context) {
             .collect();
         let answered = |state: WatchState| member::has_answered(&state);
         ctx.backups
+            .until(|watch| usable.iter().all(|key| answered(watch.state(key))))
+            .await;
+        ctx.schedules
             .until(|watch| usable.iter().all(|key| answered(watch.state(key))))
             .await;
         ctx.restores

@@ -1,5 +1,5 @@
-//! backup-controller: one Velero Backup or Restore in each member that a Backup or Restore selects,
-//! followed to the end.
+//! backup-controller: one Velero Backup, Schedule or Restore in each member that a Backup or Restore
+//! selects, followed to the end.
 
 pub mod args;
 pub mod backup;
@@ -8,6 +8,7 @@ pub mod controller;
 pub mod metrics;
 pub mod operation;
 pub mod restore;
+pub mod schedule;
 pub mod timings;
 
 use std::sync::Arc;
@@ -107,6 +108,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         inventory: members.inventory(),
         backups: members.watch(made_for(labels::BACKUP_NAME)),
         restores: members.watch(made_for(labels::RESTORE_NAME)),
+        schedules: members.watch(made_for(labels::BACKUP_NAME)),
         requests: members.watch(made_for(labels::BACKUP_NAME)),
         locations: members.watch(all),
         members,

@@ -84,6 +84,7 @@ impl Metrics {
                 former.cluster_name() == detail.cluster_name()
                     && former.cluster_kind() == detail.cluster_kind()
                     && former.phase() == detail.phase()
+                    && former.object_name() == detail.object_name()
             });
             if !known {
                 let labels = OutcomeLabels {

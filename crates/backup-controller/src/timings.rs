@@ -35,6 +35,12 @@ pub struct Timings {
     /// A pass waits this long for members; what is not answered by then goes on beside it.
     #[serde(deserialize_with = "millis")]
     pub member_patience: Duration,
+    /// A run of a schedule that is due and has not appeared for this long was missed.
+    #[serde(deserialize_with = "millis")]
+    pub run_missed: Duration,
+    /// A run that was asked for is begun within this time, or never.
+    #[serde(deserialize_with = "millis")]
+    pub run_now_window: Duration,
     /// Try a call to a member again that failed.
     #[serde(deserialize_with = "millis")]
     pub retry: Duration,
@@ -55,6 +61,8 @@ impl Default for Timings {
             progress_pace_per_entry: Duration::from_millis(10),
             look_again: Duration::from_secs(10),
             member_patience: Duration::from_secs(1),
+            run_missed: Duration::from_mins(5),
+            run_now_window: Duration::from_mins(10),
             retry: Duration::from_secs(2),
             pass_limit: Duration::from_secs(30),
         }

@@ -131,12 +131,7 @@ mod tests {
         let waits = faulty(false, Waiting);
         let table: [(&[ScheduledCluster], Phase, &str, Motion); 8] = [
             (&[WELL, WELL], Phase::Scheduled, "Scheduled", Motion::Still),
-            (
-                &[],
-                Phase::Pending,
-                "NoClusters",
-                Motion::Reconciling,
-            ),
+            (&[], Phase::Pending, "NoClusters", Motion::Reconciling),
             (
                 &[waits],
                 Phase::Pending,
@@ -228,8 +223,11 @@ mod tests {
 
     fn any_cluster() -> impl Strategy<Value = ScheduledCluster> {
         use Fault::{Failing, Missed, Rejected, Unreachable, Waiting};
-        let faults = [Rejected, Failing, Missed, Unreachable, Waiting];
-        (any::<bool>(), prop::option::of(prop::sample::select(&faults)))
+        let faults = vec![Rejected, Failing, Missed, Unreachable, Waiting];
+        (
+            any::<bool>(),
+            prop::option::of(prop::sample::select(faults)),
+        )
             .prop_map(|(placed, fault)| ScheduledCluster { placed, fault })
     }
 

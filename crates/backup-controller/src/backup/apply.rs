@@ -7,7 +7,7 @@ use api_types::names::{self, Purpose};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use proxy_client::Preconditions;
-use velero_kit::identity::{Owner, owner_uid};
+use velero_kit::identity::Owner;
 
 use super::build::{self, Place};
 use crate::context::Context;
@@ -64,34 +64,27 @@ pub async fn drop_stray(ctx: &Context, key: &ClusterKey, stray: &velero::Backup)
     }
 }
 
-/// Removes a carried ConfigMap, unless a Backup that has not ended reads or may read it.
-pub async fn drop_carried(ctx: &Context, key: &ClusterKey, done: &velero::Backup) {
-    let Some(name) = done
-        .spec
-        .resource_policy
-        .as_ref()
-        .map(|reference| reference.name.clone())
-    else {
-        return;
-    };
-    let owner = owner_uid(&done.metadata);
+/// Removes a ConfigMap that was carried for this owner, unless another Backup that has not ended, or
+/// a run that has not, reads or may read it.
+pub async fn drop_carried(ctx: &Context, key: &ClusterKey, owner: &str, name: &str) {
     let wanted = ctx.hub_backups.state().iter().any(|other| {
-        other.uid().as_deref() != owner
+        other.uid().as_deref() != Some(owner)
             && !super::is_settled(&**other)
             && super::carries(other).is_some_and(|source| name.starts_with(&format!("{source}-")))
     });
     let used = wanted
         || ctx.backups.list(key).iter().any(|other| {
-            other.metadata.uid != done.metadata.uid
-                && !super::status::velero_is_done(other)
-                && other
-                    .spec
-                    .resource_policy
-                    .as_ref()
-                    .is_some_and(|reference| reference.name == name)
+            let refers = carried(other).is_some_and(|carried| carried == name);
+            refers && !super::status::velero_is_done(other)
         });
     if used {
         return;
     }
-    objects::drop_carried(ctx, key, &name).await;
+    objects::drop_carried(ctx, key, name).await;
+}
+
+/// Name of the carried ConfigMap that a Velero Backup refers to.
+pub fn carried(object: &velero::Backup) -> Option<&str> {
+    let policy = object.spec.resource_policy.as_ref();
+    policy.map(|policy| policy.name.as_str())
 }

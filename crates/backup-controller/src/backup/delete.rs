@@ -1,6 +1,6 @@
 //! Deleting a Backup: what its policy says, followed to the end in every cluster.
 
-mod member;
+pub(crate) mod member;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,13 +61,7 @@ fn held_by(backup: &Backup, reader: &str, again: Duration) -> Vec<Left> {
 /// Takes the next step in each cluster, at the same time.
 async fn look_everywhere(ctx: &Arc<Context>, backup: &Backup, owner: &Owner) -> Vec<Left> {
     let details = backup.status.clone().unwrap_or_default().backup_details;
-    let location = backup
-        .spec
-        .policy
-        .as_ref()
-        .and_then(|policy| policy.storage_location.as_deref())
-        .filter(|name| !name.is_empty())
-        .unwrap_or(labels::DEFAULT_STORAGE_LOCATION);
+    let location = location(backup);
     let call = |detail: &BackupDetail| {
         let key = entry::key_of(&owner.namespace, detail)?;
         let name = detail.backup_name_in_cluster.as_deref().unwrap_or_default();
@@ -103,8 +97,20 @@ async fn look_everywhere(ctx: &Arc<Context>, backup: &Backup, owner: &Owner) -> 
     details.into_iter().map(left).collect()
 }
 
+/// Name of the location that a Backup is stored in.
+pub(crate) fn location(backup: &Backup) -> &str {
+    let policy = backup.spec.policy.as_ref();
+    policy
+        .and_then(|policy| policy.storage_location.as_deref())
+        .filter(|name| !name.is_empty())
+        .unwrap_or(labels::DEFAULT_STORAGE_LOCATION)
+}
+
 /// What a step leaves to wait for, and when to look again.
-fn left_by(step: Result<Step, Problem>, look_again: Duration) -> (Option<Problem>, Duration) {
+pub(crate) fn left_by(
+    step: Result<Step, Problem>,
+    look_again: Duration,
+) -> (Option<Problem>, Duration) {
     let waits = |why: String| Some(Problem::new(reason::DELETION_PENDING, why));
     match step {
         Ok(Step::Done) => (None, Duration::ZERO),

@@ -8,7 +8,7 @@ use api_types::external::velero;
 use api_types::key::ClusterKey;
 use futures::{StreamExt, stream};
 use velero_kit::classify;
-use velero_kit::identity::Owner;
+use velero_kit::identity::{Owner, owner_uid};
 
 use super::pass::Row;
 use super::plan::{Link, Next};
@@ -56,8 +56,11 @@ pub fn tidy(ctx: &Arc<Context>, rows: &[Row], wanted: &BackupStatus) {
                 for stray in &job.strays {
                     apply::drop_stray(&ctx, &job.key, stray).await;
                 }
-                if let Some(ended) = &job.ended {
-                    apply::drop_carried(&ctx, &job.key, ended).await;
+                if let Some(ended) = &job.ended
+                    && let Some(name) = apply::carried(ended)
+                {
+                    let owner = owner_uid(&ended.metadata).unwrap_or_default();
+                    apply::drop_carried(&ctx, &job.key, owner, name).await;
                 }
             }
         }),

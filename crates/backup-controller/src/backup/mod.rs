@@ -30,6 +30,7 @@ use crate::context::Context;
 use crate::operation::draft::Draft;
 pub use crate::operation::{Error, is_settled};
 use crate::operation::{hold, sooner};
+use crate::schedule;
 use pass::Pass;
 pub use readers::goes_with_data;
 
@@ -37,8 +38,13 @@ pub use readers::goes_with_data;
 pub async fn reconcile(ctx: &Arc<Context>, backup: Arc<Backup>) -> Result<Outcome, Error> {
     let backup = Backup::clone(&backup);
     let owner = owner(&backup);
+    let scheduled = backup.spec.is_scheduled();
     if backup.metadata.deletion_timestamp.is_some() {
-        return delete::reconcile(ctx, backup, owner).await;
+        return if scheduled {
+            schedule::delete::reconcile(ctx, backup, owner).await
+        } else {
+            delete::reconcile(ctx, backup, owner).await
+        };
     }
     if is_settled(&backup) {
         return Draft::new(ctx, backup, owner).observe().await;
@@ -46,10 +52,10 @@ pub async fn reconcile(ctx: &Arc<Context>, backup: Arc<Backup>) -> Result<Outcom
     if hold(ctx, &backup).await? {
         return Ok(Outcome::Done);
     }
-    let mut pass = Pass::new(ctx, backup, owner);
-    if pass.backup().spec.is_scheduled() {
-        return pass.not_served().await;
+    if scheduled {
+        return schedule::reconcile(ctx, backup, owner).await;
     }
+    let mut pass = Pass::new(ctx, backup, owner);
     let fleet_found = dereference::fleet(ctx, pass.backup()).is_some();
     match validate::validate(pass.backup(), fleet_found) {
         Ok(spec) => pass.run(&spec).await,

@@ -66,7 +66,8 @@ impl<'a> Pass<'a> {
 
     /// The whole pass for a spec that can work.
     pub async fn run(&mut self, spec: &Validated) -> Result<Outcome, Error> {
-        let config_map = self.config_map(spec).await?;
+        let named = spec.resource_policy.as_deref();
+        let config_map = config_map(self.0.ctx, &self.0.owner, named).await?;
         let hold = config_map.as_ref().and_then(|found| found.as_ref().err());
         let terms = Terms {
             location: &spec.location,
@@ -113,33 +114,6 @@ impl<'a> Pass<'a> {
         let wanted = status::refused(&self.0.object, invalid, self.0.now);
         let written = self.0.write(wanted).await?;
         Ok(if written { Outcome::Done } else { stale() })
-    }
-
-    /// A scheduled Backup, which this version does not run.
-    pub async fn not_served(&mut self) -> Result<Outcome, Error> {
-        let wanted = status::not_served(&self.0.object, self.0.now);
-        let written = self.0.write(wanted).await?;
-        Ok(if written { Outcome::Done } else { stale() })
-    }
-
-    /// The ConfigMap that the policy names; `Err` inside is what keeps all entries from beginning.
-    async fn config_map(
-        &self,
-        spec: &Validated,
-    ) -> Result<Option<Result<ConfigMap, Problem>>, Error> {
-        let Some(name) = &spec.resource_policy else {
-            return Ok(None);
-        };
-        let api = Api::<ConfigMap>::namespaced(self.0.ctx.client.clone(), &self.0.owner.namespace);
-        Ok(Some(api.get_opt(name).await?.ok_or_else(|| {
-            Problem::new(
-                reason::CONFIG_MAP_NOT_FOUND,
-                format!(
-                    "policy.resourcePolicy names ConfigMap {name}, which is not in namespace {}: create it",
-                    self.0.owner.namespace
-                ),
-            )
-        })))
     }
 
     /// Chooses member and name for each entry that may begin, and the next name for each whose
@@ -298,6 +272,27 @@ impl<'a> Pass<'a> {
                 .saturating_add(Duration::from_millis(100)),
         }
     }
+}
+
+/// The ConfigMap that the policy names; `Err` inside is what keeps all clusters from beginning.
+pub async fn config_map(
+    ctx: &Context,
+    owner: &Owner,
+    name: Option<&str>,
+) -> Result<Option<Result<ConfigMap, Problem>>, Error> {
+    let Some(name) = name else {
+        return Ok(None);
+    };
+    let api = Api::<ConfigMap>::namespaced(ctx.client.clone(), &owner.namespace);
+    Ok(Some(api.get_opt(name).await?.ok_or_else(|| {
+        Problem::new(
+            reason::CONFIG_MAP_NOT_FOUND,
+            format!(
+                "policy.resourcePolicy names ConfigMap {name}, which is not in namespace {}: create it",
+                owner.namespace
+            ),
+        )
+    })))
 }
 
 /// Whether a member is about to be called for this row.

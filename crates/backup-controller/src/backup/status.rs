@@ -1,11 +1,9 @@
 //! The whole status, computed from what is known. Pure.
 
-use api_types::aggregate::{Decision, Motion};
 use api_types::backup::{Backup, BackupStatus};
-use api_types::condition::{ConditionStatus, reason};
+use api_types::condition::reason;
 use api_types::external::velero;
 use api_types::names;
-use api_types::phase::Phase;
 use jiff::Timestamp;
 
 use super::detail::detail;
@@ -60,21 +58,6 @@ fn name_taken(backup: &Backup, row: &Row) -> Option<Problem> {
 /// The status of a Backup whose spec can never work.
 pub fn refused(backup: &Backup, invalid: &InvalidSpec, now: Timestamp) -> BackupStatus {
     conclude::refused(backup, &invalid.to_string(), now)
-}
-
-/// The status of a scheduled Backup, which this version stores and does not run.
-pub fn not_served(backup: &Backup, now: Timestamp) -> BackupStatus {
-    let mut status = backup.status.clone().unwrap_or_default();
-    let decision = Decision {
-        phase: Phase::Pending,
-        ready: ConditionStatus::False,
-        reason: reason::NO_CONTROLLER.to_owned(),
-        motion: Motion::Stalled,
-        succeeded: None,
-    };
-    let message = "this version runs one-time Backups only: nothing is backed up by this schedule";
-    conclude::conclude(backup, &mut status, &decision, message, now);
-    status
 }
 
 /// The condition `Succeeded`, if it is there.

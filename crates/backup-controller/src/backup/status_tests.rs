@@ -3,6 +3,7 @@ use serde_json::json;
 use api_types::aggregate;
 use api_types::condition;
 use api_types::phase::EntryPhase;
+use api_types::phase::Phase;
 use controller_kit::condition::MESSAGE_BYTES;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -255,17 +256,6 @@ fn a_backup_that_has_begun_is_never_failed_by_its_spec() {
     assert_eq!(succeeded(&status), None);
     assert_eq!(status.backup_details, running.backup_details);
     assert!(message(&status).ends_with(": mend it"));
-}
-
-#[test]
-fn a_schedule_says_that_nothing_is_backed_up_by_it() {
-    let mut scheduled = backup(BackupStatus::default());
-    scheduled.spec.schedule = "0 3 * * *".to_owned();
-    let status = not_served(&scheduled, at(10));
-    assert_eq!(status.phase, Some(Phase::Pending));
-    assert_eq!(ready_reason(&status), "NoController");
-    assert!(holds(&status, "Stalled"));
-    assert_eq!(succeeded(&status), None);
 }
 
 fn left(name: &str, problem: Option<Problem>) -> Left {

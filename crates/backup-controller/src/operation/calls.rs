@@ -21,6 +21,9 @@ use velero_kit::problem::Problem;
 
 use super::objects::{Applied, PARALLEL};
 use crate::context::Context;
+use crate::schedule::apply::Placed;
+use crate::schedule::delete::Cleared;
+use crate::schedule::former::Left;
 
 /// An answer that no pass has taken for this long is worth nothing any more.
 const FRESH: Duration = Duration::from_secs(5);
@@ -38,6 +41,12 @@ pub enum Answer {
     Run(Result<Box<velero::Backup>, NotNow>),
     /// How far the deletion of a Velero Backup is.
     Step(Result<Step, Problem>),
+    /// The Schedule, and the run, that are there.
+    Placed(Result<Box<Placed>, Problem>),
+    /// What a cluster has after its Schedules were removed.
+    Stopped(Result<Left, Problem>),
+    /// How far the deletion of a Schedule and its runs is: what it waits for, and when to look again.
+    Cleared(Result<Cleared, Problem>),
     /// What the deletion of Velero Restores waits for, if anything.
     Removed(Result<Option<Problem>, Problem>),
 }

@@ -179,15 +179,16 @@ pub fn leftovers<K: Operation>(
     *status.parts().leftovers = open
         .iter()
         .take(100)
-        .map(|left| Leftover {
-            cluster_name: left.detail.cluster_name().to_owned(),
-            cluster_kind: left.detail.cluster_kind().to_owned(),
-            kind: K::OBJECT.to_owned(),
-            name: left.detail.object_name().unwrap_or_default().to_owned(),
-            message: left
-                .problem
-                .as_ref()
-                .map_or_else(String::new, |p| truncate(&p.message, MESSAGE_BYTES)),
+        .map(|left| {
+            let (kind, name) = object.leftover(&left.detail);
+            let problem = left.problem.as_ref();
+            Leftover {
+                cluster_name: left.detail.cluster_name().to_owned(),
+                cluster_kind: left.detail.cluster_kind().to_owned(),
+                kind: kind.to_owned(),
+                name,
+                message: problem.map_or_else(String::new, |p| truncate(&p.message, MESSAGE_BYTES)),
+            }
         })
         .collect();
     let decision = Decision {

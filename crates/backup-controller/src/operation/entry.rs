@@ -159,7 +159,8 @@ pub fn settle(detail: &mut impl Detail, link: &Link, before: EntryPhase, now: Ti
     transition(detail, before, now);
 }
 
-fn overlay_link(detail: &mut impl Detail, link: &Link, now: Timestamp) {
+/// A claimed entry of a member that does not answer says so, and since when.
+pub fn overlay_link(detail: &mut impl Detail, link: &Link, now: Timestamp) {
     let claimed = detail.member_uid().is_some();
     let Link::Down { problem, since } = link else {
         return;

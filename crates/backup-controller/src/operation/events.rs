@@ -51,8 +51,13 @@ fn headline(status: &impl State) -> Option<(Severity, &'static str)> {
         Phase::Deleting if because(reason::DELETION_BLOCKED) => {
             Some((Severity::Warning, reason::DELETION_BLOCKED))
         }
-        Phase::InProgress | Phase::Completed | Phase::Deleting => {
-            Some((Severity::Normal, phase.as_str()))
+        Phase::InProgress
+        | Phase::Completed
+        | Phase::Scheduled
+        | Phase::Paused
+        | Phase::Deleting => Some((Severity::Normal, phase.as_str())),
+        Phase::FailedValidation if because(reason::SCHEDULE_REJECTED) => {
+            Some((Severity::Warning, reason::SCHEDULE_REJECTED))
         }
         Phase::FailedValidation => Some((Severity::Warning, reason::INVALID_SPEC)),
         Phase::Failed | Phase::PartiallyFailed => Some((Severity::Warning, phase.as_str())),
@@ -95,7 +100,10 @@ fn of_clusters<S: State>(namespace: Option<&str>, before: &S, status: &S) -> Vec
 /// The event of one cluster, for the reasons that `api.md` 7 lists.
 fn of_cluster<S: State>(before: Option<&S::Detail>, detail: &S::Detail) -> Option<Event> {
     let changed = before.is_none_or(|before| {
-        before.phase() != detail.phase() || before.reason() != detail.reason()
+        before.phase() != detail.phase()
+            || before.reason() != detail.reason()
+            // The next run of a schedule.
+            || before.object_name() != detail.object_name()
     });
     if !changed {
         return None;
@@ -104,6 +112,11 @@ fn of_cluster<S: State>(before: Option<&S::Detail>, detail: &S::Detail) -> Optio
     let name = match (detail.phase(), cause) {
         (_, reason::UNREACHABLE) => reason::UNREACHABLE,
         (_, reason::NAME_TAKEN) => reason::NAME_TAKEN,
+        (_, reason::SCHEDULE_REJECTED) => reason::SCHEDULE_REJECTED,
+        (_, reason::RUN_MISSED) => reason::RUN_MISSED,
+        (EntryPhase::Failed | EntryPhase::PartiallyFailed, reason::RUN_FAILED) => {
+            reason::RUN_FAILED
+        }
         (EntryPhase::Failed, reason::START_DEADLINE_EXCEEDED) => reason::START_DEADLINE_EXCEEDED,
         (EntryPhase::Failed, _) => reason::FAILED,
         (EntryPhase::PartiallyFailed, _) => reason::PARTIALLY_FAILED,

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use velero_kit::deletion;
 
 use super::calls::Slot;
+use crate::schedule::plan::Accepted;
 
 /// Memory of all operations, by the hub object's uid. Entries go when their object is settled or gone.
 #[derive(Debug, Default)]
@@ -38,8 +39,12 @@ pub struct OfCluster {
     pub probe: Probe,
     /// Whether it is being asked now.
     pub asking: bool,
-    /// How far the deletion is.
-    pub deletion: deletion::Memory,
+    /// How far the deletion of each Velero Backup is, by its name.
+    pub deletions: HashMap<String, deletion::Memory>,
+    /// What the member made of the last Schedule that was applied, if not what was wanted.
+    pub accepted: Option<Accepted>,
+    /// A live look has shown that no Schedule is there any more.
+    pub stopped: bool,
     /// The call that is under way.
     pub call: Slot,
 }

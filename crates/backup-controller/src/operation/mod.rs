@@ -56,6 +56,12 @@ pub trait Operation:
 
     /// Puts another status in its place.
     fn set_state(&mut self, status: Self::Status);
+
+    /// Kind and name of what a forced deletion leaves behind in a cluster.
+    fn leftover(&self, detail: &<Self::Status as State>::Detail) -> (&'static str, String) {
+        let name = detail.object_name().unwrap_or_default();
+        (Self::OBJECT, name.to_owned())
+    }
 }
 
 /// Why a pass ended early. Entries never end a pass: what goes wrong with one is in its status.

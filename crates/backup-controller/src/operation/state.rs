@@ -5,12 +5,14 @@ use api_types::backup::{Backup, BackupDetail, BackupStatus};
 use api_types::common::{Leftover, Summary};
 use api_types::condition::Condition;
 use api_types::labels;
+use api_types::names::{self, Purpose};
 use api_types::phase::{EntryPhase, Phase};
 use api_types::restore::{Restore, RestoreDetail, RestoreStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
 
 use super::{Detail, Operation};
+use crate::backup;
 
 /// The fields that both statuses have.
 #[derive(Debug)]
@@ -112,6 +114,9 @@ impl State for BackupStatus {
         self.expiration_time = restorable
             .filter_map(|detail| detail.backup_status_in_cluster.as_ref()?.expiration.clone())
             .min();
+        if self.phase == Some(Phase::Deleting) {
+            self.next_run_time = None;
+        }
         if just_succeeded {
             self.last_success_time = oldest_completion(&self.backup_details);
         }
@@ -152,6 +157,20 @@ impl Operation for Backup {
 
     fn set_state(&mut self, status: BackupStatus) {
         self.status = Some(status);
+    }
+
+    /// With a schedule it is the Schedule, and with it the runs that carry its name.
+    fn leftover(&self, detail: &BackupDetail) -> (&'static str, String) {
+        if !self.spec.is_scheduled() {
+            let name = detail.backup_name_in_cluster.clone();
+            return (Self::OBJECT, name.unwrap_or_default());
+        }
+        let owner = backup::owner(self);
+        let cluster = &detail.cluster_name;
+        let full = names::full_name(cluster, Purpose::Backup, &owner.namespace, &owner.name);
+        let names = names::candidates(&full, &owner.uid, names::MAX_SCHEDULE_NAME);
+        let first = names.into_iter().next().unwrap_or_default();
+        ("velero.io/Schedule", first)
     }
 }
 

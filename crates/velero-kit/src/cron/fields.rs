@@ -83,7 +83,9 @@ impl Fields {
             "@daily" | "@midnight" => "0 0 * * *",
             "@hourly" => "0 * * * *",
             word if word.starts_with('@') => {
-                return Err(wrong(format!("{word:?} is none of @hourly, @daily, @weekly, @monthly, @yearly and '@every 6h'")));
+                return Err(wrong(format!(
+                    "{word:?} is none of @hourly, @daily, @weekly, @monthly, @yearly and '@every 6h'"
+                )));
             }
             fields => fields,
         };

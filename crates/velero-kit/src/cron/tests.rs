@@ -42,8 +42,16 @@ fn velero_is_told_the_time_zone_unless_the_text_has_one_or_needs_none() {
 #[test]
 fn each_form_runs_when_velero_s_parser_says() {
     let table = [
-        ("*/5 * * * *", "2026-11-23T07:03:00Z", "2026-11-23T07:05:00Z"),
-        ("*/5 * * * *", "2026-11-23T07:05:00Z", "2026-11-23T07:10:00Z"),
+        (
+            "*/5 * * * *",
+            "2026-11-23T07:03:00Z",
+            "2026-11-23T07:05:00Z",
+        ),
+        (
+            "*/5 * * * *",
+            "2026-11-23T07:05:00Z",
+            "2026-11-23T07:10:00Z",
+        ),
         ("30 2 * * *", "2026-11-23T02:30:01Z", "2026-11-24T02:30:00Z"),
         ("@hourly", "2026-11-23T07:59:59.5Z", "2026-11-23T08:00:00Z"),
         ("@midnight", "2026-12-31T00:00:00Z", "2027-01-01T00:00:00Z"),
@@ -51,22 +59,66 @@ fn each_form_runs_when_velero_s_parser_says() {
         ("@monthly", "2026-11-23T07:00:00Z", "2026-12-01T00:00:00Z"),
         ("@annually", "2026-11-23T07:00:00Z", "2027-01-01T00:00:00Z"),
         // Either kind of day, when both are restricted; both, when one is not.
-        ("0 0 13 * FRI", "2026-11-23T00:00:00Z", "2026-11-27T00:00:00Z"),
+        (
+            "0 0 13 * FRI",
+            "2026-11-23T00:00:00Z",
+            "2026-11-27T00:00:00Z",
+        ),
         ("0 0 1 * *", "2026-11-23T00:00:00Z", "2026-12-01T00:00:00Z"),
-        ("0 0 * * 1-5", "2026-11-27T12:00:00Z", "2026-11-30T00:00:00Z"),
+        (
+            "0 0 * * 1-5",
+            "2026-11-27T12:00:00Z",
+            "2026-11-30T00:00:00Z",
+        ),
         // A step does restrict, a step of one does not.
-        ("0 0 */31 * MON", "2026-11-23T00:00:00Z", "2026-11-30T00:00:00Z"),
-        ("0 0 */1 * MON", "2026-11-23T00:00:00Z", "2026-11-30T00:00:00Z"),
+        (
+            "0 0 */31 * MON",
+            "2026-11-23T00:00:00Z",
+            "2026-11-30T00:00:00Z",
+        ),
+        (
+            "0 0 */1 * MON",
+            "2026-11-23T00:00:00Z",
+            "2026-11-30T00:00:00Z",
+        ),
         ("0 0 ? 2 *", "2026-11-23T00:00:00Z", "2027-02-01T00:00:00Z"),
-        ("0 0 29 feb *", "2026-11-23T00:00:00Z", "2028-02-29T00:00:00Z"),
-        ("50/5 1,,3 * * *", "2026-11-23T01:55:00Z", "2026-11-23T03:50:00Z"),
-        ("10-20/5 0 * Jan-MAR *", "2026-11-23T00:00:00Z", "2027-01-01T00:10:00Z"),
-        ("@every 6h", "2026-11-23T07:03:04.9Z", "2026-11-23T13:03:04Z"),
-        ("@every 1h30m5.9s", "2026-11-23T00:00:00Z", "2026-11-23T01:30:05Z"),
-        ("@every 10ms", "2026-11-23T00:00:00Z", "2026-11-23T00:00:01Z"),
+        (
+            "0 0 29 feb *",
+            "2026-11-23T00:00:00Z",
+            "2028-02-29T00:00:00Z",
+        ),
+        (
+            "50/5 1,,3 * * *",
+            "2026-11-23T01:55:00Z",
+            "2026-11-23T03:50:00Z",
+        ),
+        (
+            "10-20/5 0 * Jan-MAR *",
+            "2026-11-23T00:00:00Z",
+            "2027-01-01T00:10:00Z",
+        ),
+        (
+            "@every 6h",
+            "2026-11-23T07:03:04.9Z",
+            "2026-11-23T13:03:04Z",
+        ),
+        (
+            "@every 1h30m5.9s",
+            "2026-11-23T00:00:00Z",
+            "2026-11-23T01:30:05Z",
+        ),
+        (
+            "@every 10ms",
+            "2026-11-23T00:00:00Z",
+            "2026-11-23T00:00:01Z",
+        ),
     ];
     for (schedule, after, expected) in table {
-        assert_eq!(runs(schedule, after, 1), [expected], "{schedule} after {after}");
+        assert_eq!(
+            runs(schedule, after, 1),
+            [expected],
+            "{schedule} after {after}"
+        );
     }
 }
 
@@ -85,12 +137,20 @@ fn a_schedule_goes_by_the_clock_of_its_zone() {
 #[test]
 fn a_time_that_the_clock_skips_is_left_out_and_one_that_it_repeats_comes_twice() {
     assert_eq!(
-        runs("CRON_TZ=Europe/Berlin 30 2 * * *", "2026-03-28T12:00:00Z", 1),
+        runs(
+            "CRON_TZ=Europe/Berlin 30 2 * * *",
+            "2026-03-28T12:00:00Z",
+            1
+        ),
         ["2026-03-30T00:30:00Z"],
         "on the 29th, 02:30 is skipped"
     );
     assert_eq!(
-        runs("CRON_TZ=Europe/Berlin 30 2 * * *", "2026-10-24T12:00:00Z", 3),
+        runs(
+            "CRON_TZ=Europe/Berlin 30 2 * * *",
+            "2026-10-24T12:00:00Z",
+            3
+        ),
         [
             "2026-10-25T00:30:00Z",
             "2026-10-25T01:30:00Z",
@@ -99,7 +159,11 @@ fn a_time_that_the_clock_skips_is_left_out_and_one_that_it_repeats_comes_twice()
     );
     // Havana sets its clock back from 01:00 to 00:00.
     assert_eq!(
-        runs("CRON_TZ=America/Havana 30 0 * * *", "2024-11-02T12:00:00Z", 3),
+        runs(
+            "CRON_TZ=America/Havana 30 0 * * *",
+            "2024-11-02T12:00:00Z",
+            3
+        ),
         [
             "2024-11-03T04:30:00Z",
             "2024-11-03T05:30:00Z",
@@ -116,7 +180,10 @@ fn what_velero_would_refuse_is_refused_with_the_part_that_is_wrong() {
         ("0 0 3 * * *", "has 6 fields"),
         ("61 * * * *", "minute \"61\" is not between 0 and 59"),
         ("* 24 * * *", "hour \"24\" is not between 0 and 23"),
-        ("* * 0 * *", "day of the month \"0\" is not between 1 and 31"),
+        (
+            "* * 0 * *",
+            "day of the month \"0\" is not between 1 and 31",
+        ),
         ("* * * 13 *", "month \"13\" is not between 1 and 12"),
         ("* * * * 7", "day of the week \"7\" is not between 0 and 6"),
         ("20-10 * * * *", "ends before it begins"),
@@ -134,7 +201,10 @@ fn what_velero_would_refuse_is_refused_with_the_part_that_is_wrong() {
         ("@every 1d", "is no duration"),
         ("@every six hours", "is no duration"),
         ("CRON_TZ=UTC", "nothing follows"),
-        ("CRON_TZ=Mars/Olympus 0 3 * * *", "no time zone \"Mars/Olympus\""),
+        (
+            "CRON_TZ=Mars/Olympus 0 3 * * *",
+            "no time zone \"Mars/Olympus\"",
+        ),
         ("CRON_TZ=europe/berlin 0 3 * * *", "no time zone"),
         ("TZ=Local 0 3 * * *", "no time zone"),
     ];

@@ -21,6 +21,7 @@ mod replicas;
 mod restarts;
 mod restore;
 mod restore_faults;
+mod schedule;
 mod trace;
 mod waiting;
 mod world;

@@ -1,20 +1,22 @@
-//! Deleting the Velero Backup of one member.
+//! Deleting the Velero Backups of one member.
+
+use std::collections::BTreeSet;
 
 use api_types::backup::BackupDetail;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
 use api_types::labels;
 use api_types::names::{self, MemberId};
+use jiff::Timestamp;
 use kube::ResourceExt;
-use proxy_client::{Error as CallError, ListOptions, Preconditions};
-use velero_kit::NAMESPACE;
+use proxy_client::{Error as CallError, ListOptions, MemberApi, Preconditions};
 use velero_kit::classify;
 use velero_kit::deletion::{self as steps, Observed, Step};
 use velero_kit::identity::Owner;
 
 use crate::backup::{Problem, apply};
 use crate::context::Context;
-use crate::operation::deletion;
+use crate::operation::{deletion, objects};
 
 /// Reads what is there, decides and does the next step in one cluster.
 pub(super) async fn look(
@@ -31,62 +33,123 @@ pub(super) async fn look(
         owner,
         key: &place.key,
         member: place.member,
-        name: &place.name,
     };
     target
-        .step(location)
+        .step(&place.name, location)
         .await
         .map_err(|error| deletion::pending(&Problem::from(&error)))
 }
 
-/// One Velero Backup that is to go.
+/// Backups of one owner that are deleted at a time in one member.
+const AT_A_TIME: usize = 50;
+
+/// The same for every Velero Backup of this owner in one cluster, those of these names among them
+/// whether they are there or not.
+pub(crate) async fn look_at_all(
+    ctx: &Context,
+    owner: &Owner,
+    place: (&ClusterKey, &MemberId),
+    known: Vec<String>,
+    location: &str,
+) -> Result<Vec<(String, Step)>, CallError> {
+    let target = OnMember {
+        ctx,
+        owner,
+        key: place.0,
+        member: place.1.clone(),
+    };
+    target.all_steps(known, location).await
+}
+
+/// The Velero Backups of one member that are to go.
 struct OnMember<'a> {
     ctx: &'a Context,
     owner: &'a Owner,
     key: &'a ClusterKey,
     member: MemberId,
-    name: &'a str,
 }
 
 impl OnMember<'_> {
-    async fn step(&self, location: &str) -> Result<Step, CallError> {
+    async fn step(&self, name: &str, location: &str) -> Result<Step, CallError> {
         for stray in self.ctx.backups.list(self.key) {
             let ours = self.owner.owns(&stray.metadata, &self.member);
-            if ours && stray.name_any() != self.name && classify::name_in_bucket(&stray) {
+            if ours && stray.name_any() != name && classify::name_in_bucket(&stray) {
                 apply::drop_stray(self.ctx, self.key, &stray).await;
             }
         }
         // Before the Backup: what a sync has brought back must be seen with that sync.
-        let last_synced = self
-            .ctx
-            .members
-            .api::<velero::BackupStorageLocation>(self.key)
-            .namespace(NAMESPACE)
-            .get_opt(location)
-            .await?
-            .and_then(|location| location.last_synced_time());
-        let backup = self.live_backup().await?;
-        let request = self.newest_request().await?;
+        let last_synced = self.last_synced(location).await?;
+        let backup = self.live_backup(name).await?;
+        let requests = self.requests().await?;
+        self.take_step(name, backup.as_ref(), &requests, last_synced)
+            .await
+    }
+
+    async fn all_steps(
+        &self,
+        known: Vec<String>,
+        location: &str,
+    ) -> Result<Vec<(String, Step)>, CallError> {
+        let last_synced = self.last_synced(location).await?;
+        let backups = self.backups().list(&self.ours()).await?;
+        let requests = self.requests().await?;
+        let remembered = self.ctx.memory.with(&self.owner.uid, |memory| {
+            let of = memory.clusters.get(self.key);
+            of.map(|of| of.deletions.keys().cloned().collect::<Vec<_>>())
+        });
+        let names: BTreeSet<String> = known
+            .into_iter()
+            .chain(remembered.unwrap_or_default())
+            .chain(backups.iter().map(ResourceExt::name_any))
+            .collect();
+        let mut steps = Vec::new();
+        for name in names {
+            let backup = backups.iter().find(|found| found.name_any() == name);
+            let step = self
+                .take_step(&name, backup, &requests, last_synced)
+                .await?;
+            if step != Step::Done {
+                steps.push((name, step));
+            }
+            if steps.len() >= AT_A_TIME {
+                break;
+            }
+        }
+        Ok(steps)
+    }
+
+    /// Decides the next step for one Backup, and does it.
+    async fn take_step(
+        &self,
+        name: &str,
+        backup: Option<&velero::Backup>,
+        requests: &[velero::DeleteBackupRequest],
+        last_synced: Option<Timestamp>,
+    ) -> Result<Step, CallError> {
+        let newest = requests
+            .iter()
+            .filter(|request| request.spec.backup_name == name)
+            .max_by_key(|request| steps::request_number(&request.name_any()));
         let observed = Observed {
-            backup: backup.as_ref(),
-            request: request.as_ref(),
+            backup,
+            request: newest,
             last_synced,
         };
-        let now = jiff::Timestamp::now();
+        let now = Timestamp::now();
         let step = self.ctx.memory.with(&self.owner.uid, |memory| {
             let of = memory.clusters.entry(self.key.clone()).or_default();
-            steps::next(&mut of.deletion, observed, now)
+            steps::next(
+                of.deletions.entry(name.to_owned()).or_default(),
+                observed,
+                now,
+            )
         });
-        match (&step, &backup) {
+        match (&step, backup) {
             (Step::Request { number }, Some(backup)) => {
                 self.request(backup, *number).await?;
                 self.ctx.memory.amend(&self.owner.uid, |memory| {
-                    memory
-                        .clusters
-                        .entry(self.key.clone())
-                        .or_default()
-                        .deletion
-                        .requested();
+                    let of = memory.clusters.entry(self.key.clone()).or_default();
+                    of.deletions.entry(name.to_owned()).or_default().requested();
                 });
             }
             (Step::DeletePlainly, Some(backup)) => self.delete_plainly(backup).await?,
@@ -95,19 +158,13 @@ impl OnMember<'_> {
         Ok(step)
     }
 
-    /// The Backup under our name, if it is ours: another owner's is none of our business.
-    async fn live_backup(&self) -> Result<Option<velero::Backup>, CallError> {
-        let api = self
-            .ctx
-            .members
-            .api::<velero::Backup>(self.key)
-            .namespace(NAMESPACE);
-        let found = api.get_opt(self.name).await?;
-        Ok(found.filter(|found| self.owner.owns(&found.metadata, &self.member)))
+    fn backups(&self) -> MemberApi<velero::Backup> {
+        objects::velero::<velero::Backup>(self.ctx, self.key)
     }
 
-    async fn newest_request(&self) -> Result<Option<velero::DeleteBackupRequest>, CallError> {
-        let options = ListOptions {
+    /// Selects what this owner has on the member, and no copy of another member's.
+    fn ours(&self) -> ListOptions {
+        ListOptions {
             labels: Some(format!(
                 "{}={},{}={}",
                 labels::OWNER_UID,
@@ -116,17 +173,24 @@ impl OnMember<'_> {
                 self.member
             )),
             ..ListOptions::default()
-        };
-        let api = self
-            .ctx
-            .members
-            .api::<velero::DeleteBackupRequest>(self.key)
-            .namespace(NAMESPACE);
-        let ours = api.list(&options).await?;
-        Ok(ours
-            .into_iter()
-            .filter(|request| request.spec.backup_name == self.name)
-            .max_by_key(|request| steps::request_number(&request.name_any())))
+        }
+    }
+
+    async fn last_synced(&self, location: &str) -> Result<Option<Timestamp>, CallError> {
+        let locations = objects::velero::<velero::BackupStorageLocation>(self.ctx, self.key);
+        let found = locations.get_opt(location).await?;
+        Ok(found.and_then(|location| location.last_synced_time()))
+    }
+
+    /// The Backup under our name, if it is ours: another owner's is none of our business.
+    async fn live_backup(&self, name: &str) -> Result<Option<velero::Backup>, CallError> {
+        let found = self.backups().get_opt(name).await?;
+        Ok(found.filter(|found| self.owner.owns(&found.metadata, &self.member)))
+    }
+
+    async fn requests(&self) -> Result<Vec<velero::DeleteBackupRequest>, CallError> {
+        let api = objects::velero::<velero::DeleteBackupRequest>(self.ctx, self.key);
+        api.list(&self.ours()).await
     }
 
     async fn request(&self, backup: &velero::Backup, number: u32) -> Result<(), CallError> {
@@ -136,22 +200,18 @@ impl OnMember<'_> {
         metadata.labels.get_or_insert_default().extend([
             (
                 labels::VELERO_BACKUP_NAME.to_owned(),
-                names::velero_label_value(self.name),
+                names::velero_label_value(&backup.name_any()),
             ),
             (labels::VELERO_BACKUP_UID.to_owned(), uid),
         ]);
         let request = velero::DeleteBackupRequest {
             metadata,
             spec: velero::DeleteBackupRequestSpec {
-                backup_name: self.name.to_owned(),
+                backup_name: backup.name_any(),
             },
             ..velero::DeleteBackupRequest::default()
         };
-        let api = self
-            .ctx
-            .members
-            .api::<velero::DeleteBackupRequest>(self.key)
-            .namespace(NAMESPACE);
+        let api = objects::velero::<velero::DeleteBackupRequest>(self.ctx, self.key);
         match api.create(&request, labels::BACKUP_MANAGER).await {
             Ok(_) | Err(CallError::AlreadyExists(_)) => Ok(()),
             Err(error) => Err(error),
@@ -163,12 +223,7 @@ impl OnMember<'_> {
             uid: backup.uid(),
             resource_version: backup.resource_version(),
         };
-        let api = self
-            .ctx
-            .members
-            .api::<velero::Backup>(self.key)
-            .namespace(NAMESPACE);
-        match api.delete(self.name, &only_if).await {
+        match self.backups().delete(&backup.name_any(), &only_if).await {
             // It changed since it was read: the next look decides anew.
             Ok(_) | Err(CallError::Conflict(_)) => Ok(()),
             Err(error) => Err(error),

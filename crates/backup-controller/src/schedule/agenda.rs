@@ -1,0 +1,92 @@
+//! When to look again at a scheduled Backup, for what no watch tells. Pure.
+
+use std::time::Duration;
+
+use api_types::condition::reason;
+use jiff::Timestamp;
+use velero_kit::schedule;
+
+use super::pass::Row;
+use super::plan::{Next, Terms};
+use crate::operation::sooner;
+use crate::timings::Timings;
+
+/// The time until the first thing is due that nobody else will tell us about.
+pub fn next(rows: &[Row], terms: &Terms<'_>, timings: &Timings) -> Option<Duration> {
+    let of_row = |row: &Row| match &row.next {
+        Next::Retry(_) | Next::Put => Some(timings.retry),
+        Next::Wait(problem) if problem.reason == reason::CONFIG_MAP_NOT_FOUND => {
+            Some(timings.look_again)
+        }
+        Next::Keep(_) if terms.hold.is_some() => Some(timings.look_again),
+        Next::Keep(live) if !terms.spec.paused => {
+            let due = schedule::due(live, &terms.spec.when)?;
+            let missed = due.checked_add(timings.run_missed).ok()?;
+            // A missed run is told; then the present next run is what changes.
+            until(missed, terms.now).or_else(|| {
+                let next = terms.spec.when.next(terms.now)?;
+                until(next, terms.now)
+            })
+        }
+        _ => None,
+    };
+    rows.iter().map(of_row).fold(None, sooner)
+}
+
+/// A time that has passed is nothing to wait for.
+fn until(then: Timestamp, now: Timestamp) -> Option<Duration> {
+    Duration::try_from(then.duration_since(now))
+        .ok()
+        .filter(|wait| !wait.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::schedule::fixtures::{at, placed, schedule, validated, with_terms};
+    use velero_kit::problem::Problem;
+
+    fn row(next: Next) -> Row {
+        Row::new(placed(), next)
+    }
+
+    #[test]
+    fn it_looks_again_when_a_due_run_is_missed_and_when_the_one_after_it_is_due() {
+        let timings = Timings::default();
+        let keep = || [row(Next::Keep(Arc::new(schedule())))];
+        let spec = validated();
+        with_terms(&spec, 0, None, |terms| {
+            let wait = next(&keep(), &terms, &timings).unwrap();
+            let first = spec.when.next(at(0)).unwrap();
+            let expected = first.duration_since(at(0)).unsigned_abs() + timings.run_missed;
+            assert_eq!(wait, expected);
+        });
+        let late = spec.when.next(at(0)).unwrap().as_second() - at(0).as_second() + 3600;
+        with_terms(&spec, late, None, |terms| {
+            let wait = next(&keep(), &terms, &timings).unwrap();
+            assert_eq!(wait, Duration::from_secs(23 * 3600));
+        });
+    }
+
+    #[test]
+    fn a_failed_call_is_tried_again_soon_and_a_paused_schedule_waits_for_nothing() {
+        let timings = Timings::default();
+        let mut spec = validated();
+        let problem = || Problem::new(reason::UNREACHABLE, "");
+        with_terms(&spec, 0, None, |terms| {
+            let rows = [
+                row(Next::Keep(Arc::new(schedule()))),
+                row(Next::Retry(problem())),
+            ];
+            assert_eq!(next(&rows, &terms, &timings), Some(timings.retry));
+            assert_eq!(next(&[row(Next::Hold)], &terms, &timings), None);
+        });
+        spec.paused = true;
+        with_terms(&spec, 0, None, |terms| {
+            let rows = [row(Next::Keep(Arc::new(schedule())))];
+            assert_eq!(next(&rows, &terms, &timings), None);
+        });
+    }
+}

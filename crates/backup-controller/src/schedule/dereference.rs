@@ -1,0 +1,156 @@
+//! Gathers what a pass needs to know, from local stores: no write and no call to a member.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api_types::backup::{Backup, BackupDetail, BackupStatus, FormerCluster};
+use api_types::key::{ClusterKey, ClusterKind};
+use kube::ResourceExt;
+use velero_kit::NAMESPACE;
+use velero_kit::identity::{Owner, owner_uid};
+
+use super::former::{self, Former};
+use super::plan::{Entry, Facts};
+use super::validate::Validated;
+use crate::context::Context;
+use crate::operation::destination::{self, Requested};
+use crate::operation::{entry, member};
+
+/// The clusters that are asked for now, and those that were and may still hold something of ours.
+#[derive(Debug)]
+pub struct Clusters {
+    pub entries: Vec<Entry>,
+    pub former: Vec<Former>,
+    /// Whether some of `former` have left just now.
+    pub left: bool,
+}
+
+/// Gathers both.
+pub fn clusters(ctx: &Context, backup: &Backup, spec: &Validated, owner: &Owner) -> Clusters {
+    let namespace = &owner.namespace;
+    let status = backup.status.clone().unwrap_or_default();
+    let mut stored = stored(namespace, &status);
+    let requested = requested(ctx, backup, spec, &stored);
+    let entries: Vec<Entry> = requested
+        .into_iter()
+        .map(|(key, problem)| {
+            let facts = facts(ctx, &key, &spec.location, &owner.uid);
+            let stored = former::goes_on(problem.as_ref())
+                .then(|| stored.remove(&key))
+                .flatten()
+                .filter(|stored| !is_replaced(stored, &facts))
+                .unwrap_or_else(|| entry::fresh(&key));
+            Entry {
+                stored,
+                problem,
+                stuck: None,
+                accepted: ctx.memory.with(&owner.uid, |memory| {
+                    let of = memory.clusters.get(&key);
+                    of.and_then(|of| of.accepted.clone())
+                }),
+                facts,
+                key,
+            }
+        })
+        .collect();
+    // What is still in `stored` has left; without a claim nothing of ours was ever made there.
+    let left: Vec<FormerCluster> = stored
+        .into_values()
+        .filter(|detail| detail.member_uid.is_some())
+        .map(former::of)
+        .collect();
+    let back = |known: &FormerCluster| {
+        entries.iter().any(|entry| {
+            former::key_of(namespace, known).as_ref() == Some(&entry.key)
+                && entry.facts.member_uid() == known.member_uid.as_deref()
+                && former::goes_on(entry.problem.as_ref())
+        })
+    };
+    let known = status
+        .former_clusters
+        .into_iter()
+        .filter(|known| !back(known));
+    let has_left = !left.is_empty();
+    let former = former::distinct(left.into_iter().chain(known))
+        .into_iter()
+        .map(|cluster| {
+            let key = former::key_of(namespace, &cluster);
+            let facts = key
+                .as_ref()
+                .map(|key| facts(ctx, key, &spec.location, &owner.uid));
+            Former {
+                cluster,
+                key,
+                facts,
+            }
+        })
+        .collect();
+    Clusters {
+        entries,
+        former,
+        left: has_left,
+    }
+}
+
+fn stored(namespace: &str, status: &BackupStatus) -> BTreeMap<ClusterKey, BackupDetail> {
+    let details = status.backup_details.iter().cloned();
+    details
+        .filter_map(|detail| Some((entry::key_of(namespace, &detail)?, detail)))
+        .collect()
+}
+
+/// A cluster that answers as another one than it was: what is known of the former is no news of this.
+fn is_replaced(stored: &BackupDetail, facts: &Facts) -> bool {
+    match (&stored.member_uid, facts.member_uid()) {
+        (Some(claimed), Some(answers)) => claimed != answers,
+        _ => false,
+    }
+}
+
+/// The set follows the spec, except that a Fleet which is not there makes nobody leave.
+fn requested(
+    ctx: &Context,
+    backup: &Backup,
+    spec: &Validated,
+    stored: &BTreeMap<ClusterKey, BackupDetail>,
+) -> Requested {
+    let namespace = backup.namespace().unwrap_or_default();
+    let destination = &backup.spec.destination;
+    let mut requested =
+        destination::requested(ctx, &namespace, destination, spec.selector.as_ref());
+    if !spec.fleet_found {
+        for (key, detail) in stored {
+            if detail.member_uid.is_some() {
+                requested.entry(key.clone()).or_insert(None);
+            }
+        }
+    }
+    requested
+}
+
+/// What is known about one member now.
+pub fn facts(ctx: &Context, key: &ClusterKey, location: &str, owner: &str) -> Facts {
+    let schedules = ctx.schedules.state(key);
+    let runs = ctx.backups.state(key);
+    Facts {
+        hub: member::hub_object(ctx, key),
+        link: member::link(ctx, key),
+        velero: member::served(ctx, key),
+        location: ctx.locations.get(key, NAMESPACE, location),
+        schedules_live: member::is_live(&schedules),
+        schedules: ours(ctx.schedules.list(key), owner),
+        runs_known: runs.synced,
+        runs: ours(ctx.backups.list(key), owner),
+    }
+}
+
+fn ours<K: kube::Resource>(objects: Vec<Arc<K>>, owner: &str) -> Vec<Arc<K>> {
+    let ours = |object: &Arc<K>| owner_uid(object.meta()) == Some(owner);
+    objects.into_iter().filter(ours).collect()
+}
+
+/// The key of a kind that this version can reach.
+pub fn key(namespace: &str, kind: &str, name: &str) -> Option<ClusterKey> {
+    let kind = kind.parse::<ClusterKind>().ok()?;
+    Some(ClusterKey::new(namespace, kind, name))
+}

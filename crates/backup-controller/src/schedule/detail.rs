@@ -1,0 +1,205 @@
+//! The entry of one cluster in a status, and what it means for the whole. Pure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::aggregate::{Fault, ScheduledCluster, Seen, Work, entry_state};
+use api_types::backup::BackupDetail;
+use api_types::condition::reason;
+use api_types::external::velero;
+use api_types::phase::EntryPhase;
+use controller_kit::condition::MESSAGE_BYTES;
+use controller_kit::text::truncate;
+use jiff::Timestamp;
+use velero_kit::{location, schedule};
+
+use super::Problem;
+use super::history::Runs;
+use super::pass::Row;
+use super::plan::{Link, Next, Terms};
+use crate::operation::entry::{self, say, waiting_message};
+
+/// An entry, and what it means for the whole.
+#[derive(Debug)]
+pub struct Shown {
+    pub detail: BackupDetail,
+    pub cluster: ScheduledCluster,
+}
+
+/// How an entry is to be shown.
+#[derive(Debug, Clone, Copy)]
+pub struct View {
+    /// Runs that have ended to list beside the newest.
+    pub older: usize,
+    /// A run that is due and has not appeared for this long was missed.
+    pub run_missed: Duration,
+}
+
+/// The runs of a cluster, the one that was just made included.
+pub fn runs(row: &Row) -> Runs {
+    let made = row.run.iter().cloned();
+    Runs::new(row.entry.facts.runs.iter().cloned().chain(made))
+}
+
+/// The entry of one cluster.
+pub fn show(row: &Row, terms: &Terms<'_>, view: View) -> Shown {
+    let entry = &row.entry;
+    let facts = &entry.facts;
+    let mut detail = entry.stored.clone();
+    entry::wake(&mut detail, &facts.link);
+    let runs = runs(row);
+    if detail.member_uid.is_some() && facts.runs_known {
+        runs.write(&mut detail, view.older);
+    }
+    let mut faults = Vec::new();
+    match &row.next {
+        Next::Hold => {}
+        Next::Wait(problem) | Next::Retry(problem) => {
+            say(&mut detail, problem);
+            faults.push(if problem.reason == reason::SCHEDULE_REJECTED {
+                Fault::Rejected
+            } else {
+                Fault::Waiting
+            });
+        }
+        Next::Claim | Next::Put => {
+            say(
+                &mut detail,
+                &Problem::new(reason::QUEUED, "the Velero Schedule is being written"),
+            );
+            faults.push(Fault::Waiting);
+        }
+        Next::Keep(schedule) => {
+            if let Some(place) = facts.location.as_deref().map(location::storage) {
+                detail.storage = Some(place);
+            }
+            let found = trouble(&detail, &runs, schedule, (row, terms, view));
+            match found.first() {
+                Some((_, problem)) => say(&mut detail, problem),
+                None => say_how_it_goes(&mut detail, &runs, schedule, terms),
+            }
+            faults.extend(found.into_iter().map(|(fault, _)| fault));
+        }
+    }
+    if detail
+        .consecutive_failures
+        .is_some_and(|failures| failures > 0)
+        && !terms.spec.paused
+    {
+        faults.push(Fault::Failing);
+    }
+    entry::overlay_link(&mut detail, &facts.link, terms.now);
+    if matches!(facts.link, Link::Down { .. }) {
+        faults.push(Fault::Unreachable);
+    }
+    entry::transition(&mut detail, entry.stored.phase, terms.now);
+    Shown {
+        cluster: ScheduledCluster {
+            placed: is_placed(row, &detail),
+            fault: faults.into_iter().min(),
+        },
+        detail,
+    }
+}
+
+/// Whether the cluster has a Schedule, as far as is known.
+fn is_placed(row: &Row, detail: &BackupDetail) -> bool {
+    match &row.next {
+        Next::Keep(_) => true,
+        // Where its runs are stored is written down once it has one.
+        Next::Hold => detail.storage.is_some(),
+        Next::Claim => false,
+        Next::Wait(_) | Next::Retry(_) | Next::Put => row.entry.facts.schedule().is_some(),
+    }
+}
+
+/// What is wrong in a cluster that has its Schedule, the most important first.
+fn trouble(
+    detail: &BackupDetail,
+    runs: &Runs,
+    schedule: &velero::Schedule,
+    (row, terms, view): (&Row, &Terms<'_>, View),
+) -> Vec<(Fault, Problem)> {
+    let name = &row.entry.key.name;
+    let held = terms.hold.map(|hold| (Fault::Waiting, hold.clone()));
+    let rejected = (schedule.phase() == "FailedValidation").then(|| {
+        let why = schedule.validation_errors().join("; ");
+        let text = format!("Velero in {name} refuses the schedule: {why}");
+        (
+            Fault::Rejected,
+            Problem::new(reason::SCHEDULE_REJECTED, text),
+        )
+    });
+    let stuck = row.entry.stuck.clone().map(|stuck| (Fault::Waiting, stuck));
+    let failures = detail.consecutive_failures.unwrap_or(0);
+    let failing = (failures > 0).then(|| {
+        let why = runs.failure().unwrap_or_else(|| {
+            let run = detail.backup_name_in_cluster.as_deref().unwrap_or_default();
+            format!("run {run} did not complete")
+        });
+        let text = if failures > 1 {
+            format!("{failures} runs in a row did not complete; {why}")
+        } else {
+            why
+        };
+        (Fault::Failing, Problem::new(reason::RUN_FAILED, text))
+    });
+    let missed = missed(runs, schedule, terms, view.run_missed).map(|due| {
+        let text = format!("the run due at {due} has not appeared in {name}: look at Velero there");
+        (Fault::Missed, Problem::new(reason::RUN_MISSED, text))
+    });
+    let all = [rejected, held, stuck, failing, missed];
+    // A paused schedule is judged by whether it is there, not by its last run.
+    let counts = |(fault, _): &(Fault, Problem)| {
+        !terms.spec.paused || !matches!(fault, Fault::Failing | Fault::Missed)
+    };
+    all.into_iter().flatten().filter(counts).collect()
+}
+
+/// The time at which a run was due that should be there by now. Velero starts none while another of
+/// the same Schedule has not ended.
+fn missed(
+    runs: &Runs,
+    schedule: &velero::Schedule,
+    terms: &Terms<'_>,
+    patience: Duration,
+) -> Option<Timestamp> {
+    if terms.spec.paused || runs.unfinished().is_some() {
+        return None;
+    }
+    let due = schedule::due(schedule, &terms.spec.when)?;
+    let waited = Duration::try_from(terms.now.duration_since(due)).ok()?;
+    (waited > patience).then_some(due)
+}
+
+/// Nothing is wrong: what the newest run does, or when the first one is due.
+fn say_how_it_goes(
+    detail: &mut BackupDetail,
+    runs: &Runs,
+    schedule: &Arc<velero::Schedule>,
+    terms: &Terms<'_>,
+) {
+    (detail.reason, detail.message) = (None, None);
+    if let Some(run) = runs.unfinished() {
+        let phase = run.phase();
+        let seen = Seen::Present {
+            phase,
+            deleting: false,
+        };
+        let state = entry_state(Work::Backup, EntryPhase::Pending, seen, false);
+        let why = state.and_then(|state| state.reason);
+        detail.reason = why.map(str::to_owned);
+        detail.message = waiting_message(phase, why).map(|text| truncate(&text, MESSAGE_BYTES));
+    } else if detail.backup_name_in_cluster.is_none() {
+        let due = schedule::due(schedule, &terms.spec.when).filter(|_| !terms.spec.paused);
+        let text = match due {
+            Some(due) => format!("the first run is due at {due}; Velero looks once a minute"),
+            None => "there was no run yet, and the schedule is paused".to_owned(),
+        };
+        say(detail, &Problem::new(reason::WAITING_FOR_FIRST_RUN, text));
+    }
+}
+
+#[cfg(test)]
+#[path = "detail_tests.rs"]
+mod tests;

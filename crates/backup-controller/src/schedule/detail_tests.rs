@@ -1,0 +1,233 @@
+use api_types::aggregate::Fault;
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
+
+use super::*;
+use crate::backup::fixtures::down;
+use crate::schedule::fixtures::{
+    at, claimed, fresh, placed, run, schedule, validated, view, with_terms,
+};
+use crate::schedule::plan::Entry;
+
+fn row(entry: Entry, next: Next) -> Row {
+    Row::new(entry, next)
+}
+
+fn kept(edit: impl FnOnce(&mut Entry)) -> Row {
+    let mut entry = placed();
+    edit(&mut entry);
+    let live = Arc::clone(&entry.facts.schedules[0]);
+    row(entry, Next::Keep(live))
+}
+
+fn shown_at(row: &Row, second: i64) -> Shown {
+    with_terms(&validated(), second, None, |terms| {
+        show(row, &terms, view())
+    })
+}
+
+fn said(shown: &Shown) -> (&str, &str) {
+    let detail = &shown.detail;
+    (
+        detail.reason.as_deref().unwrap_or_default(),
+        detail.message.as_deref().unwrap_or_default(),
+    )
+}
+
+#[test]
+fn before_the_first_run_the_entry_says_when_it_is_due() {
+    let shown = shown_at(&kept(|_| {}), 10);
+    assert_eq!(shown.detail.phase, EntryPhase::Pending);
+    let due = validated().when.next(at(0)).unwrap().to_string();
+    let (reason, message) = said(&shown);
+    assert_eq!(reason, "WaitingForFirstRun");
+    assert!(message.contains(&due), "{message}");
+    assert_eq!((shown.cluster.placed, shown.cluster.fault), (true, None));
+    assert_eq!(shown.detail.storage.unwrap().bucket, "fleet-backups");
+}
+
+#[test]
+fn a_run_that_goes_on_or_completed_needs_no_words() {
+    for phase in ["InProgress", "Completed"] {
+        let shown = shown_at(&kept(|e| e.facts.runs = vec![run("a", phase, 5)]), 100);
+        assert_eq!(said(&shown), ("", ""), "{phase}");
+        assert_eq!(shown.detail.phase.as_str(), phase);
+        assert_eq!(shown.cluster.fault, None, "{phase}");
+    }
+    let shown = shown_at(&kept(|e| e.facts.runs = vec![run("a", "New", 5)]), 100);
+    assert_eq!(said(&shown).0, "Queued");
+    assert_eq!(shown.cluster.fault, None);
+}
+
+#[test]
+fn a_failed_run_is_told_until_the_next_one_completes() {
+    let failed = || vec![run("a", "Completed", 5), run("b", "PartiallyFailed", 100)];
+    let shown = shown_at(&kept(|e| e.facts.runs = failed()), 200);
+    assert_eq!(shown.detail.phase, EntryPhase::PartiallyFailed);
+    assert_eq!(said(&shown).0, "RunFailed");
+    assert!(said(&shown).1.contains("velero backup logs b"), "{shown:?}");
+    assert_eq!(shown.cluster.fault, Some(Fault::Failing));
+
+    let next = || [failed(), vec![run("c", "InProgress", 300)]].concat();
+    let shown = shown_at(&kept(|e| e.facts.runs = next()), 310);
+    assert_eq!(shown.detail.phase, EntryPhase::InProgress);
+    assert_eq!(said(&shown).0, "RunFailed", "that is still the last result");
+    assert_eq!(shown.cluster.fault, Some(Fault::Failing));
+
+    let well = || [failed(), vec![run("c", "Completed", 300)]].concat();
+    let shown = shown_at(&kept(|e| e.facts.runs = well()), 400);
+    assert_eq!((said(&shown).0, shown.cluster.fault), ("", None));
+}
+
+/// Seconds from the fixtures' creation to the first due run.
+fn due() -> i64 {
+    validated().when.next(at(0)).unwrap().as_second() - at(0).as_second()
+}
+
+#[test]
+fn a_due_run_that_does_not_appear_was_missed() {
+    let patience = 300;
+    let shown = shown_at(&kept(|_| {}), due() + patience);
+    assert_eq!(said(&shown).0, "WaitingForFirstRun");
+    let shown = shown_at(&kept(|_| {}), due() + patience + 1);
+    assert_eq!(said(&shown).0, "RunMissed");
+    assert_eq!(shown.cluster.fault, Some(Fault::Missed));
+
+    // Velero starts none while another runs.
+    let busy = kept(|e| e.facts.runs = vec![run("a", "InProgress", due() - 10)]);
+    assert_eq!(shown_at(&busy, due() + patience + 1).cluster.fault, None);
+    // It has started the one that was due.
+    let mut live = schedule();
+    live.status = json!({ "phase": "Enabled", "lastBackup": at(due() + 30) });
+    let started = row(placed(), Next::Keep(Arc::new(live)));
+    assert_eq!(shown_at(&started, due() + patience + 1).cluster.fault, None);
+}
+
+#[test]
+fn a_paused_schedule_is_judged_by_being_there() {
+    let mut spec = validated();
+    spec.paused = true;
+    let failing = kept(|e| e.facts.runs = vec![run("a", "Failed", 5)]);
+    for (row, second) in [(&failing, 10), (&kept(|_| {}), due() + 3600)] {
+        let shown = with_terms(&spec, second, None, |terms| show(row, &terms, view()));
+        assert_eq!((shown.cluster.placed, shown.cluster.fault), (true, None));
+    }
+    let quiet = with_terms(&spec, 10, None, |terms| show(&kept(|_| {}), &terms, view()));
+    assert!(said(&quiet).1.contains("paused"), "{quiet:?}");
+}
+
+#[test]
+fn velero_s_refusal_is_quoted() {
+    let mut live = schedule();
+    live.status =
+        json!({ "phase": "FailedValidation", "validationErrors": ["invalid schedule: x"] });
+    let shown = shown_at(&row(placed(), Next::Keep(Arc::new(live))), 10);
+    assert_eq!(said(&shown).0, "ScheduleRejected");
+    assert!(said(&shown).1.contains("invalid schedule: x"), "{shown:?}");
+    assert_eq!(shown.cluster.fault, Some(Fault::Rejected));
+}
+
+#[test]
+fn a_silent_member_keeps_what_was_last_known_and_says_so() {
+    let mut entry = placed();
+    entry.facts.runs = vec![run("a", "Completed", 5)];
+    let before = shown_at(
+        &kept(|e| e.facts.runs = vec![run("a", "Completed", 5)]),
+        100,
+    )
+    .detail;
+    entry.stored = before.clone();
+    entry.facts.link = down("Unreachable", Some(150));
+    let silent = shown_at(&row(entry.clone(), Next::Hold), 200);
+    assert_eq!(said(&silent).0, "Unreachable");
+    assert_eq!(silent.detail.unreachable_since, Some(Time(at(150))));
+    assert_eq!(silent.detail.phase, EntryPhase::Completed);
+    assert_eq!(silent.detail.last_success_time, before.last_success_time);
+    assert_eq!(
+        silent.detail.last_transition_time,
+        before.last_transition_time
+    );
+    assert_eq!(silent.cluster.fault, Some(Fault::Unreachable));
+    assert!(silent.cluster.placed);
+
+    // After a restart of ours nothing is known of it but what is stored.
+    entry.facts.runs.clear();
+    entry.facts.schedules.clear();
+    (entry.facts.runs_known, entry.facts.schedules_live) = (false, false);
+    let stored = shown_at(&row(entry, Next::Hold), 200);
+    assert_eq!(stored.detail, silent.detail);
+    assert_eq!(stored.cluster, silent.cluster);
+}
+
+#[test]
+fn a_failing_cluster_that_falls_silent_is_still_failing() {
+    let failed = kept(|e| e.facts.runs = vec![run("a", "Failed", 5)]);
+    let mut entry = placed();
+    entry.stored = shown_at(&failed, 100).detail;
+    entry.facts.link = down("Unreachable", None);
+    let silent = shown_at(&row(entry, Next::Hold), 200);
+    assert_eq!(said(&silent).0, "Unreachable");
+    assert_eq!(
+        silent.cluster.fault,
+        Some(Fault::Failing),
+        "the worse of two"
+    );
+}
+
+#[test]
+fn a_cluster_without_a_schedule_says_what_it_waits_for() {
+    let problem = Problem::new(reason::VELERO_NOT_INSTALLED, "install Velero");
+    let waits = shown_at(&row(fresh("oslo"), Next::Wait(problem)), 10);
+    assert_eq!(said(&waits), ("VeleroNotInstalled", "install Velero"));
+    assert_eq!(waits.detail.phase, EntryPhase::Pending);
+    assert_eq!(
+        (waits.cluster.placed, waits.cluster.fault),
+        (false, Some(Fault::Waiting))
+    );
+
+    let written = shown_at(&row(claimed(), Next::Put), 10);
+    assert_eq!(said(&written).0, "Queued");
+    assert!(!written.cluster.placed);
+    let repaired = shown_at(&row(placed(), Next::Put), 10);
+    assert!(repaired.cluster.placed, "it has one, if not the right one");
+}
+
+#[test]
+fn a_missing_config_map_is_told_of_a_cluster_that_has_its_schedule() {
+    let missing = Problem::new(reason::CONFIG_MAP_NOT_FOUND, "create it");
+    let shown = with_terms(&validated(), 10, Some(&missing), |terms| {
+        show(&kept(|_| {}), &terms, view())
+    });
+    assert_eq!(said(&shown), ("ConfigMapNotFound", "create it"));
+    assert_eq!(
+        (shown.cluster.placed, shown.cluster.fault),
+        (true, Some(Fault::Waiting))
+    );
+}
+
+#[test]
+fn the_run_that_was_just_made_is_shown_at_once() {
+    let mut with_run = kept(|_| {});
+    with_run.run = Some(run("now", "", 10));
+    let shown = shown_at(&with_run, 10);
+    assert_eq!(shown.detail.backup_name_in_cluster.as_deref(), Some("now"));
+    assert_eq!(said(&shown).0, "Queued");
+}
+
+#[test]
+fn a_change_of_the_phase_is_dated() {
+    let first = shown_at(
+        &kept(|e| e.facts.runs = vec![run("a", "InProgress", 5)]),
+        10,
+    )
+    .detail;
+    let mut later = kept(|e| e.facts.runs = vec![run("a", "Completed", 5)]);
+    later.entry.stored = first.clone();
+    let second = shown_at(&later, 70).detail;
+    let moved = |detail: &BackupDetail| detail.last_transition_time.clone().unwrap().0;
+    assert_eq!(
+        moved(&second).duration_since(moved(&first)),
+        SignedDuration::from_secs(60)
+    );
+}
