@@ -140,9 +140,12 @@ fn a_member_that_writes_our_fields_otherwise_is_not_written_to_for_ever() {
     };
     let settled = with(entry, |e| e.accepted = Some(accepted.clone()));
     assert_eq!(planned(&settled), "Keep");
-    let again = with(drifted(|live| live.spec.template.ttl = None), |e| {
-        e.accepted = Some(accepted);
-    });
+    let again = with(
+        drifted(|live| live.spec.template.ttl = Some("1h".to_owned())),
+        |e| {
+            e.accepted = Some(accepted);
+        },
+    );
     assert_eq!(planned(&again), "Put", "that is another change");
 }
 
@@ -154,9 +157,11 @@ fn a_missing_config_map_keeps_no_schedule_from_being_paused() {
         let carried = velero::ConfigMapReference::new("skip-caches-0123456789");
         live.spec.template.resource_policy = Some(carried);
     };
+    let policy = BackupPolicy::default();
     let next = |spec: &Validated, entry: &Entry| {
         with_terms(spec, 10, Some(&missing), |terms| {
-            short(&plan(entry, &terms))
+            let policy = Some(&policy);
+            short(&plan(entry, &Terms { policy, ..terms }))
         })
     };
     assert_eq!(next(&spec, &claimed()), "Wait ConfigMapNotFound");
@@ -164,7 +169,8 @@ fn a_missing_config_map_keeps_no_schedule_from_being_paused() {
     spec.paused = true;
     assert_eq!(next(&spec, &drifted(refers)), "Put");
     with_terms(&spec, 10, Some(&missing), |terms| {
-        let wanted = wanted(&drifted(refers), &terms).unwrap();
+        let policy = Some(&policy);
+        let wanted = wanted(&drifted(refers), &Terms { policy, ..terms }).unwrap();
         let policy = wanted.spec.template.resource_policy.unwrap();
         assert_eq!(policy.name, "skip-caches-0123456789");
     });
