@@ -5,6 +5,7 @@ use api_types::external::velero;
 use api_types::labels;
 use api_types::names;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use velero_kit::identity::Owner;
 
 use super::validate::Validated;
@@ -39,12 +40,15 @@ pub fn build(
 pub fn run(schedule: &velero::Schedule, at: Timestamp) -> velero::Backup {
     let name = schedule.metadata.name.clone().unwrap_or_default();
     let mut spec = schedule.spec.template.clone();
-    let mut metadata = schedule.metadata.clone();
-    metadata.name = Some(names::run_name(&name, at));
-    metadata.uid = None;
     let mut of_run = spec.metadata.take().unwrap_or_default().labels;
-    of_run.insert(labels::VELERO_SCHEDULE_NAME.to_owned(), name);
-    metadata.labels = Some(of_run);
+    of_run.insert(labels::VELERO_SCHEDULE_NAME.to_owned(), name.clone());
+    let metadata = ObjectMeta {
+        name: Some(names::run_name(&name, at)),
+        namespace: schedule.metadata.namespace.clone(),
+        labels: Some(of_run),
+        annotations: schedule.metadata.annotations.clone(),
+        ..ObjectMeta::default()
+    };
     velero::Backup {
         metadata,
         spec,
@@ -116,7 +120,9 @@ mod tests {
             .labels
             .get_or_insert_default()
             .insert("extra".to_owned(), "label".to_owned());
+        schedule.metadata.resource_version = Some("17".to_owned());
         let run = run(&schedule, at(0));
+        assert_eq!(run.metadata.resource_version, None, "it is a new object");
         assert_eq!(
             run.metadata.name.as_deref(),
             Some(format!("{SCHEDULE}-{}", at(0).strftime("%Y%m%d%H%M%S")).as_str())
