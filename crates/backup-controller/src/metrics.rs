@@ -164,4 +164,21 @@ mod tests {
         }
         assert!(!text.contains("oslo"), "{text}");
     }
+
+    #[test]
+    fn each_run_of_a_schedule_is_counted() {
+        let mut registry = Registry::default();
+        let metrics = register(&mut registry);
+        let after = |run: &str| {
+            let mut status = status(Phase::Scheduled, &[("oslo", EntryPhase::Completed, None)]);
+            status.backup_details[0].backup_name_in_cluster = Some(run.to_owned());
+            status
+        };
+        metrics.observe(&BackupStatus::default(), &after("run-1"));
+        metrics.observe(&after("run-1"), &after("run-1"));
+        metrics.observe(&after("run-1"), &after("run-2"));
+        let text = shown(&registry);
+        let line = r#"kurator_backup_cluster_outcomes_total{phase="Completed",reason=""} 2"#;
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
 }

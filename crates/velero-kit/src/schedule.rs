@@ -26,7 +26,7 @@ mod tests {
 
     use super::*;
 
-    fn schedule(status: Value) -> Schedule {
+    fn schedule(status: &Value) -> Schedule {
         let object = json!({
             "metadata": { "name": "nightly", "creationTimestamp": "2026-11-23T07:10:00Z" },
             "status": status,
@@ -54,7 +54,7 @@ mod tests {
             (json!({ "lastBackup": 5 }), "2026-11-23T08:10:00Z"),
         ];
         for (status, expected) in table {
-            let due = due(&schedule(status.clone()), &when).unwrap();
+            let due = due(&schedule(&status), &when).unwrap();
             assert_eq!(due.to_string(), expected, "{status}");
         }
         assert_eq!(due(&Schedule::default(), &when), None);

@@ -46,6 +46,14 @@ fn each_change_of_phase_is_one_event_and_no_change_is_none() {
             "InvalidSpec",
             Some((Warning, "InvalidSpec")),
         ),
+        (
+            Phase::FailedValidation,
+            "ScheduleRejected",
+            Some((Warning, "ScheduleRejected")),
+        ),
+        (Phase::Scheduled, "Scheduled", Some((Normal, "Scheduled"))),
+        (Phase::Scheduled, "RunsFailing", Some((Normal, "Scheduled"))),
+        (Phase::Paused, "Paused", Some((Normal, "Paused"))),
         (Phase::Deleting, "Deleting", Some((Normal, "Deleting"))),
         (Phase::Pending, "WaitingForClusters", None),
         (Phase::Pending, "NoClusters", Some((Warning, "NoClusters"))),
@@ -178,4 +186,29 @@ fn the_run_that_is_restored_is_told_once() {
     );
     assert!(told(&with(Some("a-run")), &with(Some("a-run"))).is_empty());
     assert!(told(&with(None), &with(None)).is_empty());
+}
+
+#[test]
+fn each_failed_run_of_a_schedule_is_one_event() {
+    let entry = |run: &str, phase, reason: Option<&str>| BackupDetail {
+        backup_name_in_cluster: Some(run.to_owned()),
+        phase,
+        reason: reason.map(str::to_owned),
+        ..BackupDetail::default()
+    };
+    let told = |before: &BackupDetail, after: &BackupDetail| {
+        of_cluster::<BackupStatus>(Some(before), after).map(|event| event.reason)
+    };
+    let well = entry("run-1", EntryPhase::Completed, None);
+    let failed = entry("run-2", EntryPhase::PartiallyFailed, Some("RunFailed"));
+    let next = entry("run-3", EntryPhase::InProgress, Some("RunFailed"));
+    let again = entry("run-3", EntryPhase::PartiallyFailed, Some("RunFailed"));
+    let missed = entry("run-1", EntryPhase::Completed, Some("RunMissed"));
+    assert_eq!(told(&well, &failed), Some("RunFailed"));
+    assert_eq!(told(&failed, &failed), None);
+    assert_eq!(told(&failed, &next), None);
+    assert_eq!(told(&next, &again), Some("RunFailed"));
+    assert_eq!(told(&failed, &again), Some("RunFailed"), "it was quick");
+    assert_eq!(told(&again, &well), None);
+    assert_eq!(told(&well, &missed), Some("RunMissed"));
 }

@@ -66,7 +66,7 @@ mod tests {
         let late = spec.when.next(at(0)).unwrap().as_second() - at(0).as_second() + 3600;
         with_terms(&spec, late, None, |terms| {
             let wait = next(&keep(), &terms, &timings).unwrap();
-            assert_eq!(wait, Duration::from_secs(23 * 3600));
+            assert_eq!(wait, Duration::from_hours(23));
         });
     }
 

@@ -16,7 +16,7 @@ use velero_kit::{location, schedule};
 use super::Problem;
 use super::history::Runs;
 use super::pass::Row;
-use super::plan::{Link, Next, Terms};
+use super::plan::{Facts, Link, Next, Terms};
 use crate::operation::entry::{self, say, waiting_message};
 
 /// An entry, and what it means for the whole.
@@ -35,22 +35,27 @@ pub struct View {
     pub run_missed: Duration,
 }
 
-/// The runs of a cluster, the one that was just made included.
-pub fn runs(row: &Row) -> Runs {
-    let made = row.run.iter().cloned();
-    Runs::new(row.entry.facts.runs.iter().cloned().chain(made))
+/// An entry with the runs as last seen.
+pub fn follow(stored: &BackupDetail, facts: &Facts, runs: &Runs, older: usize) -> BackupDetail {
+    let mut detail = stored.clone();
+    entry::wake(&mut detail, &facts.link);
+    if detail.member_uid.is_some() && facts.runs_known {
+        runs.write(&mut detail, older);
+    }
+    detail
+}
+
+/// Ends an entry: says whether its member is silent, and dates a change.
+pub fn date(detail: &mut BackupDetail, stored: &BackupDetail, facts: &Facts, now: Timestamp) {
+    entry::overlay_link(detail, &facts.link, now);
+    entry::transition(detail, stored.phase, now);
 }
 
 /// The entry of one cluster.
 pub fn show(row: &Row, terms: &Terms<'_>, view: View) -> Shown {
     let entry = &row.entry;
     let facts = &entry.facts;
-    let mut detail = entry.stored.clone();
-    entry::wake(&mut detail, &facts.link);
-    let runs = runs(row);
-    if detail.member_uid.is_some() && facts.runs_known {
-        runs.write(&mut detail, view.older);
-    }
+    let mut detail = follow(&entry.stored, facts, &row.runs, view.older);
     let mut faults = Vec::new();
     match &row.next {
         Next::Hold => {}
@@ -73,10 +78,10 @@ pub fn show(row: &Row, terms: &Terms<'_>, view: View) -> Shown {
             if let Some(place) = facts.location.as_deref().map(location::storage) {
                 detail.storage = Some(place);
             }
-            let found = trouble(&detail, &runs, schedule, (row, terms, view));
+            let found = trouble(&detail, schedule, (row, terms, view));
             match found.first() {
                 Some((_, problem)) => say(&mut detail, problem),
-                None => say_how_it_goes(&mut detail, &runs, schedule, terms),
+                None => say_how_it_goes(&mut detail, &row.runs, schedule, terms),
             }
             faults.extend(found.into_iter().map(|(fault, _)| fault));
         }
@@ -88,11 +93,10 @@ pub fn show(row: &Row, terms: &Terms<'_>, view: View) -> Shown {
     {
         faults.push(Fault::Failing);
     }
-    entry::overlay_link(&mut detail, &facts.link, terms.now);
+    date(&mut detail, &entry.stored, facts, terms.now);
     if matches!(facts.link, Link::Down { .. }) {
         faults.push(Fault::Unreachable);
     }
-    entry::transition(&mut detail, entry.stored.phase, terms.now);
     Shown {
         cluster: ScheduledCluster {
             placed: is_placed(row, &detail),
@@ -116,7 +120,6 @@ fn is_placed(row: &Row, detail: &BackupDetail) -> bool {
 /// What is wrong in a cluster that has its Schedule, the most important first.
 fn trouble(
     detail: &BackupDetail,
-    runs: &Runs,
     schedule: &velero::Schedule,
     (row, terms, view): (&Row, &Terms<'_>, View),
 ) -> Vec<(Fault, Problem)> {
@@ -133,7 +136,7 @@ fn trouble(
     let stuck = row.entry.stuck.clone().map(|stuck| (Fault::Waiting, stuck));
     let failures = detail.consecutive_failures.unwrap_or(0);
     let failing = (failures > 0).then(|| {
-        let why = runs.failure().unwrap_or_else(|| {
+        let why = row.runs.failure().unwrap_or_else(|| {
             let run = detail.backup_name_in_cluster.as_deref().unwrap_or_default();
             format!("run {run} did not complete")
         });
@@ -144,7 +147,7 @@ fn trouble(
         };
         (Fault::Failing, Problem::new(reason::RUN_FAILED, text))
     });
-    let missed = missed(runs, schedule, terms, view.run_missed).map(|due| {
+    let missed = missed(&row.runs, schedule, terms, view.run_missed).map(|due| {
         let text = format!("the run due at {due} has not appeared in {name}: look at Velero there");
         (Fault::Missed, Problem::new(reason::RUN_MISSED, text))
     });

@@ -209,7 +209,7 @@ fn a_missing_config_map_is_told_of_a_cluster_that_has_its_schedule() {
 #[test]
 fn the_run_that_was_just_made_is_shown_at_once() {
     let mut with_run = kept(|_| {});
-    with_run.run = Some(run("now", "", 10));
+    with_run.runs.add(Some(run("now", "", 10)));
     let shown = shown_at(&with_run, 10);
     assert_eq!(shown.detail.backup_name_in_cluster.as_deref(), Some("now"));
     assert_eq!(said(&shown).0, "Queued");

@@ -150,8 +150,8 @@ mod tests {
 
     #[test]
     fn it_is_forgotten_when_nothing_of_ours_is_left_there() {
-        let left = |schedules, runs| Left { schedules, runs };
         use DeletionPolicy::{Delete, Retain};
+        let left = |schedules, runs| Left { schedules, runs };
         assert_eq!(after(&oslo(), left(true, false), Retain), Next::Keep);
         assert_eq!(after(&oslo(), left(false, false), Delete), Next::Forget);
         assert_eq!(after(&oslo(), left(false, true), Retain), Next::Keep);

@@ -42,6 +42,13 @@ impl Runs {
         Self(runs)
     }
 
+    /// The same with one more.
+    pub fn add(&mut self, run: Option<Arc<velero::Backup>>) {
+        if let Some(run) = run {
+            *self = Self::new(std::mem::take(&mut self.0).into_iter().chain([run]));
+        }
+    }
+
     /// The newest one that has not ended.
     pub fn unfinished(&self) -> Option<&Arc<velero::Backup>> {
         self.0
@@ -139,7 +146,7 @@ fn write_newest(detail: &mut BackupDetail, run: &velero::Backup) {
     if let Some(state) = entry_state(Work::Backup, EntryPhase::Pending, seen, false) {
         detail.phase = state.phase;
     }
-    detail.backup_name_in_cluster = run.metadata.name.clone();
+    detail.backup_name_in_cluster.clone_from(&run.metadata.name);
     detail.backup_status_in_cluster = Some(sanitize_backup(&run.status).status);
 }
 

@@ -4,7 +4,10 @@ use serde_json::json;
 use super::*;
 use crate::schedule::fixtures::{at, run};
 
-fn runs(of: &[(&str, &str, i64)]) -> Runs {
+/// Name, phase, and when it began.
+type Of = (&'static str, &'static str, i64);
+
+fn runs(of: &[Of]) -> Runs {
     Runs::new(
         of.iter()
             .map(|(name, phase, second)| run(name, phase, *second)),
@@ -54,7 +57,7 @@ fn a_run_that_waits_counts_from_its_creation() {
 
 #[test]
 fn failures_count_since_the_last_success() {
-    let table: [(&[(&str, &str, i64)], Option<i32>, bool); 5] = [
+    let table: [(&[Of], Option<i32>, bool); 5] = [
         (&[], None, false),
         (&[("a", "Completed", 1)], Some(0), false),
         (&[("a", "Completed", 1), ("b", "Failed", 2)], Some(1), true),

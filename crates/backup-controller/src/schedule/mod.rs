@@ -16,6 +16,7 @@ pub mod pass;
 pub mod plan;
 pub mod run_now;
 pub mod status;
+pub mod stop;
 pub mod validate;
 
 use std::sync::Arc;

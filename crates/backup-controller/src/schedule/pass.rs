@@ -1,12 +1,9 @@
 //! One pass over a scheduled Backup that is not being deleted.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::backup::{Backup, BackupStatus};
-use api_types::external::velero;
-use api_types::key::ClusterKey;
+use api_types::backup::{Backup, BackupDetail, BackupStatus};
 use api_types::labels;
 use api_types::names::MemberId;
 use controller_kit::reconcile::Outcome;
@@ -18,16 +15,17 @@ use velero_kit::identity::{Labels, Owner};
 
 use super::apply::{self, Order, Placed};
 use super::detail::{self, View};
-use super::former::{self, Former};
+use super::former::Former;
+use super::history::Runs;
 use super::plan::{self, Entry, Next, Terms, plan};
 use super::status::Notes;
 use super::validate::Validated;
-use super::{Error, Problem, agenda, dereference, events, history, run_now, status};
-use crate::backup::pass::config_map;
+use super::{Error, Problem, agenda, dereference, events, history, run_now, status, stop};
+use crate::backup::{self, pass::config_map};
 use crate::context::Context;
 use crate::operation::calls::{self, Answer, Call};
 use crate::operation::draft::Draft;
-use crate::operation::{silence, sooner, stale};
+use crate::operation::{entry, silence, sooner, stale};
 
 /// Look at a scheduled Backup at least this often, should a trigger ever be lost.
 const LEVEL_CHECK: Duration = Duration::from_mins(10);
@@ -37,20 +35,20 @@ const LEVEL_CHECK: Duration = Duration::from_mins(10);
 pub struct Row {
     pub entry: Entry,
     pub next: Next,
+    /// Its runs, as last seen.
+    pub runs: Runs,
     /// When a run was asked for that it owes.
     pub owed: Option<Timestamp>,
-    /// The run that was made in this pass.
-    pub run: Option<Arc<velero::Backup>>,
 }
 
 impl Row {
     /// A cluster, and what comes next for it.
     pub fn new(entry: Entry, next: Next) -> Self {
         Self {
+            runs: Runs::new(entry.facts.runs.iter().cloned()),
             entry,
             next,
             owed: None,
-            run: None,
         }
     }
 
@@ -72,6 +70,25 @@ struct Plan {
     is_news: bool,
 }
 
+/// The ConfigMap that goes with the Schedules.
+#[derive(Default)]
+struct Carried {
+    source: Option<ConfigMap>,
+    /// Its name on members.
+    name: Option<String>,
+    /// Why there is none.
+    hold: Option<Problem>,
+}
+
+impl Carried {
+    fn held(problem: Problem) -> Self {
+        Self {
+            hold: Some(problem),
+            ..Self::default()
+        }
+    }
+}
+
 impl<'a> Pass<'a> {
     /// A pass over this version of the object.
     pub fn new(ctx: &'a Arc<Context>, backup: Backup, owner: Owner) -> Self {
@@ -80,26 +97,15 @@ impl<'a> Pass<'a> {
 
     /// The whole pass for a spec that can work.
     pub async fn run(&mut self, spec: &Validated) -> Result<Outcome, Error> {
-        let named = spec.resource_policy.as_deref();
-        let found = config_map(self.0.ctx, &self.0.owner, named).await?;
-        let (source, hold) = match found {
-            Some(Ok(source)) => (Some(source), None),
-            Some(Err(problem)) => (None, Some(problem)),
-            None => (None, None),
-        };
-        let (carried, hold) = match source.as_ref().map(carried_name) {
-            Some(Ok(name)) => (Some(name), hold),
-            Some(Err(problem)) => (None, Some(problem)),
-            None => (None, hold),
-        };
+        let carried = self.carried(spec).await?;
         let owner = self.0.owner.clone();
         let policy = self.0.object.spec.policy.clone();
         let terms = Terms {
             owner: &owner,
             spec,
             policy: policy.as_ref(),
-            carried: carried.as_deref(),
-            hold: hold.as_ref(),
+            carried: carried.name.as_deref(),
+            hold: carried.hold.as_ref(),
             now: self.0.now,
         };
         let mut plan = self.plan(spec, &terms);
@@ -115,10 +121,10 @@ impl<'a> Pass<'a> {
         if self.0.is_late() {
             return Ok(stale());
         }
-        let source = source.filter(|_| terms.hold.is_none());
-        self.carry_out(&mut plan.rows, source.as_ref(), &terms)
+        self.carry_out(&mut plan.rows, carried.source.as_ref(), &terms)
             .await;
-        let again = self.stop_former(&mut plan).await;
+        let again = stop::stop(&self.0, &mut plan.former).await;
+        plan.notes.former = plan.former.iter().map(|f| f.cluster.clone()).collect();
 
         let silence = self.watch_silence(&mut plan.rows);
         let wanted = status::status(&self.0.object, &plan.rows, &plan.notes, &terms, view);
@@ -139,11 +145,58 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// The spec cannot work as it is: no member is touched.
+    /// The ConfigMap that the policy names, and what is in the way of carrying it.
+    async fn carried(&self, spec: &Validated) -> Result<Carried, Error> {
+        let named = spec.resource_policy.as_deref();
+        let found = config_map(self.0.ctx, &self.0.owner, named).await?;
+        let copy = |source: ConfigMap| match carried_name(&source) {
+            Ok(name) => Carried {
+                source: Some(source),
+                name: Some(name),
+                hold: None,
+            },
+            Err(problem) => Carried::held(problem),
+        };
+        Ok(match found {
+            Some(Ok(source)) => copy(source),
+            Some(Err(problem)) => Carried::held(problem),
+            None => Carried::default(),
+        })
+    }
+
+    /// The spec cannot work as it is: no member is touched, and what the members do goes on to be shown.
     pub async fn refuse(&mut self, refusal: &Problem) -> Result<Outcome, Error> {
-        let wanted = status::refused(&self.0.object, refusal, self.0.now);
-        let written = self.write(wanted).await?;
-        Ok(if written { Outcome::Done } else { stale() })
+        let details = self.followed();
+        let wanted = status::refused(&self.0.object, details, refusal, self.0.now);
+        let pace = match self.0.pace(&wanted) {
+            Some(wait) => wait,
+            None if self.write(wanted).await? => LEVEL_CHECK,
+            None => return Ok(stale()),
+        };
+        Ok(Outcome::Waiting {
+            reason: "Refused",
+            after: pace,
+        })
+    }
+
+    /// The entries as they are, with what their members do now.
+    fn followed(&self) -> Vec<BackupDetail> {
+        let Draft { object, owner, .. } = &self.0;
+        let location = backup::delete::location(object);
+        let stored = object.status.clone().unwrap_or_default().backup_details;
+        let limit = usize::try_from(object.spec.history_limit.clamp(1, 10)).unwrap_or(1);
+        let older = history::older_runs(limit, stored.len());
+        let follow = |stored: BackupDetail| {
+            let Some(key) = entry::key_of(&owner.namespace, &stored) else {
+                return stored;
+            };
+            let facts = dereference::facts(self.0.ctx, &key, location, &owner.uid);
+            let runs = Runs::new(facts.runs.iter().cloned());
+            let mut detail = detail::follow(&stored, &facts, &runs, older);
+            detail::date(&mut detail, &stored, &facts, self.0.now);
+            detail
+        };
+        stored.into_iter().map(follow).collect()
     }
 
     async fn write(&mut self, wanted: BackupStatus) -> Result<bool, Error> {
@@ -184,7 +237,7 @@ impl<'a> Pass<'a> {
             }
         }
         let status = backup.status.clone().unwrap_or_default();
-        let is_ready = |row: &Row| run_now::is_ready(&row.entry, &row.next, &spec.location);
+        let is_ready = |row: &Row| run_now::is_ready(row, &spec.location);
         let value = backup.annotations().get(labels::RUN_NOW);
         let asked = run_now::asked(
             value.map(String::as_str),
@@ -200,7 +253,7 @@ impl<'a> Pass<'a> {
         let window = ctx.timings.run_now_window;
         for row in &mut rows {
             if is_ready(row) {
-                row.owed = run_now::owed(&row.entry, &row.next, time, self.0.now, window);
+                row.owed = run_now::owed(row, time, self.0.now, window);
             }
         }
         let notes = Notes {
@@ -217,7 +270,10 @@ impl<'a> Pass<'a> {
 
     fn touches_members(&self, plan: &Plan) -> bool {
         plan.rows.iter().any(Row::touches_member)
-            || plan.former.iter().any(|former| self.is_to_stop(former))
+            || plan
+                .former
+                .iter()
+                .any(|former| stop::is_due(&self.0, former))
     }
 
     /// Writes Schedules and makes the runs that are owed, each on its own.
@@ -225,7 +281,7 @@ impl<'a> Pass<'a> {
         let rows: Vec<&mut Row> = rows.iter_mut().filter(|row| row.touches_member()).collect();
         let calls = rows
             .iter()
-            .filter_map(|row| self.order(row, source, terms))
+            .filter_map(|row| order(row, source, terms))
             .map(|order| self.order_call(order))
             .collect();
         let mut answers = calls::answers(self.0.ctx, &self.0.owner, calls).await;
@@ -236,16 +292,6 @@ impl<'a> Pass<'a> {
                 _ => row.next = Next::Wait(calls::unanswered(&row.entry.key)),
             }
         }
-    }
-
-    fn order(&self, row: &Row, source: Option<&ConfigMap>, terms: &Terms<'_>) -> Option<Order> {
-        Some(Order {
-            key: row.entry.key.clone(),
-            member: MemberId::from_uid(row.entry.facts.member_uid()?),
-            schedule: plan::wanted(&row.entry, terms)?,
-            config_map: source.cloned(),
-            run: row.owed,
-        })
     }
 
     fn order_call(&self, order: Order) -> Call {
@@ -270,54 +316,7 @@ impl<'a> Pass<'a> {
             (of.accepted, of.stopped) = (accepted, false);
         });
         row.next = Next::Keep(Arc::new(schedule));
-        row.run = run.map(Arc::new);
-    }
-
-    fn is_to_stop(&self, former: &Former) -> bool {
-        former::next(former, self.is_stopped(former)) == former::Next::Stop
-    }
-
-    fn is_stopped(&self, former: &Former) -> bool {
-        let Some(key) = &former.key else { return false };
-        self.0.ctx.memory.with(&self.0.owner.uid, |memory| {
-            memory.clusters.get(key).is_some_and(|of| of.stopped)
-        })
-    }
-
-    /// Takes the Schedules from clusters that left. Returns when to look again.
-    async fn stop_former(&self, plan: &mut Plan) -> Option<Duration> {
-        let mut calls = Vec::new();
-        for former in &plan.former {
-            if let Some((key, member)) = asked_to_stop(former).filter(|_| self.is_to_stop(former)) {
-                let (ctx, owner) = (Arc::clone(self.0.ctx), self.0.owner.clone());
-                calls.push(Call::new(key.clone(), "stop".to_owned(), async move {
-                    Answer::Stopped(apply::stop(&ctx, &owner, &key, &member).await)
-                }));
-            }
-        }
-        let asked = !calls.is_empty();
-        let mut answers = calls::answers(self.0.ctx, &self.0.owner, calls).await;
-        let known = plan.former.len();
-        plan.former
-            .retain(|former| self.is_kept(former, &mut answers));
-        plan.notes.former = plan.former.iter().map(|f| f.cluster.clone()).collect();
-        let open = plan.former.iter().any(|former| self.is_to_stop(former));
-        (asked && (open || plan.former.len() < known)).then_some(self.0.ctx.timings.retry)
-    }
-
-    fn is_kept(&self, former: &Former, answers: &mut BTreeMap<ClusterKey, Answer>) -> bool {
-        if former::next(former, self.is_stopped(former)) == former::Next::Forget {
-            return false;
-        }
-        let answer = former.key.as_ref().and_then(|key| answers.remove(key));
-        let (Some(Answer::Stopped(Ok(left))), Some(key)) = (answer, &former.key) else {
-            return true;
-        };
-        self.0.ctx.memory.with(&self.0.owner.uid, |memory| {
-            let of = memory.clusters.entry(key.clone()).or_default();
-            of.stopped = !left.schedules;
-        });
-        former::after(former, left, self.0.object.spec.deletion_policy) != former::Next::Forget
+        row.runs.add(run.map(Arc::new));
     }
 
     /// Asks Velero whether it lives where a run, or a new Schedule, does not move.
@@ -331,9 +330,8 @@ impl<'a> Pass<'a> {
                 continue;
             };
             let (ctx, owner, place) = (self.0.ctx, &self.0.owner, (&row.entry.key, uid));
-            let runs = detail::runs(row);
             let untouched = schedule.phase().is_empty() && !schedule.spec.paused;
-            let (stuck, wait) = match runs.unfinished() {
+            let (stuck, wait) = match row.runs.unfinished() {
                 Some(run) => silence::watch(ctx, owner, place, &**run),
                 None if untouched => silence::watch(ctx, owner, place, &**schedule),
                 None => continue,
@@ -345,9 +343,14 @@ impl<'a> Pass<'a> {
     }
 }
 
-fn asked_to_stop(former: &Former) -> Option<(ClusterKey, MemberId)> {
-    let uid = former.cluster.member_uid.as_deref()?;
-    Some((former.key.clone()?, MemberId::from_uid(uid)))
+fn order(row: &Row, source: Option<&ConfigMap>, terms: &Terms<'_>) -> Option<Order> {
+    Some(Order {
+        key: row.entry.key.clone(),
+        member: MemberId::from_uid(row.entry.facts.member_uid()?),
+        schedule: plan::wanted(&row.entry, terms)?,
+        config_map: source.cloned(),
+        run: row.owed,
+    })
 }
 
 /// The name that the copy of a ConfigMap has on members.

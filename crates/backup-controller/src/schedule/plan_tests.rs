@@ -30,14 +30,14 @@ fn drifted(edit: impl FnOnce(&mut velero::Schedule)) -> Entry {
     let mut live = schedule();
     edit(&mut live);
     with(placed(), |entry| {
-        entry.facts.schedules = vec![Arc::new(live)]
+        entry.facts.schedules = vec![Arc::new(live)];
     })
 }
 
 #[test]
 fn a_cluster_is_claimed_only_when_nothing_is_in_the_way() {
     let not_in_fleet = Problem::new(reason::CLUSTER_NOT_IN_FLEET, "");
-    let table = [
+    let table = vec![
         (fresh("oslo"), "Claim"),
         (
             with(fresh("oslo"), |e| e.problem = Some(not_in_fleet)),
@@ -75,7 +75,7 @@ fn a_cluster_is_claimed_only_when_nothing_is_in_the_way() {
 
 #[test]
 fn a_claimed_cluster_gets_its_schedule_and_keeps_it() {
-    let table = [
+    let table = vec![
         (claimed(), "Put"),
         (placed(), "Keep"),
         (
@@ -123,7 +123,7 @@ fn what_somebody_changed_is_put_right() {
         planned(&drifted(|live| live.spec.schedule = "@daily".to_owned())),
         planned(&drifted(|live| live.spec.paused = true)),
         planned(&drifted(|live| {
-            live.spec.template.ttl = Some("1h".to_owned())
+            live.spec.template.ttl = Some("1h".to_owned());
         })),
         planned(&drifted(|live| live.metadata.annotations = None)),
     ];

@@ -7,8 +7,8 @@ use api_types::names;
 use jiff::{SignedDuration, Timestamp};
 use velero_kit::location;
 
-use super::history::Runs;
-use super::plan::{Entry, Next};
+use super::pass::Row;
+use super::plan::Next;
 
 /// A value that was not acted on yet, and the time that names its runs. It waits until some cluster
 /// can run it.
@@ -34,26 +34,25 @@ pub fn asked(
 }
 
 /// Whether a cluster could begin a run now.
-pub fn is_ready(entry: &Entry, next: &Next, location: &str) -> bool {
-    matches!(next, Next::Keep(_))
-        && location::usable(location, entry.facts.location.as_deref()).is_ok()
+pub fn is_ready(row: &Row, location: &str) -> bool {
+    matches!(row.next, Next::Keep(_))
+        && location::usable(location, row.entry.facts.location.as_deref()).is_ok()
 }
 
 /// The run that this cluster still owes: asked for at `time`, not made yet, and not too late.
 pub fn owed(
-    entry: &Entry,
-    next: &Next,
+    row: &Row,
     time: Option<Timestamp>,
     now: Timestamp,
     window: Duration,
 ) -> Option<Timestamp> {
     let time = time?;
-    let Next::Keep(schedule) = next else {
+    let Next::Keep(schedule) = &row.next else {
         return None;
     };
     let late = Duration::try_from(now.duration_since(time)).is_ok_and(|passed| passed > window);
     let name = names::run_name(schedule.metadata.name.as_deref()?, time);
-    let made = is_shown(&entry.stored, &name) || Runs::new(entry.facts.runs.clone()).has(&name);
+    let made = is_shown(&row.entry.stored, &name) || row.runs.has(&name);
     (!late && !made).then_some(time)
 }
 
@@ -69,6 +68,7 @@ mod tests {
 
     use super::*;
     use crate::schedule::fixtures::{SCHEDULE, at, placed, run, schedule};
+    use crate::schedule::plan::Entry;
 
     fn acted_on(value: &str, second: i64) -> BackupStatus {
         BackupStatus {
@@ -99,7 +99,10 @@ mod tests {
         let window = Duration::from_mins(10);
         let asked_at = at(100);
         let name = names::run_name(SCHEDULE, asked_at);
-        let owed = |entry: &Entry, second| owed(entry, &keep, Some(asked_at), at(second), window);
+        let owed = |entry: &Entry, second| {
+            let row = Row::new(entry.clone(), keep.clone());
+            owed(&row, Some(asked_at), at(second), window)
+        };
 
         let mut entry = placed();
         assert_eq!(owed(&entry, 100), Some(asked_at));
@@ -117,9 +120,7 @@ mod tests {
             ..Default::default()
         }];
         assert_eq!(owed(&entry, 103), None, "it was there");
-        assert_eq!(
-            super::owed(&placed(), &Next::Hold, Some(asked_at), at(101), window),
-            None
-        );
+        let silent = Row::new(placed(), Next::Hold);
+        assert_eq!(super::owed(&silent, Some(asked_at), at(101), window), None);
     }
 }

@@ -53,18 +53,25 @@ pub fn status(
     conclude::conclude(backup, &mut status, &decision, &message, terms.now);
     status.last_success_time = oldest_success(&status.backup_details);
     status.next_run_time = next_run(rows, terms, view).map(Time);
-    let expiration = rows.iter().filter_map(|row| detail::runs(row).expiration());
+    let expiration = rows.iter().filter_map(|row| row.runs.expiration());
     let shown = status.expiration_time.take().map(|time| time.0);
     status.expiration_time = expiration.chain(shown).min().map(Time);
     status
 }
 
-/// The status of a scheduled Backup whose spec cannot work as it is. What is known of the clusters
-/// stays.
-pub fn refused(backup: &Backup, refusal: &Problem, now: Timestamp) -> BackupStatus {
+/// The status of a scheduled Backup whose spec cannot work as it is. The clusters keep the Schedules
+/// that they have, and their runs.
+pub fn refused(
+    backup: &Backup,
+    details: Vec<BackupDetail>,
+    refusal: &Problem,
+    now: Timestamp,
+) -> BackupStatus {
     let mut status = backup.status.clone().unwrap_or_default();
+    status.backup_details = details;
     let decision = aggregate::refused_schedule(refusal.reason);
     conclude::conclude(backup, &mut status, &decision, &refusal.message, now);
+    status.last_success_time = oldest_success(&status.backup_details);
     status.next_run_time = None;
     status
 }

@@ -176,7 +176,8 @@ fn a_refused_schedule_keeps_what_is_known_and_is_not_final() {
     let mut known = backup();
     known.status = Some(of(&[well("oslo", 1)]));
     let refusal = Problem::new(reason::SCHEDULE_REJECTED, "spec.schedule: minute \"61\"");
-    let status = refused(&known, &refusal, at(2000));
+    let details = known.status.clone().unwrap().backup_details;
+    let status = refused(&known, details, &refusal, at(2000));
     assert_eq!(status.phase, Some(Phase::FailedValidation));
     assert_eq!(ready_reason(&status), "ScheduleRejected");
     assert!(holds(&status, "Stalled"));

@@ -18,7 +18,9 @@ use serde_json::{Value, json};
 use testbed::{apply_yaml, wait_ok};
 
 use crate::restarts;
-use crate::world::{ONE, SPARE, TWO, stack, stored, tenant, tenant_of, view, wait_nothing_left};
+use crate::world::{
+    ONE, SPARE, TWO, spare, stack, stored, tenant, tenant_of, view, wait_nothing_left,
+};
 
 /// No run of it is ever due in a test.
 const YEARLY: &str = "0 0 1 1 *";
@@ -287,7 +289,7 @@ async fn a_pause_reaches_the_members_and_its_end_starts_no_run() {
 #[tokio::test]
 async fn each_value_starts_one_run_whatever_is_killed() {
     let (hub, _turn) = restarts::hub().await;
-    let spare = crate::world::spare().await;
+    let spare = spare().await;
     let tenant = restarts::tenant(hub, "schedule-run-now").await;
     let members = [ONE, SPARE];
     tenant.back_up("asked", scheduled(YEARLY)).await.unwrap();
@@ -492,4 +494,37 @@ async fn a_run_that_fails_shows_until_one_completes() {
     .unwrap();
     tenant.delete_backup("fails").await.unwrap();
     tenant.wait_backup_gone("fails").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_due_run_that_does_not_appear_is_told_until_it_does() {
+    let spare = spare().await;
+    let tenant = tenant_of("schedule-missed", &[SPARE]).await;
+    tenant.back_up("missed", scheduled(YEARLY)).await.unwrap();
+    is_scheduled(&tenant, "missed").await;
+    spare.velero().process().freeze().unwrap();
+    patch(
+        &tenant,
+        "missed",
+        json!({ "spec": { "schedule": "@every 1s" } }),
+    )
+    .await;
+    let missed = |backup: &Backup| {
+        condition_reason(backup, "Ready") == "RunMissed"
+            && reason(backup, SPARE) == "VeleroNotResponding"
+    };
+    let backup = tenant
+        .wait_backup("missed", "RunMissed", missed)
+        .await
+        .unwrap();
+    assert!(is_phase(&backup, Phase::Scheduled), "it goes on");
+
+    spare.velero().process().thaw().unwrap();
+    let ran = |backup: &Backup| {
+        entry(backup, SPARE).is_some_and(|entry| entry.last_success_time.is_some())
+            && condition_reason(backup, "Ready") == "Scheduled"
+    };
+    tenant.wait_backup("missed", "a run", ran).await.unwrap();
+    tenant.delete_backup("missed").await.unwrap();
+    tenant.wait_backup_gone("missed").await.unwrap();
 }
