@@ -18,6 +18,9 @@ pub struct Former {
     pub facts: Option<Facts>,
 }
 
+/// The schema takes no more.
+const MOST: usize = 4096;
+
 /// What is to be done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
@@ -70,6 +73,7 @@ pub fn distinct(clusters: impl Iterator<Item = FormerCluster>) -> Vec<FormerClus
     let mut all: Vec<FormerCluster> = clusters.collect();
     all.sort_by_cached_key(sorted);
     all.dedup();
+    all.truncate(MOST);
     all
 }
 

@@ -49,11 +49,13 @@ impl Runs {
         }
     }
 
-    /// The newest one that has not ended.
+    /// The newest one that Velero has still to end. One that is being deleted is none.
     pub fn unfinished(&self) -> Option<&Arc<velero::Backup>> {
-        self.0
-            .iter()
-            .find(|run| !is_done(run) && run.metadata.deletion_timestamp.is_none())
+        let going = |run: &velero::Backup| {
+            run.metadata.deletion_timestamp.is_some()
+                || VeleroPhase::of(run.phase()) == VeleroPhase::Deleting
+        };
+        self.0.iter().find(|run| !is_done(run) && !going(run))
     }
 
     /// Whether there is one of this name.

@@ -56,6 +56,15 @@ fn a_run_that_waits_counts_from_its_creation() {
 }
 
 #[test]
+fn a_run_whose_time_is_over_holds_up_nothing() {
+    let runs = runs(&[("old", "Deleting", 100), ("new", "Completed", 200)]);
+    assert!(runs.unfinished().is_none());
+    let detail = written(&runs, 2);
+    assert_eq!(detail.phase, EntryPhase::Completed);
+    assert!(detail.runs.is_empty(), "{detail:?}");
+}
+
+#[test]
 fn failures_count_since_the_last_success() {
     let table: [(&[Of], Option<i32>, bool); 5] = [
         (&[], None, false),

@@ -11,12 +11,14 @@ use api_types::external::velero;
 use api_types::labels;
 use api_types::phase::{EntryPhase, Phase};
 use e2e::specs::demo_backup;
-use e2e::{PATIENCE, Tenant, condition_reason, entry, examples, is_phase, reason};
+use e2e::{PATIENCE, Tenant, await_gone, condition_reason, entry, examples, is_phase, reason};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use testbed::{apply_yaml, wait_ok};
 
+use crate::kubectl::kubectl;
 use crate::restarts;
 use crate::world::{
     ONE, SPARE, TWO, spare, stack, stored, tenant, tenant_of, view, wait_nothing_left,
@@ -146,7 +148,12 @@ async fn the_example_is_scheduled_as_kurator_names_it_and_retained_when_it_goes(
     let backup = answered(&tenant, "schedule", "first", &[TWO]).await;
     let status = backup.status.as_ref().unwrap();
     assert!(status.last_success_time.is_some() && status.expiration_time.is_some());
-    assert_eq!(status.summary.as_ref().unwrap().display, "1/1");
+    let next = status.next_run_time.as_ref().unwrap().0.to_string();
+    let table = ["get", "kbk", "schedule", "-n", tenant.namespace()];
+    let table = kubectl(stack().await, &table).await;
+    for shown in ["*/5 * * * *", "Scheduled", "1/1", &next] {
+        assert!(table.contains(shown), "{shown} is not in\n{table}");
+    }
 
     let name = e2e::entry(&backup, TWO)
         .unwrap()
@@ -175,24 +182,28 @@ async fn runs_start_by_the_clock_and_what_is_edited_reaches_the_members() {
     // An edit makes Velero look, and a run is due.
     let edit = json!({ "spec": { "policy": { "ttl": "36h" } } });
     patch(&tenant, "often", edit).await;
-    let ran = |backup: &Backup| {
-        [ONE, TWO].iter().all(|member| {
-            entry(backup, member).is_some_and(|entry| entry.last_success_time.is_some())
+    for member in [ONE, TWO] {
+        let schedule = schedules(&backup, member).await.remove(0).name_any();
+        let what = format!("a run with the new ttl in {member}");
+        wait_ok(&what, PATIENCE, async || {
+            let view = view(member).await;
+            let found = view.backups_of(&backup.uid().unwrap()).await?;
+            let edited = |run: &&velero::Backup| run.spec.ttl.as_deref() == Some("36h0m0s");
+            let run = found.iter().find(edited).context("there is none yet")?;
+            ensure!(run.labels()[labels::VELERO_SCHEDULE_NAME] == schedule);
+            Ok(())
         })
-    };
-    let backup = tenant
-        .wait_backup("often", "a run that completed in each cluster", ran)
         .await
         .unwrap();
-    assert!(backup.status.as_ref().unwrap().last_success_time.is_some());
-    for member in [ONE, TWO] {
-        let objects = view(member).await.backups_of(&backup.uid().unwrap()).await;
-        let objects = objects.unwrap();
-        let schedule = schedules(&backup, member).await.remove(0).name_any();
-        let run = &objects[0];
-        assert_eq!(run.labels()[labels::VELERO_SCHEDULE_NAME], schedule);
-        assert_eq!(run.spec.ttl.as_deref(), Some("36h0m0s"));
     }
+    let completed = |backup: &Backup| {
+        let status = backup.status.as_ref();
+        status.is_some_and(|status| status.last_success_time.is_some())
+    };
+    tenant
+        .wait_backup("often", "a run that completed in each cluster", completed)
+        .await
+        .unwrap();
 
     // Another time makes it anew, so that nothing is due.
     let before = schedules(&backup, ONE).await.remove(0);
@@ -255,6 +266,49 @@ async fn what_somebody_changes_in_a_member_is_put_right() {
     is_scheduled(&tenant, "drift").await;
     tenant.delete_backup("drift").await.unwrap();
     tenant.wait_backup_gone("drift").await.unwrap();
+}
+
+#[tokio::test]
+async fn every_option_of_the_policy_reaches_the_member_as_it_is_written() {
+    let tenant = tenant_of("schedule-options", &[ONE]).await;
+    let config_map = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": { "name": "skip-caches", "namespace": tenant.namespace() },
+        "data": { "policies.yaml": "version: v1\nvolumePolicies: []\n" },
+    });
+    apply_yaml(tenant.hub(), &config_map.to_string())
+        .await
+        .unwrap();
+    let example = examples::read("api/backup-nightly.yaml").unwrap();
+    let example: Backup = serde_saphyr::from_str(&example).unwrap();
+    let policy = serde_json::to_value(&example.spec.policy).unwrap();
+    let mut spec = scheduled(YEARLY);
+    spec.policy = example.spec.policy;
+    tenant.back_up("options", spec).await.unwrap();
+    let backup = is_scheduled(&tenant, "options").await;
+    let live = schedule_where(&backup, ONE, "there", |_| true).await;
+    let template = serde_json::to_value(&live.spec.template).unwrap();
+    for (field, value) in policy.as_object().unwrap() {
+        match field.as_str() {
+            "resourceFilter" => {
+                for (field, value) in value.as_object().unwrap() {
+                    assert_eq!(&template[field], value, "{field}");
+                }
+            }
+            "resourcePolicy" => {
+                let carried = template[field]["name"].as_str().unwrap();
+                assert!(carried.starts_with("skip-caches-"), "{carried}");
+                let copies: Api<ConfigMap> = view(ONE).await.velero();
+                copies.get(carried).await.unwrap();
+            }
+            _ => assert_eq!(&template[field], value, "{field}"),
+        }
+    }
+    tenant.delete_backup("options").await.unwrap();
+    tenant.wait_backup_gone("options").await.unwrap();
+    let copies: Api<ConfigMap> = view(ONE).await.velero();
+    let carried = template["resourcePolicy"]["name"].as_str().unwrap();
+    await_gone(&copies, carried, PATIENCE).await.unwrap();
 }
 
 #[tokio::test]
