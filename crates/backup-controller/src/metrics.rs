@@ -122,6 +122,14 @@ mod tests {
         }
     }
 
+    fn register(registry: &mut Registry) -> Metrics {
+        let stored = Stored {
+            backups: reflector::store().0,
+            restores: reflector::store().0,
+        };
+        Metrics::register(registry, stored)
+    }
+
     fn shown(registry: &Registry) -> String {
         let mut text = String::new();
         encode(&mut text, registry).unwrap();
@@ -131,11 +139,7 @@ mod tests {
     #[test]
     fn what_comes_to_an_end_is_counted_once_and_without_a_name() {
         let mut registry = Registry::default();
-        let stored = Stored {
-            backups: reflector::store().0,
-            restores: reflector::store().0,
-        };
-        let metrics = Metrics::register(&mut registry, stored);
+        let metrics = register(&mut registry);
         let running = status(
             Phase::InProgress,
             &[
