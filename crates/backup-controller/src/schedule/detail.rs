@@ -58,7 +58,7 @@ pub fn show(row: &Row, terms: &Terms<'_>, view: View) -> Shown {
     let mut detail = follow(&entry.stored, facts, &row.runs, view.older);
     let mut faults = Vec::new();
     match &row.next {
-        Next::Hold => {}
+        Next::Hold => faults.extend(remembered(&detail)),
         Next::Wait(problem) | Next::Retry(problem) => {
             say(&mut detail, problem);
             faults.push(if problem.reason == reason::SCHEDULE_REJECTED {
@@ -103,6 +103,20 @@ pub fn show(row: &Row, terms: &Terms<'_>, view: View) -> Shown {
             fault: faults.into_iter().min(),
         },
         detail,
+    }
+}
+
+/// What was last known to be wrong, while nothing newer is.
+fn remembered(detail: &BackupDetail) -> Option<Fault> {
+    match detail.reason.as_deref()? {
+        reason::SCHEDULE_REJECTED => Some(Fault::Rejected),
+        reason::RUN_MISSED => Some(Fault::Missed),
+        // Counted as a failure, or nothing wrong.
+        reason::RUN_FAILED
+        | reason::WAITING_FOR_FIRST_RUN
+        | reason::QUEUED
+        | reason::UNKNOWN_PHASE => None,
+        _ => Some(Fault::Waiting),
     }
 }
 

@@ -161,6 +161,25 @@ fn a_silent_member_keeps_what_was_last_known_and_says_so() {
 }
 
 #[test]
+fn a_watch_that_begins_anew_makes_nothing_well() {
+    let table = [
+        (None, None),
+        (Some(reason::WAITING_FOR_FIRST_RUN), None),
+        (Some(reason::SCHEDULE_REJECTED), Some(Fault::Rejected)),
+        (Some(reason::RUN_MISSED), Some(Fault::Missed)),
+        (Some(reason::VELERO_NOT_RESPONDING), Some(Fault::Waiting)),
+    ];
+    for (reason, fault) in table {
+        let mut entry = placed();
+        entry.stored.reason = reason.map(str::to_owned);
+        entry.facts.schedules_live = false;
+        let shown = shown_at(&row(entry.clone(), Next::Hold), 200);
+        assert_eq!(shown.cluster.fault, fault, "{reason:?}");
+        assert_eq!(shown.detail.reason, entry.stored.reason);
+    }
+}
+
+#[test]
 fn a_failing_cluster_that_falls_silent_is_still_failing() {
     let failed = kept(|e| e.facts.runs = vec![run("a", "Failed", 5)]);
     let mut entry = placed();
