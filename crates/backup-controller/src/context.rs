@@ -14,6 +14,7 @@ use controller_kit::trigger::Trigger;
 use kube::runtime::reflector::Store;
 use proxy_client::{Inventory, MemberWatch, Members};
 
+use crate::locations::Sweeps;
 use crate::metrics::Metrics;
 use crate::operation::State;
 use crate::operation::memory::Memory;
@@ -23,6 +24,8 @@ use crate::timings::Timings;
 pub struct Context {
     /// The hub.
     pub client: kube::Client,
+    /// Uid of the hub's namespace `kube-system`: a member may serve two hubs.
+    pub hub_uid: String,
     /// All members, through cluster-proxy.
     pub members: Members,
     /// The members' states.
@@ -59,6 +62,8 @@ pub struct Context {
     pub backup_trigger: Trigger<Backup>,
     /// The same over Restores.
     pub restore_trigger: Trigger<Restore>,
+    /// Members whose read-only locations are to be looked at.
+    pub sweeps: Sweeps,
     /// Whether this process may write.
     pub leadership: Leadership,
 }

@@ -26,7 +26,7 @@ use velero_kit::identity;
 
 use crate::context::Context;
 use crate::operation::{Detail, Error, Operation, State, is_settled, member};
-use crate::{backup, restore};
+use crate::{backup, locations, restore};
 
 /// Passes at a time, over different objects of one kind.
 const CONCURRENCY: u16 = 16;
@@ -98,6 +98,7 @@ pub async fn run(
         tokio::spawn(follow_members(Arc::clone(&ctx), ctx.requests.clone())),
         tokio::spawn(follow_members(Arc::clone(&ctx), ctx.locations.clone())),
         tokio::spawn(follow_leadership(Arc::clone(&ctx))),
+        tokio::spawn(locations::run(Arc::clone(&ctx))),
     ];
     // A Fleet that is not listed yet must not pass for one that is not there.
     intake.complete(HUB_KINDS - 2).await;
@@ -243,6 +244,7 @@ fn restore_changed(ctx: &Context, change: &HubChange<Restore>) {
     let Some(restore) = change.new.as_ref().or(change.old.as_ref()) else {
         return;
     };
+    locations::restore_changed(ctx, restore);
     let namespace = restore.namespace().unwrap_or_default();
     let name = &restore.spec.backup_name;
     let backup = ctx
@@ -335,7 +337,10 @@ async fn follow_leadership(ctx: Arc<Context>) {
 /// Starts passes over the unfinished objects that work, or may come to work, on this member.
 fn touch_cluster(ctx: &Context, key: &ClusterKey) {
     touch_backups(ctx, |backup| may_work_on(backup, key));
-    touch_restores(ctx, |restore| may_work_on(restore, key));
+    touch_restores(ctx, |restore| {
+        let source = restore.spec.source_cluster.as_ref();
+        may_work_on(restore, key) || source.is_some_and(|source| source.selects(key))
+    });
 }
 
 fn may_work_on<K: Operation>(object: &K, key: &ClusterKey) -> bool {

@@ -5,6 +5,7 @@ pub mod args;
 pub mod backup;
 pub mod context;
 pub mod controller;
+pub mod locations;
 pub mod metrics;
 pub mod operation;
 pub mod restore;
@@ -26,6 +27,8 @@ use controller_kit::http::{self, Readiness};
 use controller_kit::reconcile::{Observer, ReconcileMetrics};
 use controller_kit::trigger::Trigger;
 use controller_kit::{hub as kit_hub, lease, shutdown, telemetry};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, ResourceExt};
 use prometheus_client::registry::Registry;
 use proxy_client::{Members, Selection};
 use tokio_util::sync::CancellationToken;
@@ -94,6 +97,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
     }
 
+    let hub_uid = hub_uid(&client).await?;
     let members = Members::connect(&proxy.proxy_endpoint, CALLER)?;
     let made_for = |name_label| Selection {
         namespace: Some(NAMESPACE.to_owned()),
@@ -112,6 +116,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         requests: members.watch(made_for(labels::BACKUP_NAME)),
         locations: members.watch(all),
         members,
+        hub_uid,
         hub_backups: feeds.backups.as_reader(),
         hub_restores: feeds.restores.as_reader(),
         fleets: feeds.fleets.as_reader(),
@@ -124,6 +129,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         memory: operation::memory::Memory::default(),
         backup_trigger: Trigger::default(),
         restore_trigger: Trigger::default(),
+        sweeps: locations::Sweeps::default(),
         leadership,
     });
     tokio::spawn(ready_when_filled(ctx.intake.clone(), readiness));
@@ -135,6 +141,19 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     ctx.events.flush().await;
     release.cancel();
     lost.map_or(Ok(()), |lost| Err(lost.into()))
+}
+
+/// What tells this hub from another one.
+async fn hub_uid(client: &kube::Client) -> anyhow::Result<String> {
+    let namespaces = Api::<Namespace>::all(client.clone());
+    let identity = namespaces.get_metadata(labels::IDENTITY_NAMESPACE).await;
+    let identity = identity.with_context(|| {
+        format!(
+            "cannot read namespace {} of the hub",
+            labels::IDENTITY_NAMESPACE
+        )
+    })?;
+    identity.uid().context("a namespace of the hub has no uid")
 }
 
 /// Ready once the hub's objects are known.

@@ -44,6 +44,15 @@ pub struct Timings {
     /// Try a call to a member again that failed.
     #[serde(deserialize_with = "millis")]
     pub retry: Duration,
+    /// A read-only location that nobody uses is removed once it is this old.
+    #[serde(deserialize_with = "millis")]
+    pub location_age: Duration,
+    /// An operation that did not complete keeps the location that it reads from for this long.
+    #[serde(deserialize_with = "millis")]
+    pub location_kept: Duration,
+    /// Look for what was left behind on members at least this often.
+    #[serde(deserialize_with = "millis")]
+    pub location_sweep: Duration,
     /// A pass that took longer than this to come to its writes is thrown away: its view is old.
     #[serde(deserialize_with = "millis")]
     pub pass_limit: Duration,
@@ -64,6 +73,9 @@ impl Default for Timings {
             run_missed: Duration::from_mins(5),
             run_now_window: Duration::from_mins(10),
             retry: Duration::from_secs(2),
+            location_age: Duration::from_mins(1),
+            location_kept: Duration::from_hours(24),
+            location_sweep: Duration::from_mins(10),
             pass_limit: Duration::from_secs(30),
         }
     }

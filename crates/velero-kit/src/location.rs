@@ -59,6 +59,31 @@ pub fn storage(location: &BackupStorageLocation) -> StoragePlace {
     }
 }
 
+/// A place as it is compared: a slash at an end makes no other one.
+pub fn normal(place: &StoragePlace) -> StoragePlace {
+    StoragePlace {
+        provider: place.provider.clone(),
+        endpoint: place.endpoint.trim_end_matches('/').to_owned(),
+        bucket: place.bucket.clone(),
+        prefix: place.prefix.trim_matches('/').to_owned(),
+    }
+}
+
+/// A provider as it is compared: Velero takes `aws` for `velero.io/aws`.
+pub fn provider(place: &StoragePlace) -> &str {
+    place
+        .provider
+        .strip_prefix("velero.io/")
+        .unwrap_or(&place.provider)
+}
+
+/// Whether a location puts its data at this place.
+pub fn is_at(location: &BackupStorageLocation, place: &StoragePlace) -> bool {
+    let (here, place) = (normal(&storage(location)), normal(place));
+    provider(&here) == provider(&place)
+        && (here.endpoint, here.bucket, here.prefix) == (place.endpoint, place.bucket, place.prefix)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -111,6 +136,30 @@ mod tests {
             problem.message.contains("is Velero running?"),
             "{problem:?}"
         );
+    }
+
+    #[test]
+    fn a_place_is_the_same_however_it_is_written() {
+        let here = in_phase("Available");
+        let written = |provider: &str, endpoint: &str, prefix: &str| StoragePlace {
+            provider: provider.to_owned(),
+            endpoint: endpoint.to_owned(),
+            bucket: "fleet-backups".to_owned(),
+            prefix: prefix.to_owned(),
+        };
+        let (url, prefix) = ("https://s3.example.org", "production/team-a/oslo");
+        assert!(is_at(&here, &written("aws", url, prefix)));
+        assert!(is_at(
+            &here,
+            &written(
+                "velero.io/aws",
+                "https://s3.example.org/",
+                "/production/team-a/oslo/"
+            )
+        ));
+        assert!(!is_at(&here, &written("gcp", url, prefix)));
+        assert!(!is_at(&here, &written("aws", "", prefix)));
+        assert!(!is_at(&here, &written("aws", url, "production/team-a")));
     }
 
     #[test]

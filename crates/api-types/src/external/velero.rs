@@ -19,10 +19,10 @@ pub const GROUP: &str = "velero.io";
 
 // Every Velero kind is metadata, a spec of ours, and a status that is read only.
 macro_rules! velero_kinds {
-    ($($(#[$doc:meta])+ $kind:ident($version:literal, $plural:literal, $spec:ty);)+) => {$(
+    ($($(#[$doc:meta])+ $type:ident = $kind:literal($version:literal, $plural:literal, $spec:ty);)+) => {$(
         $(#[$doc])+
         #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-        pub struct $kind {
+        pub struct $type {
             /// Kubernetes metadata.
             pub metadata: ObjectMeta,
             /// What is asked for.
@@ -33,7 +33,7 @@ macro_rules! velero_kinds {
             pub status: Value,
         }
 
-        impl $kind {
+        impl $type {
             /// An object of this name in Velero's namespace.
             pub fn new(name: &str, spec: $spec) -> Self {
                 let metadata = ObjectMeta {
@@ -50,12 +50,12 @@ macro_rules! velero_kinds {
             }
         }
 
-        impl kube::Resource for $kind {
+        impl kube::Resource for $type {
             type DynamicType = ();
             type Scope = kube::core::NamespaceResourceScope;
 
             fn kind((): &()) -> Cow<'_, str> {
-                stringify!($kind).into()
+                $kind.into()
             }
 
             fn group((): &()) -> Cow<'_, str> {
@@ -79,11 +79,11 @@ macro_rules! velero_kinds {
             }
         }
 
-        impl Serialize for $kind {
+        impl Serialize for $type {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let mut object = serializer.serialize_struct(stringify!($kind), 5)?;
+                let mut object = serializer.serialize_struct($kind, 5)?;
                 object.serialize_field("apiVersion", concat!("velero.io/", $version))?;
-                object.serialize_field("kind", stringify!($kind))?;
+                object.serialize_field("kind", $kind)?;
                 object.serialize_field("metadata", &self.metadata)?;
                 object.serialize_field("spec", &self.spec)?;
                 if self.status.is_null() {
@@ -99,23 +99,25 @@ macro_rules! velero_kinds {
 
 velero_kinds! {
     /// One backup.
-    Backup("v1", "backups", BackupSpec);
+    Backup = "Backup"("v1", "backups", BackupSpec);
+    /// One backup with all of its spec, for who passes it on.
+    BackupRecord = "Backup"("v1", "backups", Value);
     /// One restore.
-    Restore("v1", "restores", RestoreSpec);
+    Restore = "Restore"("v1", "restores", RestoreSpec);
     /// Backups by the clock.
-    Schedule("v1", "schedules", ScheduleSpec);
+    Schedule = "Schedule"("v1", "schedules", ScheduleSpec);
     /// A place in an object storage.
-    BackupStorageLocation("v1", "backupstoragelocations", BackupStorageLocationSpec);
+    BackupStorageLocation = "BackupStorageLocation"("v1", "backupstoragelocations", BackupStorageLocationSpec);
     /// Asks Velero to delete a backup with its data.
-    DeleteBackupRequest("v1", "deletebackuprequests", DeleteBackupRequestSpec);
+    DeleteBackupRequest = "DeleteBackupRequest"("v1", "deletebackuprequests", DeleteBackupRequestSpec);
     /// Asks Velero whether it is there.
-    ServerStatusRequest("v1", "serverstatusrequests", NoSpec);
+    ServerStatusRequest = "ServerStatusRequest"("v1", "serverstatusrequests", NoSpec);
     /// Asks Velero for a link to a file of a backup or restore.
-    DownloadRequest("v1", "downloadrequests", DownloadRequestSpec);
+    DownloadRequest = "DownloadRequest"("v1", "downloadrequests", DownloadRequestSpec);
     /// The file-system backup of one volume.
-    PodVolumeBackup("v1", "podvolumebackups", NoSpec);
+    PodVolumeBackup = "PodVolumeBackup"("v1", "podvolumebackups", NoSpec);
     /// The upload of one volume snapshot.
-    DataUpload("v2alpha1", "datauploads", NoSpec);
+    DataUpload = "DataUpload"("v2alpha1", "datauploads", NoSpec);
 }
 
 /// Reads `T`, or its default where a member sent something else.
@@ -146,6 +148,14 @@ fn texts<'a>(status: &'a Value, field: &str) -> Vec<&'a str> {
         .flatten()
         .filter_map(Value::as_str)
         .collect()
+}
+
+impl BackupRecord {
+    /// Volume snapshots by a CSI driver that Velero tried.
+    pub fn csi_snapshots_attempted(&self) -> u64 {
+        let attempted = self.status.get("csiVolumeSnapshotsAttempted");
+        attempted.and_then(Value::as_u64).unwrap_or_default()
+    }
 }
 
 impl Backup {

@@ -7,12 +7,15 @@ use api_types::key::ClusterKey;
 use api_types::names::MemberId;
 use velero_kit::identity::Owner;
 
-use super::apply::{self, Order, Wanted};
+use super::Problem;
+use super::apply::{self, Order};
+use super::look::look;
 use super::pass::{Pass, Row};
 use super::plan::{Entry, Next};
-use super::source::Source;
+use super::source::{Origin, Source, Which};
+use super::wanted::Wanted;
 use crate::context::Context;
-use crate::operation::calls::{Answer, Call};
+use crate::operation::calls::{Answer, Call, NotNow};
 use crate::operation::member::Link;
 use crate::operation::objects::{self, Target};
 
@@ -43,16 +46,19 @@ impl Pass<'_> {
     /// Asks the member for the run that the Backup offers.
     pub(super) fn run_call(&self, entry: &Entry, source: &Source) -> Option<Call> {
         let (target, run) = (target(entry)?, entry.run.clone().ok()?);
+        let origin = entry.origin.clone().ok()?;
+        let (ctx, owner, key) = self.parts(entry);
+        let purpose = format!("look at {:?} of {}", run.which, origin.member_uid);
         let wanted = Wanted {
-            name: run.name,
+            which: run.which,
+            namespace: owner.namespace.clone(),
             backup: source.name.clone(),
             owner_uid: source.backup.as_ref().and_then(|b| b.metadata.uid.clone()),
+            made_in: MemberId::from_uid(&origin.member_uid),
             started: None,
         };
-        let (ctx, owner, key) = self.parts(entry);
-        let purpose = format!("look at {}", wanted.name);
         Some(Call::new(key, purpose, async move {
-            let found = apply::look(&ctx, &owner, &target, &wanted).await;
+            let found = look(&ctx, &owner, &target, &origin, &wanted).await;
             Answer::Run(found.map(Box::new))
         }))
     }
@@ -66,28 +72,54 @@ impl Pass<'_> {
         order: &Arc<Order>,
     ) -> Option<Call> {
         let target = target(&row.entry)?;
+        let origin = origin(&row.entry, &target);
         let stored = &row.entry.stored;
         let create = matches!(row.next, Next::Create);
         let verb = if create { "create" } else { "confirm" };
         let purpose = format!("{verb} {} in {}", target.name, target.member);
-        let wanted = Wanted {
-            name: stored.backup_name_in_cluster.clone()?,
+        let run = stored.backup_name_in_cluster.clone()?;
+        let (ctx, owner, key) = self.parts(&row.entry);
+        let wanted = origin.clone().map(|origin| Wanted {
+            which: Which::Named(run.clone()),
+            namespace: owner.namespace.clone(),
             backup: source.name.clone(),
             owner_uid: None,
+            made_in: MemberId::from_uid(&origin.member_uid),
             started: stored.backup_time.as_ref().map(|time| time.0),
-        };
-        let (ctx, owner, key) = self.parts(&row.entry);
+        });
         let (looked, order) = (row.looked, Arc::clone(order));
         Some(Call::new(key, purpose, async move {
             if !create {
                 return Answer::Restore(Ok(objects::confirm(&ctx, &owner, &target).await));
             }
-            if !looked && let Err(not_now) = apply::look(&ctx, &owner, &target, &wanted).await {
-                return Answer::Restore(Err(not_now));
+            let looked = match (origin, wanted) {
+                _ if looked => Ok(()),
+                (Ok(origin), Ok(wanted)) => look(&ctx, &owner, &target, &origin, &wanted)
+                    .await
+                    .map(drop),
+                (Err(problem), _) | (_, Err(problem)) => Err(NotNow::Waits(problem)),
+            };
+            match looked {
+                Ok(()) => {
+                    Answer::Restore(Ok(apply::create(&ctx, &owner, &target, &run, &order).await))
+                }
+                Err(not_now) => Answer::Restore(Err(not_now)),
             }
-            let run = &wanted.name;
-            Answer::Restore(Ok(apply::create(&ctx, &owner, &target, run, &order).await))
         }))
+    }
+}
+
+/// The cluster that a chosen run is of. The hub's Backup may have gone since; a cluster's own run does
+/// not need it.
+fn origin(entry: &Entry, target: &Target) -> Result<Origin, Problem> {
+    let own = entry.stored.source_cluster_name.as_deref() == Some(target.key.name.as_str());
+    match (&entry.origin, &entry.stored.member_uid) {
+        (Err(_), Some(uid)) if own => Ok(Origin {
+            cluster: target.key.clone(),
+            member_uid: uid.clone(),
+            place: None,
+        }),
+        (origin, _) => origin.clone(),
     }
 }
 

@@ -4,19 +4,23 @@ use std::collections::BTreeMap;
 
 use api_types::common::{ClusterRef, Destination};
 use api_types::key::ClusterKey;
+use api_types::labels;
 use api_types::restore::{Restore, RestoreDetail};
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::Selector;
 use kube::runtime::reflector::ObjectRef;
 use velero_kit::identity::{self, Owner};
+use velero_kit::{NAMESPACE, location};
 
+use super::Problem;
 use super::plan::{Entry, Facts};
-use super::source::{self, Source};
+use super::source::{self, Origin, Run, Source};
 use super::validate::Validated;
 use crate::context::Context;
 use crate::operation::destination::{self, Requested};
 use crate::operation::entry;
-use crate::operation::member::{self, HubObject};
+use crate::operation::member::{self, HubObject, Link};
 
 /// What a Restore reads.
 pub fn source(ctx: &Context, restore: &Restore) -> Source {
@@ -34,7 +38,7 @@ pub fn entries(
     restore: &Restore,
     spec: &Validated,
     source: &Source,
-    owner: &Owner,
+    (owner, now): (&Owner, Timestamp),
 ) -> Vec<Entry> {
     let namespace = &owner.namespace;
     let status = restore.status.clone().unwrap_or_default();
@@ -61,18 +65,63 @@ pub fn entries(
     }
     requested
         .into_iter()
-        .map(|(key, problem)| Entry {
-            stored: stored
-                .get(&key)
-                .cloned()
-                .unwrap_or_else(|| entry::fresh(&key)),
-            problem,
-            run: source.run(&key),
-            stuck: None,
-            facts: facts(ctx, &key, &owner.uid),
-            key,
+        .map(|(key, problem)| {
+            let origin = source
+                .origin(&key)
+                .map(|origin| with_place(ctx, origin, source));
+            let run = match &origin {
+                Ok(origin) => run(ctx, source, origin, now),
+                Err(problem) => Err(problem.clone()),
+            };
+            Entry {
+                stored: stored
+                    .get(&key)
+                    .cloned()
+                    .unwrap_or_else(|| entry::fresh(&key)),
+                problem,
+                origin,
+                run,
+                stuck: None,
+                facts: facts(ctx, &key, &owner.uid),
+                key,
+            }
         })
         .collect()
+}
+
+/// Whether the very member that an origin's backups were made in answers now.
+pub fn is_up(ctx: &Context, origin: &Origin) -> bool {
+    member::link(ctx, &origin.cluster)
+        == Link::Up {
+            member_uid: origin.member_uid.clone(),
+        }
+}
+
+/// Where a backup lies was written down when it was claimed; what is older is told by its member.
+fn with_place(ctx: &Context, mut origin: Origin, source: &Source) -> Origin {
+    if origin.place.is_none() && is_up(ctx, &origin) {
+        let policy = source.backup.as_ref().and_then(|b| b.spec.policy.as_ref());
+        let location = policy
+            .and_then(|policy| policy.storage_location.as_deref())
+            .filter(|name| !name.is_empty())
+            .unwrap_or(labels::DEFAULT_STORAGE_LOCATION);
+        let location = ctx.locations.get(&origin.cluster, NAMESPACE, location);
+        origin.place = location.as_deref().map(location::storage);
+    }
+    origin
+}
+
+/// The run of an origin that is to be restored now.
+fn run(ctx: &Context, source: &Source, origin: &Origin, now: Timestamp) -> Result<Run, Problem> {
+    let key = &origin.cluster;
+    let uid = source.backup.as_ref().and_then(|backup| backup.uid());
+    let shown = is_up(ctx, origin) && member::is_live(&ctx.backups.state(key));
+    let seen = shown.then(|| {
+        let mut seen = ctx.backups.list(key);
+        seen.retain(|object| identity::owner_uid(&object.metadata) == uid.as_deref());
+        seen
+    });
+    source.run(origin, seen.as_deref(), now)
 }
 
 /// The clusters that are to be restored.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Problem;
 use super::plan::{Entry, Facts, Next, Terms};
-use super::source::{Run, Source};
+use super::source::{Origin, Run, Source, Which};
 use super::validate::{Validated, validate};
 use crate::backup::fixtures::{self, OWNER_UID};
 pub(super) use crate::backup::fixtures::{MEMBER_UID, at, deadline, down, key, up};
@@ -62,6 +62,7 @@ pub(super) fn terms(second: i64) -> Terms<'static> {
         source: None,
         going: false,
         hold: None,
+        elsewhere: false,
         deadline: deadline(),
         now: at(second),
     }
@@ -69,9 +70,17 @@ pub(super) fn terms(second: i64) -> Terms<'static> {
 
 pub(super) fn run() -> Run {
     Run {
-        name: RUN.to_owned(),
-        member_uid: MEMBER_UID.to_owned(),
+        which: Which::Named(RUN.to_owned()),
         partial: false,
+    }
+}
+
+/// Oslo, as the Backup knows it.
+pub(super) fn origin() -> Origin {
+    Origin {
+        cluster: key("oslo"),
+        member_uid: MEMBER_UID.to_owned(),
+        place: None,
     }
 }
 
@@ -85,6 +94,7 @@ pub(super) fn fresh() -> Entry {
             ..RestoreDetail::default()
         },
         problem: None,
+        origin: Ok(origin()),
         run: Ok(run()),
         facts: Facts {
             hub: HubObject::Present,

@@ -6,14 +6,17 @@ mod ask;
 pub mod build;
 pub mod delete;
 pub mod dereference;
+pub mod elsewhere;
 pub mod filter;
 #[cfg(test)]
 mod fixtures;
+pub mod look;
 pub mod pass;
 pub mod plan;
 pub mod source;
 pub mod status;
 pub mod validate;
+pub mod wanted;
 
 use std::sync::Arc;
 

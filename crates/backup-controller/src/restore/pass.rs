@@ -48,6 +48,22 @@ impl Row {
             looked: false,
         }
     }
+
+    /// Notes the run that is restored.
+    fn choose(&mut self, backup: &velero::Backup) {
+        let entry = &mut self.entry;
+        let stored = &mut entry.stored;
+        stored
+            .backup_name_in_cluster
+            .clone_from(&backup.metadata.name);
+        let origin = entry.origin.as_ref().ok();
+        stored.source_cluster_name = origin.map(|origin| origin.cluster.name.clone());
+        stored.backup_time = backup.start_timestamp().map(Time);
+        if let Ok(run) = &mut entry.run {
+            run.partial = backup.phase() == "PartiallyFailed";
+        }
+        self.looked = true;
+    }
 }
 
 /// One pass.
@@ -64,15 +80,17 @@ impl<'a> Pass<'a> {
     pub async fn run(&mut self, spec: &Validated, source: &Source) -> Result<Outcome, Error> {
         let config_map = self.config_map(spec).await?;
         let hold = config_map.as_ref().and_then(|found| found.as_ref().err());
-        let missing = source.obstacle(&self.0.object);
+        let missing = source.obstacle();
         let terms = Terms {
             source: missing.as_ref(),
             going: source.is_going(),
             hold,
+            elsewhere: source.cluster.is_some(),
             deadline: spec.deadline,
             now: self.0.now,
         };
-        let entries = dereference::entries(self.0.ctx, &self.0.object, spec, source, &self.0.owner);
+        let by = (&self.0.owner, self.0.now);
+        let entries = dereference::entries(self.0.ctx, &self.0.object, spec, source, by);
         let mut rows: Vec<Row> = entries
             .into_iter()
             .map(|entry| {
@@ -186,13 +204,8 @@ impl<'a> Pass<'a> {
             let key = &row.entry.key;
             row.next = match answers.remove(key) {
                 Some(Answer::Run(Ok(backup))) => {
-                    let stored = &mut row.entry.stored;
-                    stored
-                        .backup_name_in_cluster
-                        .clone_from(&backup.metadata.name);
-                    stored.source_cluster_name = Some(key.name.clone());
-                    stored.backup_time = backup.start_timestamp().map(Time);
-                    (row.looked, chosen) = (true, true);
+                    row.choose(&backup);
+                    chosen = true;
                     Next::Create
                 }
                 Some(Answer::Run(Err(not_now))) => later(not_now),

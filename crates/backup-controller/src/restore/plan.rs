@@ -9,7 +9,7 @@ use api_types::restore::RestoreDetail;
 use jiff::Timestamp;
 
 use super::Problem;
-use super::source::Run;
+use super::source::{Origin, Run};
 use crate::operation::conclude::velero_is_done;
 use crate::operation::member::{self, HubObject, Link, Served, too_late};
 use crate::operation::objects::Applied;
@@ -37,7 +37,9 @@ pub struct Entry {
     pub stored: RestoreDetail,
     /// What the fleet says against it.
     pub problem: Option<Problem>,
-    /// The backup of this cluster, as the hub's Backup shows it.
+    /// The cluster that it is restored from, as the hub's Backup knows it.
+    pub origin: Result<Origin, Problem>,
+    /// The backup of that, as the hub and its member show it.
     pub run: Result<Run, Problem>,
     pub facts: Facts,
     /// What the silence of its object means, if it is silent.
@@ -53,6 +55,8 @@ pub struct Terms<'a> {
     pub going: bool,
     /// What else keeps it from beginning, such as a missing ConfigMap.
     pub hold: Option<&'a Problem>,
+    /// Another member's backup is asked for: that its own member answers does not matter.
+    pub elsewhere: bool,
     /// When entries that have not begun fail.
     pub deadline: Timestamp,
     pub now: Timestamp,
@@ -194,24 +198,43 @@ fn obstacle(entry: &Entry, terms: &Terms<'_>) -> Option<Problem> {
     if let Some(problem) = member::no_cluster(&entry.key, facts.hub) {
         return Some(problem);
     }
-    let run = match &entry.run {
-        Ok(run) => run,
-        Err(problem) => return Some(problem.clone()),
+    let origin = match (&entry.origin, &entry.run) {
+        (Ok(origin), Ok(_)) => origin,
+        (Err(problem), _) | (_, Err(problem)) => return Some(problem.clone()),
     };
     match &facts.link {
         Link::Down { problem, .. } => return Some(problem.clone()),
-        Link::Up { member_uid } if *member_uid != run.member_uid => {
-            return Some(Problem::new(
-                reason::MEMBER_REPLACED,
-                format!(
-                    "another cluster answers as {}: its backup was made in the former one",
-                    entry.key.name
-                ),
-            ));
+        Link::Up { member_uid } if *member_uid != origin.member_uid => {
+            if let Some(problem) = cannot_read(&entry.key, origin, terms.elsewhere) {
+                return Some(problem);
+            }
         }
         Link::Up { .. } => {}
     }
     member::no_velero(&entry.key, facts.velero).or_else(|| terms.hold.cloned())
+}
+
+/// Why a member does not read what another one has stored.
+fn cannot_read(key: &ClusterKey, origin: &Origin, elsewhere: bool) -> Option<Problem> {
+    let (name, from) = (&key.name, &origin.cluster.name);
+    if !elsewhere {
+        return Some(Problem::new(
+            reason::MEMBER_REPLACED,
+            format!(
+                "another cluster answers as {name}: its backup was made in the former one; to \
+                 restore that here, write sourceCluster: {{name: {name}}} and a destination"
+            ),
+        ));
+    }
+    origin.place.is_none().then(|| {
+        Problem::new(
+            reason::STORAGE_LOCATION_NOT_FOUND,
+            format!(
+                "it is not known where the backup of {from} lies: it was not written down, and \
+                 {from} does not answer"
+            ),
+        )
+    })
 }
 
 /// Why nothing new reads a Backup.

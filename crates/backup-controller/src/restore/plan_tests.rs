@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::super::fixtures::{
-    MEMBER_UID, chosen, claimed, down, fresh, object, problem, run, seen, short, terms,
+    MEMBER_UID, chosen, claimed, down, fresh, object, origin, problem, seen, short, terms,
 };
 use super::*;
 use api_types::phase::EntryPhase;
@@ -44,9 +44,9 @@ fn each_obstacle_keeps_it_from_beginning_and_from_choosing() {
         ),
         (
             |entry| {
-                entry.run = Ok(Run {
+                entry.origin = Ok(Origin {
                     member_uid: "a former cluster".to_owned(),
-                    ..run()
+                    ..origin()
                 });
             },
             "MemberReplaced",
@@ -188,4 +188,27 @@ fn the_last_cause_is_quoted_when_it_is_too_late() {
         panic!("it goes on");
     };
     assert!(why.message.contains("something is in the way"), "{why:?}");
+}
+
+#[test]
+fn another_member_s_backup_is_read_where_it_is_asked_for_and_known_to_lie() {
+    let mut entry = fresh();
+    let foreign = |place| {
+        Ok(Origin {
+            member_uid: "of another cluster".to_owned(),
+            place,
+            ..origin()
+        })
+    };
+    let asked = Terms {
+        elsewhere: true,
+        ..terms(1)
+    };
+    entry.origin = foreign(Some(api_types::common::StoragePlace::default()));
+    assert_eq!(short(&plan(&entry, &asked)), "Claim");
+    assert_eq!(next(&entry, 1), "Wait MemberReplaced");
+    entry.origin = foreign(None);
+    assert_eq!(short(&plan(&entry, &asked)), "Wait StorageLocationNotFound");
+    // Its own is read without knowing where it lies.
+    assert_eq!(short(&plan(&fresh(), &asked)), "Claim");
 }

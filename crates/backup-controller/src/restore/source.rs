@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use api_types::backup::{Backup, BackupDetail};
+use api_types::common::StoragePlace;
 use api_types::condition::reason;
-use api_types::key::ClusterKey;
+use api_types::external::velero;
+use api_types::key::{ClusterKey, ClusterKind};
 use api_types::phase::EntryPhase;
-use api_types::restore::Restore;
+use api_types::restore::{Restore, SourceCluster};
+use jiff::Timestamp;
 use kube::ResourceExt;
+use velero_kit::point;
 
 use super::Problem;
 use crate::operation::{entry, is_settled};
@@ -21,17 +25,38 @@ pub struct Source {
     pub backup: Option<Arc<Backup>>,
     /// The fleet whose clusters are restored, if it is known.
     pub fleet: Option<String>,
+    /// The cluster whose backup goes into every target; `None`: each restores its own.
+    pub cluster: Option<SourceCluster>,
+    /// No run that began later is restored.
+    pub not_after: Option<Timestamp>,
 }
 
-/// A backup of one cluster that may be restored, as the hub's Backup shows it.
+/// The cluster that a target is restored from, as the hub's Backup knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    pub cluster: ClusterKey,
+    /// The uid of the member that the backup was made in.
+    pub member_uid: String,
+    /// Where its backups lie, if that was written down.
+    pub place: Option<StoragePlace>,
+}
+
+/// A backup that may be restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// Name of the Velero Backup.
-    pub name: String,
-    /// The uid of the member that it was made in.
-    pub member_uid: String,
+    pub which: Which,
     /// Some items are not in it.
     pub partial: bool,
+}
+
+/// How a run is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// The Velero Backup of this name.
+    Named(String),
+    /// The newest one that did not begin after this: the origin cannot be asked, so it is to be found
+    /// among what the target sees.
+    Newest(Option<Timestamp>),
 }
 
 impl Source {
@@ -45,6 +70,13 @@ impl Source {
             name: restore.spec.backup_name.clone(),
             backup,
             fleet,
+            cluster: restore.spec.source_cluster.clone(),
+            // A time that cannot be read is refused before anything is looked at.
+            not_after: restore
+                .spec
+                .point_in_time
+                .as_ref()
+                .and_then(|time| time.parse().ok()),
         }
     }
 
@@ -55,13 +87,8 @@ impl Source {
             .is_some_and(crate::backup::goes_with_data)
     }
 
-    /// What keeps every cluster from being restored; what this version does not do comes first, since
-    /// it must never do something else instead.
-    pub fn obstacle(&self, restore: &Restore) -> Option<Problem> {
-        not_served(restore, self.backup.as_deref()).or_else(|| self.missing())
-    }
-
-    fn missing(&self) -> Option<Problem> {
+    /// What keeps every cluster from being restored.
+    pub fn obstacle(&self) -> Option<Problem> {
         let name = &self.name;
         let message = match &self.backup {
             None => format!("there is no Backup {name} in this namespace: create it"),
@@ -83,48 +110,190 @@ impl Source {
         Some(Problem::new(reason::BACKUP_NOT_FOUND, message))
     }
 
-    /// The backup of one cluster, or why there is none to restore.
-    pub fn run(&self, key: &ClusterKey) -> Result<Run, Problem> {
-        let problem = |reason, message: String| Err(Problem::new(reason, message));
-        let (name, cluster) = (&self.name, &key.name);
-        let Some(backup) = &self.backup else {
-            return self.missing().map_or_else(
-                || {
-                    problem(
-                        reason::BACKUP_NOT_FOUND,
-                        format!("there is no Backup {name}"),
-                    )
-                },
-                Err,
-            );
-        };
-        let status = backup.status.clone().unwrap_or_default();
-        let detail = status
-            .backup_details
-            .iter()
-            .find(|detail| entry::key_of(&key.namespace, *detail).as_ref() == Some(key));
-        let Some(detail) = detail else {
-            return if status.start_time.is_some() {
-                problem(
+    /// The Backup, or why there is none to read.
+    fn backup(&self) -> Result<&Backup, Problem> {
+        self.backup.as_deref().ok_or_else(|| {
+            self.obstacle().unwrap_or_else(|| {
+                Problem::new(
                     reason::BACKUP_NOT_FOUND,
-                    format!("Backup {name} does not cover {cluster}: leave it out of destination"),
+                    format!("there is no Backup {}", self.name),
                 )
-            } else if is_settled(&**backup) {
-                problem(
-                    reason::BACKUP_NOT_RESTORABLE,
-                    format!("Backup {name} ended without a backup of any cluster: make a new one"),
-                )
-            } else {
-                problem(
-                    reason::NO_COMPLETED_BACKUP,
-                    format!("Backup {name} has not begun in {cluster} yet"),
-                )
-            };
+            })
+        })
+    }
+
+    /// The cluster that `target` is restored from.
+    pub fn origin(&self, target: &ClusterKey) -> Result<Origin, Problem> {
+        let backup = self.backup()?;
+        let key = match &self.cluster {
+            Some(named) => of_backup(backup, named, target)?,
+            None => target.clone(),
         };
-        run_of(name, detail)
+        let (name, cluster) = (&self.name, &key.name);
+        if let Some(detail) = detail(backup, &key) {
+            return match &detail.member_uid {
+                Some(uid) => Ok(Origin {
+                    member_uid: uid.clone(),
+                    place: detail.storage.clone(),
+                    cluster: key,
+                }),
+                None => Err(run_of(name, detail).err().unwrap_or_else(|| {
+                    Problem::new(
+                        reason::NO_COMPLETED_BACKUP,
+                        format!("Backup {name} has not begun in {cluster} yet"),
+                    )
+                })),
+            };
+        }
+        let status = backup.status.clone().unwrap_or_default();
+        let former = status.former_clusters.iter().find(|former| {
+            former.cluster_name == *cluster
+                && former.cluster_kind.parse::<ClusterKind>() == Ok(key.kind)
+        });
+        if let Some(uid) = former.and_then(|former| former.member_uid.clone()) {
+            return Ok(Origin {
+                member_uid: uid,
+                place: None,
+                cluster: key,
+            });
+        }
+        let begun = status.start_time.is_some() || !status.backup_details.is_empty();
+        let (reason, message) = if begun {
+            (
+                reason::BACKUP_NOT_FOUND,
+                format!("Backup {name} does not cover {cluster}: leave it out of destination"),
+            )
+        } else if is_settled(backup) {
+            (
+                reason::BACKUP_NOT_RESTORABLE,
+                format!("Backup {name} ended without a backup of any cluster: make a new one"),
+            )
+        } else {
+            (
+                reason::NO_COMPLETED_BACKUP,
+                format!("Backup {name} has not begun in {cluster} yet"),
+            )
+        };
+        Err(Problem::new(reason, message))
+    }
+
+    /// The run of an origin that is to be restored, or why there is none. `seen`: the Velero Backups
+    /// that this Backup has there, if its member shows them now.
+    pub fn run(
+        &self,
+        origin: &Origin,
+        seen: Option<&[Arc<velero::Backup>]>,
+        now: Timestamp,
+    ) -> Result<Run, Problem> {
+        let backup = self.backup()?;
+        if !backup.spec.is_scheduled() {
+            let known = detail(backup, &origin.cluster);
+            let known = known.ok_or_else(|| {
+                Problem::new(
+                    reason::BACKUP_NOT_FOUND,
+                    format!("Backup {} has no entry any more", self.name),
+                )
+            })?;
+            self.in_time(known)?;
+            return run_of(&self.name, known);
+        }
+        let Some(seen) = seen else {
+            return Ok(Run {
+                which: Which::Newest(self.not_after),
+                partial: false,
+            });
+        };
+        let seen: Vec<&velero::Backup> = seen.iter().map(Arc::as_ref).collect();
+        let found = point::newest(&seen, self.not_after, now)
+            .map_err(|problem| self.of_cluster(&origin.cluster, problem))?;
+        Ok(Run {
+            which: Which::Named(found.name_any()),
+            partial: found.phase() == "PartiallyFailed",
+        })
+    }
+
+    /// A problem with the runs of a cluster, in full.
+    pub fn of_cluster(&self, cluster: &ClusterKey, problem: Problem) -> Problem {
+        Problem::new(
+            problem.reason,
+            format!(
+                "Backup {} in {}: {}",
+                self.name, cluster.name, problem.message
+            ),
+        )
+    }
+
+    /// A one-time Backup is one restore point.
+    fn in_time(&self, detail: &BackupDetail) -> Result<(), Problem> {
+        let status = detail.backup_status_in_cluster.as_ref();
+        let begun = status.and_then(|status| status.start_timestamp.as_ref());
+        match (self.not_after, begun) {
+            (Some(limit), Some(begun)) if begun.0 > limit => Err(Problem::new(
+                reason::NO_COMPLETED_BACKUP,
+                format!(
+                    "Backup {} of {} began {}, after pointInTime: choose a later time or another \
+                     Backup",
+                    self.name, detail.cluster_name, begun.0
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
+/// The cluster of a Backup that `named` means.
+fn of_backup(
+    backup: &Backup,
+    named: &SourceCluster,
+    target: &ClusterKey,
+) -> Result<ClusterKey, Problem> {
+    let status = backup.status.iter();
+    let former = status.flat_map(|status| &status.former_clusters);
+    let former = former.filter_map(|former| {
+        let kind = former.cluster_kind.parse().ok()?;
+        Some(ClusterKey::new(
+            &target.namespace,
+            kind,
+            &former.cluster_name,
+        ))
+    });
+    let mut found: Vec<ClusterKey> = clusters(backup)
+        .into_iter()
+        .chain(former)
+        .filter(|key| named.selects(key))
+        .collect();
+    found.sort();
+    found.dedup();
+    match found.len() {
+        // As it is named: what the Backup says of it is that it does not cover it.
+        0 => Ok(ClusterKey::new(
+            &target.namespace,
+            named.kind.parse().unwrap_or(ClusterKind::AttachedCluster),
+            &named.name,
+        )),
+        1 => Ok(found.remove(0)),
+        _ => Err(Problem::new(
+            reason::AMBIGUOUS_CLUSTER,
+            format!(
+                "the Backup covers two clusters named {}: write the kind in sourceCluster",
+                named.name
+            ),
+        )),
+    }
+}
+
+/// The entry of a cluster.
+fn detail<'a>(backup: &'a Backup, key: &ClusterKey) -> Option<&'a BackupDetail> {
+    let details = backup
+        .status
+        .iter()
+        .flat_map(|status| &status.backup_details);
+    details
+        .into_iter()
+        .find(|detail| entry::key_of(&key.namespace, *detail).as_ref() == Some(key))
+}
+
+/// The one run of a one-time Backup.
 fn run_of(backup: &str, detail: &BackupDetail) -> Result<Run, Problem> {
     let cluster = &detail.cluster_name;
     let why = detail
@@ -133,17 +302,12 @@ fn run_of(backup: &str, detail: &BackupDetail) -> Result<Run, Problem> {
         .map_or_else(String::new, |why| format!(": {why}"));
     let (reason, message) = match detail.phase {
         EntryPhase::Completed | EntryPhase::PartiallyFailed => {
-            let known = detail
-                .backup_name_in_cluster
-                .clone()
-                .zip(detail.member_uid.clone());
-            return match known {
-                Some((name, member_uid)) => Ok(Run {
-                    name,
-                    member_uid,
+            return match detail.backup_name_in_cluster.clone() {
+                Some(name) if detail.member_uid.is_some() => Ok(Run {
+                    which: Which::Named(name),
                     partial: detail.phase == EntryPhase::PartiallyFailed,
                 }),
-                None => Err(Problem::new(
+                _ => Err(Problem::new(
                     reason::BACKUP_NOT_RESTORABLE,
                     format!("Backup {backup} does not say which Velero Backup {cluster} has"),
                 )),
@@ -163,26 +327,6 @@ fn run_of(backup: &str, detail: &BackupDetail) -> Result<Run, Problem> {
         ),
     };
     Err(Problem::new(reason, message))
-}
-
-/// What this version stores and does not do.
-fn not_served(restore: &Restore, backup: Option<&Backup>) -> Option<Problem> {
-    let asked = if restore.spec.source_cluster.is_some() {
-        "spec.sourceCluster is not served"
-    } else if restore.spec.point_in_time.is_some() {
-        "spec.pointInTime is not served"
-    } else if backup.is_some_and(|backup| backup.spec.is_scheduled()) {
-        "the Backup is a scheduled one"
-    } else {
-        return None;
-    };
-    Some(Problem::new(
-        reason::NO_CONTROLLER,
-        format!(
-            "this version restores one-time Backups into their own clusters only, and {asked}: \
-             nothing is restored"
-        ),
-    ))
 }
 
 /// The keys of the clusters that a Backup has entries for.

@@ -43,7 +43,7 @@ pub fn status(
         fleet: source.fleet.as_deref().unwrap_or_default(),
         fleet_found,
         deadline: spec.deadline,
-        empty: source.obstacle(restore),
+        empty: source.obstacle(),
     };
     conclude::whole(restore, details, &frame, now)
 }
@@ -120,7 +120,8 @@ fn follow(detail: &mut RestoreDetail, entry: &Entry, object: &velero::Restore) {
     {
         detail.reason = Some(finer.to_owned());
     }
-    if detail.reason.is_none() && is_partial(entry) {
+    let plain = matches!(detail.reason.as_deref(), None | Some(reason::QUEUED));
+    if plain && is_partial(entry) {
         say(detail, &of_partial(entry));
     }
     if !copy.invalid.is_empty() && (detail.reason.is_none() || !state.phase.is_final()) {

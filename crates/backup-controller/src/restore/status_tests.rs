@@ -156,10 +156,6 @@ fn without_a_cluster_the_whole_says_what_is_missing_and_fails_in_the_end() {
     let status = whole(&restore(json!({})), &[], &source(None), late);
     assert_eq!(status.phase, Some(Phase::Failed));
     assert_eq!(ready(&status).0, "BackupNotFound");
-
-    let earlier = restore(json!({ "pointInTime": "2026-11-23T12:00:00Z" }));
-    let status = whole(&earlier, &[], &source(None), NOW);
-    assert_eq!(ready(&status).0, "NoController");
 }
 
 #[test]

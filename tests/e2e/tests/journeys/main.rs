@@ -10,6 +10,7 @@
 )]
 
 mod deletion;
+mod elsewhere;
 mod gone;
 mod kubectl;
 mod main_job;

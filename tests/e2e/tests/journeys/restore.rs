@@ -22,7 +22,7 @@ use crate::restarts;
 use crate::world::{ONE, SPARE, TWO, name_in, spare, stack, tenant, tenant_of, view};
 
 /// An application of a test's own, so that others may look at theirs meanwhile.
-struct App(&'static str);
+pub(crate) struct App(pub(crate) &'static str);
 
 impl App {
     fn manifest(&self) -> String {
@@ -58,7 +58,7 @@ rules: [{{apiGroups: [""], resources: [pods], verbs: [get]}}]
         )
     }
 
-    async fn deploy(&self, members: &[&str]) {
+    pub(crate) async fn deploy(&self, members: &[&str]) {
         for member in members {
             let client = view(member).await.client;
             apply_yaml(&client, &self.manifest()).await.unwrap();
@@ -66,7 +66,7 @@ rules: [{{apiGroups: [""], resources: [pods], verbs: [get]}}]
     }
 
     /// Removes it, and waits until it is gone.
-    async fn remove(&self, members: &[&str]) {
+    pub(crate) async fn remove(&self, members: &[&str]) {
         for member in members {
             let client = view(member).await.client;
             let roles: Api<ClusterRole> = Api::all(client.clone());
@@ -86,7 +86,7 @@ rules: [{{apiGroups: [""], resources: [pods], verbs: [get]}}]
     }
 
     /// Every object of it, as it is in `namespace`.
-    async fn objects(&self, member: &str, namespace: &str) -> Vec<Value> {
+    pub(crate) async fn objects(&self, member: &str, namespace: &str) -> Vec<Value> {
         let client = view(member).await.client;
         let own = |client| (Api::<ConfigMap>::namespaced(client, namespace), "settings");
         let (config_maps, settings) = own(client.clone());
@@ -105,7 +105,7 @@ rules: [{{apiGroups: [""], resources: [pods], verbs: [get]}}]
     }
 
     /// A filter for what is in its namespace.
-    fn backup(&self) -> api_types::backup::BackupSpec {
+    pub(crate) fn backup(&self) -> api_types::backup::BackupSpec {
         let mut spec = demo_backup();
         spec.policy = serde_json::from_value(json!({
             "resourceFilter": { "includedNamespaces": [self.0], "includeClusterResources": true },
@@ -148,7 +148,7 @@ pub(crate) fn of(backup: &str) -> RestoreSpec {
     }
 }
 
-fn into(backup: &str, clusters: &[&str]) -> RestoreSpec {
+pub(crate) fn into(backup: &str, clusters: &[&str]) -> RestoreSpec {
     RestoreSpec {
         destination: Some(Destination {
             fleet: FLEET.to_owned(),
@@ -159,16 +159,16 @@ fn into(backup: &str, clusters: &[&str]) -> RestoreSpec {
     }
 }
 
-fn policy(policy: Value) -> RestorePolicy {
+pub(crate) fn policy(policy: Value) -> RestorePolicy {
     serde_json::from_value(policy).unwrap()
 }
 
-fn details(restore: &Restore) -> &[RestoreDetail] {
+pub(crate) fn details(restore: &Restore) -> &[RestoreDetail] {
     let status = restore.status.as_ref();
     status.map_or(&[][..], |status| &status.restore_details)
 }
 
-fn entry<'a>(restore: &'a Restore, cluster: &str) -> Option<&'a RestoreDetail> {
+pub(crate) fn entry<'a>(restore: &'a Restore, cluster: &str) -> Option<&'a RestoreDetail> {
     details(restore)
         .iter()
         .find(|entry| entry.cluster_name == cluster)
@@ -440,17 +440,7 @@ async fn each_obstacle_is_named_where_it_is() {
     };
     tenant.wait_restore("too-much", what, done).await.unwrap();
 
-    // What this version does not serve, and what can never work.
-    let mut spec = into("of-one", &[TWO]);
-    spec.source_cluster = Some(api_types::restore::SourceCluster {
-        kind: String::new(),
-        name: ONE.to_owned(),
-    });
-    tenant.restore("elsewhere", spec).await.unwrap();
-    let restore = with_reason(&tenant, "elsewhere", TWO, "NoController").await;
-    let message = entry(&restore, TWO).unwrap().message.clone().unwrap();
-    assert!(message.contains("sourceCluster"), "{message}");
-    assert!(objects_of(&restore, TWO).await.is_empty());
+    // What can never work.
     let mut spec = of("of-one");
     spec.policy = Some(policy(json!({ "resourceFilter": {
         "includedClusterScopedResources": ["*"],
@@ -751,7 +741,7 @@ async fn backup_controller_may_be_killed_in_the_middle_of_a_restore() {
 }
 
 /// Waits for the Velero Restore in a member; returns its name.
-async fn wait_created(restore: &Restore, member: &str) -> String {
+pub(crate) async fn wait_created(restore: &Restore, member: &str) -> String {
     wait_ok("a Velero Restore", PATIENCE, async || {
         let found = objects_of(restore, member).await;
         found.into_iter().next().context("there is none yet")

@@ -27,7 +27,7 @@ pub(crate) const BARE: &str = "bare";
 /// Short waits, so that no test waits for minutes.
 const BACKUP_TIMINGS: &str = r#"{
     "veleroSilence": 5000, "noProgress": 12000, "probeAnswer": 5000, "probeAgain": 5000,
-    "deletionStalled": 10000, "runMissed": 8000
+    "deletionStalled": 10000, "runMissed": 8000, "locationAge": 2000
 }"#;
 
 /// Started by the first test. If that fails, all fail at once, and for the same reason.

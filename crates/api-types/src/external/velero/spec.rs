@@ -233,6 +233,9 @@ pub struct ObjectStorage {
     /// Certificate authority, base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_cert: Option<String>,
+    /// The same as a key of a Secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_cert_ref: Option<CredentialKey>,
 }
 
 /// A key of a Secret.

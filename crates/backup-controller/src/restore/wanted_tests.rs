@@ -1,23 +1,20 @@
-use serde_json::json;
-
-use super::super::fixtures::{MEMBER_UID, RUN, at, key, restore, source, velero_backup};
+use super::super::fixtures::{MEMBER_UID, RUN, at, key, velero_backup};
 use super::*;
 use crate::backup::fixtures::OWNER_UID;
 
 fn wanted() -> Wanted {
     Wanted {
-        name: RUN.to_owned(),
+        which: Which::Named(RUN.to_owned()),
+        namespace: "team-a".to_owned(),
         backup: "nightly-shop".to_owned(),
         owner_uid: Some(OWNER_UID.to_owned()),
+        made_in: MemberId::from_uid(MEMBER_UID),
         started: Some(at(-60)),
     }
 }
 
 fn reason(wanted: &Wanted, found: Option<velero::Backup>, second: i64) -> Option<&'static str> {
-    let owner = super::super::owner(&restore(json!({})), &source(None));
-    let member = MemberId::from_uid(MEMBER_UID);
-    let place = (&key("oslo"), &member);
-    let result = restorable(&owner, place, wanted, found, at(second));
+    let result = restorable(wanted, RUN, &key("oslo"), found, at(second));
     result.err().map(|problem| problem.reason)
 }
 

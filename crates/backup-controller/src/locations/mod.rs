@@ -1,0 +1,196 @@
+//! The read-only locations on members that Restores make for reading another member's backups: uses
+//! end with their operations, and what nobody uses goes, copies included (`DESIGN.md` 6).
+//!
+//! Each member is swept by itself, when something of it changes and now and then: a member that does
+//! not answer delays no other, and nothing depends on a sweep being made in time.
+
+pub mod plan;
+mod sweep;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use api_types::key::ClusterKey;
+use api_types::restore::Restore;
+use futures::StreamExt;
+use kube::ResourceExt;
+use proxy_client::Change;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use velero_kit::borrowed;
+
+use crate::context::Context;
+use crate::operation::entry;
+use crate::operation::objects::PARALLEL;
+
+/// Members that are to be swept. What waits is a set, so it is bounded by the number of members.
+#[derive(Debug, Default)]
+pub struct Sweeps {
+    waiting: Mutex<BTreeSet<ClusterKey>>,
+    more: Notify,
+}
+
+impl Sweeps {
+    fn add(&self, keys: impl IntoIterator<Item = ClusterKey>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.extend(keys);
+        self.more.notify_one();
+    }
+
+    fn take(&self) -> BTreeSet<ClusterKey> {
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A Restore that ends or goes may have been the last one to use a location.
+pub fn restore_changed(ctx: &Context, restore: &Restore) {
+    if restore.spec.source_cluster.is_none() {
+        return;
+    }
+    let namespace = restore.namespace().unwrap_or_default();
+    let details = restore
+        .status
+        .iter()
+        .flat_map(|status| &status.restore_details);
+    let keys = details.filter_map(|detail| entry::key_of(&namespace, detail));
+    ctx.sweeps.add(keys);
+}
+
+/// Sweeps members until it is dropped.
+pub async fn run(ctx: Arc<Context>) {
+    let mut changes = ctx.locations.changes();
+    let mut leadership = ctx.leadership.clone();
+    let mut broom = Broom {
+        ctx: Arc::clone(&ctx),
+        turns: Arc::new(Semaphore::new(PARALLEL)),
+        due: BTreeMap::new(),
+        unsearched: BTreeSet::new(),
+        at_work: JoinSet::new(),
+        busy: BTreeSet::new(),
+    };
+    broom.everywhere();
+    let mut all = tokio::time::interval(ctx.timings.location_sweep);
+    loop {
+        broom.start();
+        let next = broom.next_due();
+        tokio::select! {
+            change = changes.next() => match change {
+                Some(change) => broom.changed(change),
+                None => return,
+            },
+            () = ctx.sweeps.more.notified() => {
+                for key in ctx.sweeps.take() {
+                    broom.sweep(key, Duration::ZERO);
+                }
+            }
+            Some(done) = broom.at_work.join_next() => {
+                // A sweep that panicked is made again by the clock.
+                if let Ok((key, swept)) = done {
+                    broom.done(key, swept);
+                }
+            }
+            _ = all.tick() => broom.everywhere(),
+            still = leadership.changed() => {
+                if !still {
+                    return;
+                }
+                broom.everywhere();
+            }
+            () = tokio::time::sleep_until(next) => {}
+        }
+    }
+}
+
+/// What a sweep leaves to do.
+#[derive(Debug, Default)]
+struct Swept {
+    /// When to sweep again, if nothing changes before.
+    again: Option<Duration>,
+    /// All copies were looked at.
+    searched: bool,
+}
+
+/// Which member is swept when.
+struct Broom {
+    ctx: Arc<Context>,
+    turns: Arc<Semaphore>,
+    due: BTreeMap<ClusterKey, Instant>,
+    /// Members where copies of a location that is gone may lie.
+    unsearched: BTreeSet<ClusterKey>,
+    at_work: JoinSet<(ClusterKey, Swept)>,
+    busy: BTreeSet<ClusterKey>,
+}
+
+impl Broom {
+    fn everywhere(&mut self) {
+        for key in self.ctx.locations.clusters() {
+            self.unsearched.insert(key.clone());
+            self.sweep(key, Duration::ZERO);
+        }
+    }
+
+    fn sweep(&mut self, key: ClusterKey, after: Duration) {
+        let at = Instant::now() + after;
+        let due = self.due.entry(key).or_insert(at);
+        *due = (*due).min(at);
+    }
+
+    fn changed(&mut self, change: Change<api_types::external::velero::BackupStorageLocation>) {
+        match change {
+            Change::Object {
+                cluster, key, new, ..
+            } if borrowed::is_borrowed(&key.name) => {
+                if new.is_none() {
+                    self.unsearched.insert(cluster.clone());
+                }
+                self.sweep(cluster, Duration::ZERO);
+            }
+            Change::State { cluster } => {
+                self.unsearched.insert(cluster.clone());
+                self.sweep(cluster, Duration::ZERO);
+            }
+            Change::Lagged => self.everywhere(),
+            Change::Object { .. } | Change::Invalid { .. } => {}
+        }
+    }
+
+    fn next_due(&self) -> Instant {
+        let far = Instant::now() + self.ctx.timings.location_sweep;
+        let free = self.due.iter().filter(|(key, _)| !self.busy.contains(key));
+        free.map(|(_, at)| *at).min().unwrap_or(far)
+    }
+
+    /// Starts every sweep that is due, one a member at a time.
+    fn start(&mut self) {
+        let now = Instant::now();
+        let due = self.due.iter().filter(|(_, at)| **at <= now);
+        let due: Vec<ClusterKey> = due
+            .map(|(key, _)| key.clone())
+            .filter(|key| !self.busy.contains(key))
+            .collect();
+        for key in due {
+            self.due.remove(&key);
+            self.busy.insert(key.clone());
+            let search = self.unsearched.remove(&key);
+            let (ctx, turns) = (Arc::clone(&self.ctx), Arc::clone(&self.turns));
+            self.at_work.spawn(async move {
+                // The semaphore is never closed.
+                let _turn = turns.acquire().await.ok();
+                let swept = sweep::sweep(&ctx, &key, search).await;
+                (key, swept)
+            });
+        }
+    }
+
+    fn done(&mut self, key: ClusterKey, swept: Swept) {
+        self.busy.remove(&key);
+        if !swept.searched {
+            self.unsearched.insert(key.clone());
+        }
+        if let Some(again) = swept.again {
+            self.sweep(key, again);
+        }
+    }
+}

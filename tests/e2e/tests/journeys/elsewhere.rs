@@ -1,0 +1,356 @@
+//! What one cluster has backed up comes up in another one, be the first one alive, cut off or gone for
+//! good; and nothing that was needed for it stays.
+
+use anyhow::{Context, ensure};
+use api_types::backup::{Backup, BackupSpec};
+use api_types::cluster::AttachedCluster;
+use api_types::external::velero::{self, BackupStorageLocation};
+use api_types::labels;
+use api_types::names;
+use api_types::phase::{EntryPhase, Phase};
+use api_types::restore::{Restore, RestoreSpec, SourceCluster};
+use e2e::specs::{cluster_ref, demo_policy_in};
+use e2e::{MemberView, PATIENCE, Tenant, await_gone, await_object};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Resource, ResourceExt};
+use serde_json::json;
+use testbed::{S3, wait_ok};
+
+use crate::restarts;
+use crate::restore::{App, entry, in_phase, into, objects_of, policy, wait_created, with_reason};
+use crate::world::{ONE, SPARE, TWO, name_in, spare, stack, stored, tenant_of, view};
+
+/// The backup of `source` into `targets`.
+fn from(source: &str, backup: &str, targets: &[&str]) -> RestoreSpec {
+    RestoreSpec {
+        source_cluster: Some(SourceCluster {
+            kind: String::new(),
+            name: source.to_owned(),
+        }),
+        ..into(backup, targets)
+    }
+}
+
+/// A Backup of one cluster only.
+fn only(cluster: &str, mut spec: BackupSpec) -> BackupSpec {
+    spec.destination.clusters = vec![cluster_ref(cluster)];
+    spec
+}
+
+async fn backed_up(tenant: &Tenant, name: &str, spec: BackupSpec) -> Backup {
+    tenant.back_up(name, spec).await.unwrap();
+    tenant.wait_phase(name, Phase::Completed).await.unwrap()
+}
+
+/// Name of the location for reading what a member stores.
+async fn location_of(member: &str) -> String {
+    let bed = stack().await.bed();
+    let velero = bed.member(member).unwrap().velero().unwrap();
+    let endpoint = bed.s3().unwrap().endpoint();
+    names::location_name(&endpoint, velero.bucket(), velero.prefix())
+}
+
+/// Who uses a location, by the uid of the operation.
+fn uses(location: &BackupStorageLocation) -> Vec<String> {
+    let keys = location.annotations().keys();
+    keys.filter_map(|key| key.strip_prefix(labels::LOCATION_USE_PREFIX))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Checks what a Restore says that completed in one cluster with the backup of another.
+async fn assert_restored_from(restore: &Restore, target: &str, source: &str, backup: &Backup) {
+    let found = entry(restore, target).unwrap();
+    assert_eq!(found.phase, EntryPhase::Completed, "{found:?}");
+    assert_eq!(found.reason, None, "{found:?}");
+    assert_eq!(found.source_cluster_name.as_deref(), Some(source));
+    let name = name_in(backup, source);
+    assert_eq!(found.backup_name_in_cluster, Some(name));
+    let status = e2e::entry(backup, source).unwrap();
+    let begun = status.backup_status_in_cluster.clone().unwrap();
+    assert_eq!(found.backup_time, begun.start_timestamp);
+    assert_eq!(
+        objects_of(restore, target).await,
+        [found.restore_name_in_cluster.clone().unwrap()]
+    );
+}
+
+/// Waits until neither the location nor any copy in it is left on a member.
+async fn wait_clean(view: &MemberView, location: &str) {
+    let locations: Api<BackupStorageLocation> = view.velero();
+    await_gone(&locations, location, PATIENCE).await.unwrap();
+    let copies: Api<velero::Backup> = view.velero();
+    let label = format!("{}={location}", labels::VELERO_STORAGE_LOCATION);
+    let label = ListParams::default().labels(&label);
+    wait_ok("an end of the copies", PATIENCE, async || {
+        let left = copies.list(&label).await?.items;
+        let left: Vec<String> = left.iter().map(ResourceExt::name_any).collect();
+        ensure!(left.is_empty(), "there are {left:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn two_restores_of_one_backup_share_its_location_which_goes_with_the_last() {
+    const APP: App = App("elsewhere-shared");
+    const PIN: &str = "use.kurator.dev/of-another-hub";
+    let spare = spare().await;
+    let tenant = tenant_of("elsewhere-shared", &[ONE, SPARE]).await;
+    APP.deploy(&[ONE]).await;
+    let backup = backed_up(&tenant, "all", only(ONE, APP.backup())).await;
+    let before = APP.objects(ONE, APP.0).await;
+
+    // A location that another hub uses, so that Velero need not be awake to find it usable.
+    let name = location_of(ONE).await;
+    let locations: Api<BackupStorageLocation> = spare.view.velero();
+    let mut pinned = locations.get("default").await.unwrap().spec;
+    pinned.object_storage.prefix = Some(ONE.to_owned());
+    (pinned.default, pinned.access_mode) = (None, Some("ReadOnly".to_owned()));
+    let mut pinned = BackupStorageLocation::new(&name, pinned);
+    let pin = (PIN.to_owned(), "hub/Restore/ns/name".to_owned());
+    pinned.metadata.annotations = Some([pin].into());
+    let made = locations.create(&PostParams::default(), &pinned).await;
+    let made = made.unwrap();
+    let available = BackupStorageLocation::is_available;
+    await_object(&locations, &name, "Available", PATIENCE, available)
+        .await
+        .unwrap();
+    spare.velero().process().freeze().unwrap();
+
+    let first = from(ONE, "all", &[SPARE]);
+    let mut second = from(ONE, "all", &[SPARE]);
+    second.policy = Some(policy(json!({
+        "namespaceMapping": { APP.0: "elsewhere-shared-copy" },
+        "resourceFilter": { "includedNamespaceScopedResources": ["configmaps"] },
+    })));
+    let first = tenant.restore("first", first).await.unwrap();
+    let second = tenant.restore("second", second).await.unwrap();
+    for restore in [&first, &second] {
+        wait_created(restore, SPARE).await;
+    }
+    let shared = locations.get(&name).await.unwrap();
+    assert_eq!(shared.metadata.uid, made.metadata.uid);
+    let by = [first.uid().unwrap(), second.uid().unwrap()];
+    for uid in &by {
+        assert!(uses(&shared).contains(uid), "{:?}", shared.annotations());
+    }
+    spare.velero().process().thaw().unwrap();
+
+    let first = in_phase(&tenant, "first", Phase::Completed).await;
+    let second = in_phase(&tenant, "second", Phase::Completed).await;
+    for restore in [&first, &second] {
+        assert_restored_from(restore, SPARE, ONE, &backup).await;
+    }
+    assert_eq!(APP.objects(SPARE, APP.0).await, before);
+    let copied: Api<ConfigMap> =
+        Api::namespaced(spare.view.client.clone(), "elsewhere-shared-copy");
+    assert!(copied.get_opt("settings").await.unwrap().is_some());
+
+    // Ours end, the other hub's keeps it.
+    let ours_ended = |found: &BackupStorageLocation| uses(found) == ["of-another-hub"];
+    await_object(
+        &locations,
+        &name,
+        "an end of our uses",
+        PATIENCE,
+        ours_ended,
+    )
+    .await
+    .unwrap();
+    let unpinned = json!({ "metadata": { "annotations": { PIN: null } } });
+    locations
+        .patch(&name, &PatchParams::default(), &Patch::Merge(unpinned))
+        .await
+        .unwrap();
+    wait_clean(&spare.view, &name).await;
+    // What was read stays with its owner.
+    let run = name_in(&backup, ONE);
+    assert!(!stored(ONE, &run).await.is_empty());
+    let own: Api<velero::Backup> = view(ONE).await.velero();
+    assert!(own.get_opt(&run).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_destroyed_comes_up_in_another_one_and_starts_nothing_there() {
+    const APP: App = App("elsewhere-dead");
+    let spare = spare().await;
+    let tenant = tenant_of("elsewhere-dead", &[SPARE, TWO]).await;
+    APP.deploy(&[SPARE]).await;
+    let schedules: Api<velero::Schedule> = spare.view.velero();
+    let mut schedule = velero::Schedule::new("of-the-dead", velero::ScheduleSpec::default());
+    "0 3 1 1 *".clone_into(&mut schedule.spec.schedule);
+    schedules
+        .create(&PostParams::default(), &schedule)
+        .await
+        .unwrap();
+    let mut whole = APP.backup();
+    whole.policy = None;
+    let backup = backed_up(&tenant, "whole", only(SPARE, whole)).await;
+    let before = APP.objects(SPARE, APP.0).await;
+    let gone = DeleteParams::default();
+    schedules.delete("of-the-dead", &gone).await.unwrap();
+
+    // Its processes, its place in the fleet and its object on the hub.
+    spare.velero().kill().await.unwrap();
+    spare
+        .member()
+        .control_plane()
+        .stop_apiserver()
+        .await
+        .unwrap();
+    tenant.change_fleet(&[TWO]).await.unwrap();
+    let attached: Api<AttachedCluster> = tenant.api();
+    attached.delete(SPARE, &gone).await.unwrap();
+    await_gone(&attached, SPARE, PATIENCE).await.unwrap();
+
+    let mut spec = from(SPARE, "whole", &[TWO]);
+    spec.policy = Some(policy(json!({
+        "resourceFilter": { "includedNamespaces": [APP.0, "velero"] },
+    })));
+    tenant.restore("again", spec).await.unwrap();
+    with_reason(&tenant, "again", TWO, "BackupNotSynced").await;
+    let restore = in_phase(&tenant, "again", Phase::Completed).await;
+    assert_restored_from(&restore, TWO, SPARE, &backup).await;
+    let after = APP.objects(TWO, APP.0).await;
+    // Everything but the last, which lies outside of the namespaces that were asked for.
+    assert_eq!(after[..4], before[..4]);
+
+    let two = view(TWO).await;
+    let schedules: Api<velero::Schedule> = two.velero();
+    assert!(schedules.get_opt("of-the-dead").await.unwrap().is_none());
+    wait_clean(&two, &location_of(SPARE).await).await;
+    let of_spare = ListParams::default().labels(&format!("{}={SPARE}", labels::CLUSTER));
+    assert_none(&two.velero::<velero::Backup>(), &of_spare).await;
+    assert_none(&two.velero::<velero::Restore>(), &of_spare).await;
+}
+
+async fn assert_none<K>(api: &Api<K>, select: &ListParams)
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let found = api.list(select).await.unwrap().items;
+    let found: Vec<String> = found.iter().map(ResourceExt::name_any).collect();
+    assert!(found.is_empty(), "there are {found:?}");
+}
+
+#[tokio::test]
+async fn a_source_that_does_not_answer_is_waited_for_and_its_return_is_noticed() {
+    const APP: App = App("elsewhere-cut");
+    let stack = stack().await;
+    let (one, relay) = stack.attach_with_relay(ONE).unwrap();
+    let clusters = [one, stack.attach(TWO).unwrap()];
+    let tenant = stack.tenant("elsewhere-cut", &clusters).await.unwrap();
+    APP.deploy(&[ONE]).await;
+    let backup = backed_up(&tenant, "all", only(ONE, APP.backup())).await;
+    relay.cut();
+    tenant.wait_cluster(ONE, false).await.unwrap();
+    let restore = tenant
+        .restore("cut", from(ONE, "all", &[TWO]))
+        .await
+        .unwrap();
+    with_reason(&tenant, "cut", TWO, "BackupNotSynced").await;
+    let two = view(TWO).await;
+    let locations: Api<BackupStorageLocation> = two.velero();
+    let name = location_of(ONE).await;
+    let location = locations.get(&name).await.unwrap();
+    assert!(location.is_read_only() && uses(&location).contains(&restore.uid().unwrap()));
+    relay.heal();
+    let restore = in_phase(&tenant, "cut", Phase::Completed).await;
+    assert_restored_from(&restore, TWO, ONE, &backup).await;
+}
+
+#[tokio::test]
+async fn members_of_one_shared_location_read_each_other_s_backups_in_it() {
+    const APP: App = App("elsewhere-root");
+    let stack = stack().await;
+    let tenant = tenant_of("elsewhere-root", &[ONE, TWO]).await;
+    stack.bed().s3().unwrap().create_bucket("shared").unwrap();
+    for member in [ONE, TWO] {
+        let locations: Api<BackupStorageLocation> = view(member).await.velero();
+        let mut spec = locations.get("default").await.unwrap().spec;
+        (spec.object_storage.prefix, spec.default) = (None, None);
+        "shared".clone_into(&mut spec.object_storage.bucket);
+        let shared = BackupStorageLocation::new("shared", spec);
+        locations
+            .create(&PostParams::default(), &shared)
+            .await
+            .unwrap();
+        let available = BackupStorageLocation::is_available;
+        await_object(&locations, "shared", "Available", PATIENCE, available)
+            .await
+            .unwrap();
+    }
+    APP.deploy(&[ONE]).await;
+    let mut spec = only(ONE, APP.backup());
+    spec.policy = Some(api_types::backup::BackupPolicy {
+        resource_filter: spec.policy.and_then(|policy| policy.resource_filter),
+        ..demo_policy_in("shared")
+    });
+    let backup = backed_up(&tenant, "all", spec).await;
+    tenant
+        .restore("root", from(ONE, "all", &[TWO]))
+        .await
+        .unwrap();
+    let restore = in_phase(&tenant, "root", Phase::Completed).await;
+    assert_restored_from(&restore, TWO, ONE, &backup).await;
+    let two = view(TWO).await;
+    let copies: Api<velero::Backup> = two.velero();
+    let copy = copies.get(&name_in(&backup, ONE)).await.unwrap();
+    assert_eq!(copy.spec.storage_location.as_deref(), Some("shared"));
+    let locations: Api<BackupStorageLocation> = two.velero();
+    let borrowed = names::location_name(&stack.bed().s3().unwrap().endpoint(), "shared", "");
+    assert!(locations.get_opt(&borrowed).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn backup_controller_may_be_killed_in_the_middle_of_a_restore_elsewhere() {
+    const APP: App = App("elsewhere-kill");
+    let (hub, _turn) = restarts::hub().await;
+    let spare = spare().await;
+    let tenant = restarts::tenant(hub, "elsewhere-kill").await;
+    let victim = hub.backup_controller();
+    APP.deploy(&[ONE]).await;
+    let backup = backed_up(&tenant, "all", only(ONE, APP.backup())).await;
+    let name = location_of(ONE).await;
+    let locations: Api<BackupStorageLocation> = spare.view.velero();
+
+    // As soon as the location is there, and as soon as the Velero Restore is.
+    let located = tenant
+        .restore("located", from(ONE, "all", &[SPARE]))
+        .await
+        .unwrap();
+    let uid = located.uid().unwrap();
+    wait_ok("a location", PATIENCE, async || {
+        let found = locations
+            .get_opt(&name)
+            .await?
+            .context("there is none yet")?;
+        ensure!(uses(&found).contains(&uid), "it is not used yet");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    victim.restart().await.unwrap();
+    let created = tenant
+        .restore("created", from(ONE, "all", &[SPARE]))
+        .await
+        .unwrap();
+    wait_created(&created, SPARE).await;
+    victim.restart().await.unwrap();
+    for name in ["located", "created"] {
+        let restore = in_phase(&tenant, name, Phase::Completed).await;
+        assert_restored_from(&restore, SPARE, ONE, &backup).await;
+    }
+    // The end of a use that nobody saw to is made up for.
+    wait_ok("an end of the uses", PATIENCE, async || {
+        let left = locations.get_opt(&name).await?;
+        let left = left.as_ref().map(uses).unwrap_or_default();
+        ensure!(left.is_empty(), "there are {left:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
