@@ -345,4 +345,7 @@ pub struct FormerCluster {
     /// The uid of the cluster's namespace kube-system.
     #[serde(default, rename = "memberUID", skip_serializing_if = "Option::is_none")]
     pub member_uid: Option<String>,
+    /// Where its runs lie, as its entry had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StoragePlace>,
 }

@@ -114,7 +114,13 @@ detail!(
         let source = detail.source_cluster_name.as_deref().unwrap_or_default();
         let time = detail.backup_time.as_ref();
         let time = time.map_or_else(String::new, |time| format!(", begun {}", time.0));
-        Some(format!("restores {name} of {source}{time}"))
+        let partial = detail.reason.as_deref() == Some(reason::BACKUP_PARTIALLY_FAILED);
+        let partial = if partial {
+            ", which is only PartiallyFailed"
+        } else {
+            ""
+        };
+        Some(format!("restores {name} of {source}{time}{partial}"))
     },
 );
 

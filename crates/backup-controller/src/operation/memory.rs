@@ -1,12 +1,14 @@
 //! What this process remembers between passes. Losing it costs time, never correctness.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use api_types::external::velero::BackupRecord;
 use api_types::key::ClusterKey;
 use jiff::Timestamp;
 use kube::Resource;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use velero_kit::deletion;
 
@@ -26,6 +28,8 @@ pub struct Remembered {
     pub clusters: HashMap<ClusterKey, OfCluster>,
     /// What the deletion waited for last, and since when it has been just that.
     pub deletion: Option<(String, Timestamp)>,
+    /// What its targets take over of other members, by member and name.
+    pub records: HashMap<(ClusterKey, String), Arc<OnceCell<BackupRecord>>>,
     /// It is being deleted, and since then a live look has shown no Restore that reads it.
     pub unread: bool,
 }

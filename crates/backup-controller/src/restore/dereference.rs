@@ -63,6 +63,8 @@ pub fn entries(
             member::hub_object(ctx, key) != HubObject::Absent
         });
     }
+    // Many targets may have one origin.
+    let mut runs = BTreeMap::new();
     requested
         .into_iter()
         .map(|(key, problem)| {
@@ -70,7 +72,10 @@ pub fn entries(
                 .origin(&key)
                 .map(|origin| with_place(ctx, origin, source));
             let run = match &origin {
-                Ok(origin) => run(ctx, source, origin, now),
+                Ok(origin) => runs
+                    .entry(origin.cluster.clone())
+                    .or_insert_with(|| run(ctx, source, origin, now))
+                    .clone(),
                 Err(problem) => Err(problem.clone()),
             };
             Entry {
@@ -114,8 +119,11 @@ fn with_place(ctx: &Context, mut origin: Origin, source: &Source) -> Origin {
 /// The run of an origin that is to be restored now.
 fn run(ctx: &Context, source: &Source, origin: &Origin, now: Timestamp) -> Result<Run, Problem> {
     let key = &origin.cluster;
-    let uid = source.backup.as_ref().and_then(|backup| backup.uid());
-    let shown = is_up(ctx, origin) && member::is_live(&ctx.backups.state(key));
+    let backup = source.backup.as_ref();
+    let uid = backup.and_then(|backup| backup.uid());
+    let shown = backup.is_some_and(|backup| backup.spec.is_scheduled())
+        && is_up(ctx, origin)
+        && member::is_live(&ctx.backups.state(key));
     let seen = shown.then(|| {
         let mut seen = ctx.backups.list(key);
         seen.retain(|object| identity::owner_uid(&object.metadata) == uid.as_deref());

@@ -1,6 +1,8 @@
 //! Another member's backup, made to be seen on the target: a location for reading it, marked as ours,
 //! and a copy of the Velero Backup in it.
 
+use std::sync::Arc;
+
 use api_types::common::StoragePlace;
 use api_types::condition::reason;
 use api_types::external::velero::{self, BackupRecord, BackupStorageLocation};
@@ -42,6 +44,7 @@ pub async fn look(
     let location = open(ctx, owner, &target.key, place).await?;
     let reading = Reading {
         ctx,
+        owner,
         key: &target.key,
         location,
         origin,
@@ -129,9 +132,19 @@ async fn borrow(
     )))
 }
 
+/// Why no copy is made by us: only a minute is lost by that.
+struct NotSafe(String);
+
+impl From<CallError> for NotSafe {
+    fn from(error: CallError) -> Self {
+        Self(error.to_string())
+    }
+}
+
 /// One look at a target through an open location.
 struct Reading<'a> {
     ctx: &'a Context,
+    owner: &'a Owner,
     key: &'a ClusterKey,
     location: BackupStorageLocation,
     origin: &'a Origin,
@@ -154,15 +167,13 @@ impl Reading<'_> {
         let found = match found {
             Some(found) if complete => found,
             found => {
-                // What keeps its own member from telling is no obstacle, only a minute lost.
-                let record = self.record(name).await.unwrap_or_else(|error| {
-                    tracing::debug!(cluster = %self.origin.cluster, %name, %error, "no own copy");
-                    None
-                });
-                match (found, record) {
-                    (Some(found), Some(_)) => found,
-                    (None, Some(record)) => self.copy(&record).await?,
-                    (_, None) => return Err(NotNow::Waits(self.not_synced(name))),
+                let record = self.record(name).await.map_err(|NotSafe(why)| {
+                    tracing::debug!(cluster = %self.origin.cluster, %name, %why, "no own copy");
+                    NotNow::Waits(self.not_synced(name))
+                })?;
+                match found {
+                    Some(found) => found,
+                    None => self.copy(&record).await?,
                 }
             }
         };
@@ -188,22 +199,30 @@ impl Reading<'_> {
         newest(self.wanted, self.key, &copies, not_after).map_err(NotNow::Waits)
     }
 
-    /// The backup as its own member has it, if that answers and a copy by us would lack nothing.
-    async fn record(&self, name: &str) -> Result<Option<BackupRecord>, CallError> {
-        if !is_up(self.ctx, self.origin) {
-            return Ok(None);
-        }
+    /// The backup as its own member has it, if that answers and a copy by us would lack nothing. It
+    /// is asked once for all targets; nothing is added to a backup that has ended.
+    async fn record(&self, name: &str) -> Result<BackupRecord, NotSafe> {
         let source = &self.origin.cluster;
-        let records = objects::velero::<BackupRecord>(self.ctx, source);
-        let Some(record) = records.get_opt(name).await?.filter(copy::is_plain) else {
-            return Ok(None);
+        let cell = self.ctx.memory.with(&self.owner.uid, |memory| {
+            let key = (source.clone(), name.to_owned());
+            Arc::clone(memory.records.entry(key).or_default())
+        });
+        let ask = || async {
+            if !is_up(self.ctx, self.origin) {
+                return Err(NotSafe(format!("{} does not answer", source.name)));
+            }
+            let records = objects::velero::<BackupRecord>(self.ctx, source);
+            let record = records.get_opt(name).await?.filter(copy::is_plain);
+            let record =
+                record.ok_or_else(|| NotSafe("it has snapshots, or is gone".to_owned()))?;
+            let by_file = objects::velero::<velero::PodVolumeBackup>(self.ctx, source);
+            let moved = objects::velero::<velero::DataUpload>(self.ctx, source);
+            if copy::has_volumes(&by_file, name).await? || copy::has_volumes(&moved, name).await? {
+                return Err(NotSafe("it has volumes".to_owned()));
+            }
+            Ok(record)
         };
-        let by_file = objects::velero::<velero::PodVolumeBackup>(self.ctx, source);
-        let moved = objects::velero::<velero::DataUpload>(self.ctx, source);
-        if copy::has_volumes(&by_file, name).await? || copy::has_volumes(&moved, name).await? {
-            return Ok(None);
-        }
-        Ok(Some(record))
+        cell.get_or_try_init(ask).await.cloned()
     }
 
     async fn copy(&self, record: &BackupRecord) -> Result<velero::Backup, NotNow> {

@@ -150,10 +150,12 @@ impl Source {
             former.cluster_name == *cluster
                 && former.cluster_kind.parse::<ClusterKind>() == Ok(key.kind)
         });
-        if let Some(uid) = former.and_then(|former| former.member_uid.clone()) {
+        if let Some(former) = former
+            && let Some(uid) = former.member_uid.clone()
+        {
             return Ok(Origin {
                 member_uid: uid,
-                place: None,
+                place: former.storage.clone(),
                 cluster: key,
             });
         }

@@ -129,12 +129,13 @@ fn a_cluster_that_has_left_a_scheduled_backup_is_still_a_source() {
         cluster_name: "oslo".to_owned(),
         cluster_kind: "AttachedCluster".to_owned(),
         member_uid: Some(MEMBER_UID.to_owned()),
+        storage: Some(StoragePlace::default()),
     }];
     let named = from(json!({ "sourceCluster": { "name": "oslo" } }), scheduled);
     let origin = named.origin(&key("bergen")).unwrap();
     assert_eq!(
         (origin.member_uid.as_str(), origin.place),
-        (MEMBER_UID, None)
+        (MEMBER_UID, Some(StoragePlace::default()))
     );
 }
 

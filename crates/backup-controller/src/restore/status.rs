@@ -81,6 +81,8 @@ pub fn detail(entry: &Entry, next: &Next, now: Timestamp) -> RestoreDetail {
         Next::Wait(problem) | Next::Look(problem) | Next::Retry(problem) => {
             say(&mut detail, problem);
         }
+        // Said with the choice already, so that its event tells it.
+        Next::Create if is_partial(entry) => say(&mut detail, &of_partial(entry)),
         Next::Claim | Next::Choose | Next::Create | Next::GiveUp(_) => {
             say_being_created(&mut detail);
         }

@@ -87,20 +87,26 @@ rules: [{{apiGroups: [""], resources: [pods], verbs: [get]}}]
 
     /// Every object of it, as it is in `namespace`.
     pub(crate) async fn objects(&self, member: &str, namespace: &str) -> Vec<Value> {
+        let roles: Api<ClusterRole> = Api::all(view(member).await.client);
+        let role = roles.get(&format!("{}-reader", self.0)).await.unwrap();
+        let mut objects = self.objects_within(member, namespace).await;
+        objects.push(same(&role));
+        objects
+    }
+
+    /// The namespace, and every object in it.
+    pub(crate) async fn objects_within(&self, member: &str, namespace: &str) -> Vec<Value> {
         let client = view(member).await.client;
         let own = |client| (Api::<ConfigMap>::namespaced(client, namespace), "settings");
         let (config_maps, settings) = own(client.clone());
         let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-        let roles: Api<ClusterRole> = Api::all(client.clone());
         let namespaces: Api<Namespace> = Api::all(client);
-        let role = format!("{}-reader", self.0);
         vec![
             same(&namespaces.get(namespace).await.unwrap()),
             same(&config_maps.get(settings).await.unwrap()),
             same(&secrets.get("password").await.unwrap()),
             same(&pods.get("shop").await.unwrap()),
-            same(&roles.get(&role).await.unwrap()),
         ]
     }
 
