@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use velero_kit::borrowed;
 
 use crate::context::Context;
+use crate::controller::HUB_KINDS;
 use crate::operation::entry;
 use crate::operation::objects::PARALLEL;
 
@@ -60,6 +61,8 @@ pub fn restore_changed(ctx: &Context, restore: &Restore) {
 
 /// Sweeps members until it is dropped.
 pub async fn run(ctx: Arc<Context>) {
+    // A Restore that is not listed yet must not pass for one that is gone.
+    ctx.intake.complete(HUB_KINDS).await;
     let mut changes = ctx.locations.changes();
     let mut leadership = ctx.leadership.clone();
     let mut broom = Broom {
@@ -88,7 +91,7 @@ pub async fn run(ctx: Arc<Context>) {
             Some(done) = broom.at_work.join_next() => {
                 // A sweep that panicked is made again by the clock.
                 if let Ok((key, swept)) = done {
-                    broom.done(key, swept);
+                    broom.done(key, &swept);
                 }
             }
             _ = all.tick() => broom.everywhere(),
@@ -184,7 +187,7 @@ impl Broom {
         }
     }
 
-    fn done(&mut self, key: ClusterKey, swept: Swept) {
+    fn done(&mut self, key: ClusterKey, swept: &Swept) {
         self.busy.remove(&key);
         if !swept.searched {
             self.unsearched.insert(key.clone());

@@ -60,6 +60,12 @@ pub enum NotNow {
     Failed(Problem),
 }
 
+impl From<proxy_client::Error> for NotNow {
+    fn from(error: proxy_client::Error) -> Self {
+        Self::Failed(Problem::from(&error))
+    }
+}
+
 /// One call to one member.
 pub struct Call {
     key: ClusterKey,

@@ -17,7 +17,7 @@ use velero_kit::{copy, location};
 
 use super::Problem;
 use super::dereference::is_up;
-use super::look::{failed, newest};
+use super::look::newest;
 use super::source::{Origin, Which};
 use super::wanted::{Wanted, restorable};
 use crate::context::Context;
@@ -65,7 +65,7 @@ async fn open(
 ) -> Result<BackupStorageLocation, NotNow> {
     let api = objects::velero::<BackupStorageLocation>(ctx, key);
     let location = match own_location(ctx, key, place) {
-        Some(name) => api.get_opt(&name).await.map_err(failed)?,
+        Some(name) => api.get_opt(&name).await?,
         None => None,
     };
     let location = match location.filter(|location| location::is_at(location, place)) {
@@ -108,7 +108,7 @@ async fn borrow(
     by: &Use,
 ) -> Result<BackupStorageLocation, NotNow> {
     let own = labels::DEFAULT_STORAGE_LOCATION;
-    let own = api.get_opt(own).await.map_err(failed)?.ok_or_else(|| {
+    let own = api.get_opt(own).await?.ok_or_else(|| {
         NotNow::Waits(Problem::new(
             reason::STORAGE_LOCATION_NOT_FOUND,
             format!(
@@ -118,8 +118,8 @@ async fn borrow(
         ))
     })?;
     let wanted = borrowed::build(place, &own).map_err(NotNow::Waits)?;
-    let location = borrowed::ensure(api, &wanted).await.map_err(failed)?;
-    if borrowed::claim(api, &location, by).await.map_err(failed)? {
+    let location = borrowed::ensure(api, &wanted).await?;
+    if borrowed::claim(api, &location, by).await? {
         return Ok(location);
     }
     Err(NotNow::Failed(Problem::new(
@@ -155,7 +155,7 @@ impl Reading<'_> {
     /// The copy of a backup whose name is known. One that is not there is made, if that is safe.
     async fn named(&self, name: &str) -> Result<velero::Backup, NotNow> {
         let api = objects::velero::<velero::Backup>(self.ctx, self.key);
-        let found = api.get_opt(name).await.map_err(failed)?;
+        let found = api.get_opt(name).await?;
         if let Some(found) = &found
             && !(self.wanted.is(found) && copy::lies_in(&found.metadata, &self.location.name_any()))
         {
@@ -191,7 +191,7 @@ impl Reading<'_> {
             ..ListOptions::default()
         };
         let api = objects::velero::<velero::Backup>(self.ctx, self.key);
-        let mut copies = api.list(&copies).await.map_err(failed)?;
+        let mut copies = api.list(&copies).await?;
         let name = self.location.name_any();
         copies.retain(|found| {
             copy::lies_in(&found.metadata, &name) && copy::is_complete(found, &self.location)
@@ -228,9 +228,8 @@ impl Reading<'_> {
     async fn copy(&self, record: &BackupRecord) -> Result<velero::Backup, NotNow> {
         let copy = copy::build(record, &self.location.name_any());
         let api = objects::velero::<BackupRecord>(self.ctx, self.key);
-        let made = api.create(&copy, labels::BACKUP_MANAGER).await;
         // One that was there already is looked at next time.
-        let made = made.map_err(failed)?;
+        let made = api.create(&copy, labels::BACKUP_MANAGER).await?;
         Ok(velero::Backup {
             metadata: made.metadata,
             status: made.status,
@@ -239,10 +238,12 @@ impl Reading<'_> {
     }
 
     fn not_synced(&self, what: &str) -> Problem {
+        let last = self.location.last_synced_time();
+        let last = last.map_or_else(String::new, |last| format!(", last at {last}"));
         Problem::new(
             reason::BACKUP_NOT_SYNCED,
             format!(
-                "Velero in {} has not taken over {what} of {} yet: it looks once a minute",
+                "Velero in {} has not taken over {what} of {} yet: it looks once a minute{last}",
                 self.key.name, self.origin.cluster.name
             ),
         )

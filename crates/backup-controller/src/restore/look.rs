@@ -38,7 +38,7 @@ async fn own(ctx: &Context, key: &ClusterKey, wanted: &Wanted) -> Result<velero:
     let now = Timestamp::now();
     let backup = match &wanted.which {
         Which::Named(name) => {
-            let found = api.get_opt(name).await.map_err(failed)?;
+            let found = api.get_opt(name).await?;
             restorable(wanted, name, key, found, now)
         }
         Which::Newest(not_after) => {
@@ -46,7 +46,7 @@ async fn own(ctx: &Context, key: &ClusterKey, wanted: &Wanted) -> Result<velero:
                 labels: wanted.selector(),
                 ..ListOptions::default()
             };
-            let found = api.list(&ours).await.map_err(failed)?;
+            let found = api.list(&ours).await?;
             newest(wanted, key, &found, *not_after)
         }
     };
@@ -54,8 +54,7 @@ async fn own(ctx: &Context, key: &ClusterKey, wanted: &Wanted) -> Result<velero:
     let name = location_of(&backup);
     let place = objects::velero::<velero::BackupStorageLocation>(ctx, key)
         .get_opt(&name)
-        .await
-        .map_err(failed)?;
+        .await?;
     let usable = match place {
         Some(place) => location::available(&name, &place),
         None => Err(Problem::new(
@@ -90,13 +89,4 @@ pub(super) fn newest(
         )
     })?;
     restorable(wanted, &newest.name_any(), place, Some(newest.clone()), now)
-}
-
-/// A call that failed.
-#[allow(
-    clippy::needless_pass_by_value,
-    reason = "it takes what map_err has to give"
-)]
-pub(super) fn failed(error: proxy_client::Error) -> NotNow {
-    NotNow::Failed(Problem::from(&error))
 }

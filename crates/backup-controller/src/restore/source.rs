@@ -207,7 +207,7 @@ impl Source {
         };
         let seen: Vec<&velero::Backup> = seen.iter().map(Arc::as_ref).collect();
         let found = point::newest(&seen, self.not_after, now)
-            .map_err(|problem| self.of_cluster(&origin.cluster, problem))?;
+            .map_err(|problem| self.of_cluster(&origin.cluster, &problem))?;
         Ok(Run {
             which: Which::Named(found.name_any()),
             partial: found.phase() == "PartiallyFailed",
@@ -215,7 +215,7 @@ impl Source {
     }
 
     /// A problem with the runs of a cluster, in full.
-    pub fn of_cluster(&self, cluster: &ClusterKey, problem: Problem) -> Problem {
+    fn of_cluster(&self, cluster: &ClusterKey, problem: &Problem) -> Problem {
         Problem::new(
             problem.reason,
             format!(

@@ -12,17 +12,18 @@ use api_types::restore::{Restore, RestoreSpec, SourceCluster};
 use e2e::specs::{cluster_ref, demo_policy_in};
 use e2e::{MemberView, PATIENCE, Tenant, await_gone, await_object};
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
-use testbed::wait_ok;
+use testbed::{apply_yaml, wait_ok};
 
 use crate::restarts;
-use crate::restore::{App, entry, in_phase, into, objects_of, policy, wait_created, with_reason};
+use crate::restore::{App, entry, in_phase, into, objects_of, policy, reason, wait_created};
 use crate::world::{ONE, SPARE, TWO, name_in, spare, stack, stored, tenant_of, view};
 
 /// The backup of `source` into `targets`.
-fn from(source: &str, backup: &str, targets: &[&str]) -> RestoreSpec {
+pub(crate) fn from(source: &str, backup: &str, targets: &[&str]) -> RestoreSpec {
     RestoreSpec {
         source_cluster: Some(SourceCluster {
             kind: String::new(),
@@ -44,7 +45,7 @@ async fn backed_up(tenant: &Tenant, name: &str, spec: BackupSpec) -> Backup {
 }
 
 /// Name of the location for reading what a member stores.
-async fn location_of(member: &str) -> String {
+pub(crate) async fn location_of(member: &str) -> String {
     let bed = stack().await.bed();
     let velero = bed.member(member).unwrap().velero().unwrap();
     let endpoint = bed.s3().unwrap().endpoint();
@@ -57,6 +58,16 @@ fn uses(location: &BackupStorageLocation) -> Vec<String> {
     keys.filter_map(|key| key.strip_prefix(labels::LOCATION_USE_PREFIX))
         .map(str::to_owned)
         .collect()
+}
+
+/// Waits until a Restore waits for Velero's sync: it looks once a minute, perhaps just now.
+pub(crate) async fn waits_for_sync(tenant: &Tenant, name: &str, target: &str) -> bool {
+    let waits = |restore: &Restore| reason(restore, target) == "BackupNotSynced";
+    let seen = |restore: &Restore| {
+        waits(restore) || entry(restore, target).is_some_and(|entry| entry.phase.is_final())
+    };
+    let restore = tenant.wait_restore(name, "a wait for a sync", seen).await;
+    waits(&restore.unwrap())
 }
 
 /// Checks what a Restore says that completed in one cluster with the backup of another.
@@ -106,6 +117,7 @@ async fn two_restores_of_one_backup_share_its_location_which_goes_with_the_last(
     // A location that another hub uses, so that Velero need not be awake to find it usable.
     let name = location_of(ONE).await;
     let locations: Api<BackupStorageLocation> = spare.view.velero();
+    await_gone(&locations, &name, PATIENCE).await.unwrap();
     let mut pinned = locations.get("default").await.unwrap().spec;
     pinned.object_storage.prefix = Some(ONE.to_owned());
     (pinned.default, pinned.access_mode) = (None, Some("ReadOnly".to_owned()));
@@ -216,7 +228,7 @@ async fn a_cluster_that_is_destroyed_comes_up_in_another_one_and_starts_nothing_
         "resourceFilter": { "includedNamespaces": [APP.0, "velero"] },
     })));
     tenant.restore("again", spec).await.unwrap();
-    with_reason(&tenant, "again", TWO, "BackupNotSynced").await;
+    waits_for_sync(&tenant, "again", TWO).await;
     // What comes of it does not depend on what became of the dead: others may have it.
     drop(spare);
     let restore = in_phase(&tenant, "again", Phase::Completed).await;
@@ -256,15 +268,49 @@ async fn a_source_that_does_not_answer_is_waited_for_and_its_return_is_noticed()
         .restore("cut", from(ONE, "all", &[TWO]))
         .await
         .unwrap();
-    with_reason(&tenant, "cut", TWO, "BackupNotSynced").await;
-    let two = view(TWO).await;
-    let locations: Api<BackupStorageLocation> = two.velero();
-    let name = location_of(ONE).await;
-    let location = locations.get(&name).await.unwrap();
-    assert!(location.is_read_only() && uses(&location).contains(&restore.uid().unwrap()));
+    if waits_for_sync(&tenant, "cut", TWO).await {
+        let locations: Api<BackupStorageLocation> = view(TWO).await.velero();
+        let location = locations.get(&location_of(ONE).await).await.unwrap();
+        assert!(location.is_read_only() && uses(&location).contains(&restore.uid().unwrap()));
+    }
     relay.heal();
     let restore = in_phase(&tenant, "cut", Phase::Completed).await;
     assert_restored_from(&restore, TWO, ONE, &backup).await;
+}
+
+#[tokio::test]
+async fn what_has_volumes_is_left_to_velero_s_own_sync() {
+    const APP: App = App("elsewhere-volume");
+    let spare = spare().await;
+    let tenant = tenant_of("elsewhere-volume", &[ONE, SPARE]).await;
+    APP.deploy(&[ONE]).await;
+    let backup = backed_up(&tenant, "all", only(ONE, APP.backup())).await;
+    let run = name_in(&backup, ONE);
+    // As a node agent would have left it, whose record only Velero's sync brings along.
+    let volume = format!(
+        "
+apiVersion: velero.io/v1
+kind: PodVolumeBackup
+metadata: {{name: elsewhere-volume, namespace: velero, labels: {{velero.io/backup-name: {run}}}}}
+spec: {{backupStorageLocation: default, node: none, pod: {{}}, repoIdentifier: none, volume: data}}
+status: {{phase: Completed}}
+"
+    );
+    apply_yaml(&view(ONE).await.client, &volume).await.unwrap();
+    tenant
+        .restore("later", from(ONE, "all", &[SPARE]))
+        .await
+        .unwrap();
+    waits_for_sync(&tenant, "later", SPARE).await;
+    // Velero looks into all locations when it starts, and else once a minute.
+    spare.velero().restart(&spare.view.client).await.unwrap();
+    let copies: Api<velero::Backup> = spare.view.velero();
+    let copy = await_object(&copies, &run, "there", PATIENCE, |_| true).await;
+    let by = copy.unwrap().managed_fields().to_vec();
+    let ours = |by: &ManagedFieldsEntry| by.manager.as_deref() == Some(labels::BACKUP_MANAGER);
+    assert!(!by.iter().any(ours), "{by:?}");
+    let restore = in_phase(&tenant, "later", Phase::Completed).await;
+    assert_restored_from(&restore, SPARE, ONE, &backup).await;
 }
 
 #[tokio::test]

@@ -180,7 +180,7 @@ pub(crate) fn entry<'a>(restore: &'a Restore, cluster: &str) -> Option<&'a Resto
         .find(|entry| entry.cluster_name == cluster)
 }
 
-fn reason<'a>(restore: &'a Restore, cluster: &str) -> &'a str {
+pub(crate) fn reason<'a>(restore: &'a Restore, cluster: &str) -> &'a str {
     entry(restore, cluster)
         .and_then(|entry| entry.reason.as_deref())
         .unwrap_or_default()
