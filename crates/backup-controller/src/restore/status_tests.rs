@@ -177,3 +177,19 @@ fn another_name_than_the_first_choice_is_said() {
         "{detail:?}"
     );
 }
+
+#[test]
+fn a_partial_run_of_a_schedule_is_told_with_its_choice_and_while_velero_has_not_begun() {
+    let mut entry = chosen();
+    entry.run.as_mut().unwrap().partial = true;
+    let detail = after(&entry, &Next::Create);
+    assert_eq!(detail.reason.as_deref(), Some("BackupPartiallyFailed"));
+    // A newer run, which is whole, is another matter.
+    entry.stored = detail;
+    entry.run.as_mut().unwrap().partial = false;
+    for phase in ["", "InProgress", "Completed"] {
+        entry.stored = after(&entry, &Next::Follow(object(json!({ "phase": phase }))));
+        let reason = entry.stored.reason.as_deref();
+        assert_eq!(reason, Some("BackupPartiallyFailed"), "{phase}");
+    }
+}
