@@ -15,6 +15,7 @@ mod gone;
 mod kubectl;
 mod main_job;
 mod otlp;
+mod points;
 mod quickstart;
 mod refused;
 mod removal;

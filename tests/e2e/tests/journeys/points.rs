@@ -1,0 +1,159 @@
+//! A chosen point in time of a scheduled Backup: in its own cluster, in another one, and once its
+//! cluster does not answer any more.
+
+use api_types::backup::Backup;
+use api_types::common::UserTime;
+use api_types::external::velero::BackupStorageLocation;
+use api_types::labels;
+use api_types::phase::{EntryPhase, Phase};
+use api_types::restore::{Restore, RestoreSpec};
+use e2e::specs::cluster_ref;
+use e2e::{PATIENCE, Tenant, await_gone};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+
+use crate::elsewhere::{from, location_of, waits_for_sync};
+use crate::restore::{App, entry, in_phase, into, policy, with_reason};
+use crate::world::{ONE, SPARE, name_in, spare, stack};
+
+const APP: App = App("points");
+
+/// Makes a run now, and waits for its end; returns its name and start.
+async fn run(tenant: &Tenant, value: &str) -> (String, Timestamp) {
+    let annotation = json!({ "metadata": { "annotations": { labels::RUN_NOW: value } } });
+    tenant
+        .backups()
+        .patch("points", &PatchParams::default(), &Patch::Merge(annotation))
+        .await
+        .unwrap();
+    let done = |backup: &Backup| {
+        let status = backup.status.as_ref();
+        status.is_some_and(|status| status.last_run_now.as_deref() == Some(value))
+            && e2e::entry(backup, ONE).is_some_and(|entry| {
+                let time = status.and_then(|status| status.last_run_now_time.as_ref());
+                let suffix = time.map(|time| time.0.strftime("-%Y%m%d%H%M%S").to_string());
+                let name = entry.backup_name_in_cluster.as_deref().unwrap_or_default();
+                entry.phase == EntryPhase::Completed
+                    && suffix.is_some_and(|suffix| name.ends_with(&suffix))
+            })
+    };
+    let backup = tenant.wait_backup("points", "a run", done).await.unwrap();
+    let velero = e2e::entry(&backup, ONE).unwrap();
+    let velero = velero.backup_status_in_cluster.clone().unwrap();
+    (name_in(&backup, ONE), velero.start_timestamp.unwrap().0)
+}
+
+async fn greet(client: &Client, word: &str) {
+    let settings: Api<ConfigMap> = Api::namespaced(client.clone(), APP.0);
+    let data = json!({ "data": { "greeting": word } });
+    settings
+        .patch("settings", &PatchParams::default(), &Patch::Merge(data))
+        .await
+        .unwrap();
+}
+
+/// What is restored: the settings, into a namespace of the Restore's own.
+fn as_copy(mut spec: RestoreSpec, copy: &str, not_after: Option<Timestamp>) -> RestoreSpec {
+    spec.point_in_time = not_after.map(|time| UserTime(time.to_string()));
+    spec.policy = Some(policy(json!({
+        "namespaceMapping": { APP.0: copy },
+        "resourceFilter": {
+            "includedNamespaces": [APP.0],
+            "includedNamespaceScopedResources": ["configmaps"],
+        },
+    })));
+    spec
+}
+
+/// Checks that a Restore named the run that it chose, and brought back what was in it.
+async fn assert_chosen(
+    restore: &Restore,
+    (member, client): (&str, &Client),
+    copy: &str,
+    (run, word): (&(String, Timestamp), &str),
+) {
+    let found = entry(restore, member).unwrap();
+    assert_eq!(found.backup_name_in_cluster.as_ref(), Some(&run.0));
+    assert_eq!(found.backup_time.as_ref().map(|time| time.0), Some(run.1));
+    assert_eq!(found.source_cluster_name.as_deref(), Some(ONE));
+    let settings: Api<ConfigMap> = Api::namespaced(client.clone(), copy);
+    let data = settings.get("settings").await.unwrap().data.unwrap();
+    assert_eq!(data["greeting"], word, "in {copy}");
+}
+
+#[tokio::test]
+async fn a_chosen_point_in_time_is_restored_be_its_cluster_there_or_not() {
+    let stack = stack().await;
+    let spare = spare().await;
+    let (one, relay) = stack.attach_with_relay(ONE).unwrap();
+    let clusters = [one, stack.attach(SPARE).unwrap()];
+    let tenant = stack.tenant("points", &clusters).await.unwrap();
+    APP.deploy(&[ONE]).await;
+    let client = stack.member(ONE).unwrap().client().unwrap();
+    let mut spec = APP.backup();
+    "0 0 1 1 *".clone_into(&mut spec.schedule);
+    spec.destination.clusters = vec![cluster_ref(ONE)];
+    tenant.back_up("points", spec).await.unwrap();
+
+    // Before there is a run; it goes on with the first one.
+    let early = as_copy(into("points", &[ONE]), "points-early", None);
+    tenant.restore("early", early).await.unwrap();
+    with_reason(&tenant, "early", ONE, "NoCompletedBackup").await;
+    let first = run(&tenant, "first").await;
+    let early = in_phase(&tenant, "early", Phase::Completed).await;
+    assert_chosen(&early, (ONE, &client), "points-early", (&first, "hello")).await;
+    greet(&client, "changed").await;
+    let second = run(&tenant, "second").await;
+
+    // Its own cluster, and another one: the newest, and the one before.
+    let other = &spare.view.client;
+    let own = as_copy(into("points", &[ONE]), "points-own", Some(first.1));
+    tenant.restore("own", own).await.unwrap();
+    let newest = as_copy(from(ONE, "points", &[SPARE]), "points-newest", None);
+    tenant.restore("newest", newest).await.unwrap();
+    let earlier = from(ONE, "points", &[SPARE]);
+    let earlier = as_copy(earlier, "points-earlier", Some(first.1));
+    tenant.restore("earlier", earlier).await.unwrap();
+    let own = in_phase(&tenant, "own", Phase::Completed).await;
+    assert_chosen(&own, (ONE, &client), "points-own", (&first, "hello")).await;
+    let newest = in_phase(&tenant, "newest", Phase::Completed).await;
+    assert_chosen(
+        &newest,
+        (SPARE, other),
+        "points-newest",
+        (&second, "changed"),
+    )
+    .await;
+    let earlier = in_phase(&tenant, "earlier", Phase::Completed).await;
+    assert_chosen(
+        &earlier,
+        (SPARE, other),
+        "points-earlier",
+        (&first, "hello"),
+    )
+    .await;
+    let before = as_copy(from(ONE, "points", &[SPARE]), "points-never", {
+        Some(first.1 - jiff::Span::new().seconds(1))
+    });
+    tenant.restore("before", before).await.unwrap();
+    with_reason(&tenant, "before", SPARE, "NoCompletedBackup").await;
+    tenant.delete_restore("before").await.unwrap();
+    tenant.wait_restore_gone("before").await.unwrap();
+
+    // Its cluster does not answer: the target's own sync tells which runs there are.
+    let locations: Api<BackupStorageLocation> = spare.view.velero();
+    let location = location_of(ONE).await;
+    await_gone(&locations, &location, PATIENCE).await.unwrap();
+    relay.cut();
+    tenant.wait_cluster(ONE, false).await.unwrap();
+    let dead = as_copy(from(ONE, "points", &[SPARE]), "points-dead", Some(first.1));
+    tenant.restore("dead", dead).await.unwrap();
+    waits_for_sync(&tenant, "dead", SPARE).await;
+    // Velero looks into all locations when it starts, and else once a minute.
+    spare.velero().restart(&spare.view.client).await.unwrap();
+    let dead = in_phase(&tenant, "dead", Phase::Completed).await;
+    assert_chosen(&dead, (SPARE, other), "points-dead", (&first, "hello")).await;
+}
