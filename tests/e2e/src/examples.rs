@@ -17,6 +17,9 @@ pub const SELECT_LABELS: &str = "backup/backup-select-labels.yaml";
 /// The announcement's Restore of it.
 pub const RESTORE_MINIMAL: &str = "backup/restore-minimal.yaml";
 
+/// A Backup of one cluster by a schedule.
+pub const SCHEDULE: &str = "backup/backup-schedule.yaml";
+
 /// The root of this repository.
 pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -19,7 +19,7 @@ struct Args {
     /// End everything when all is done; without it, all keeps running until Ctrl-C
     #[arg(long)]
     once: bool,
-    /// Go on after the Backup: lose the application in both members and restore it
+    /// Go on after the Backup: lose the application and restore it, also at a point in time
     #[arg(long)]
     full: bool,
     /// Where kubeconfigs and logs go; what an earlier run left there is replaced

@@ -84,6 +84,7 @@ async fn once_and_in_full_it_shows_progress_status_and_times_and_ends_well() {
         "shown on the hub",
         "restoreNameInCluster: kurator-member1-restore-default-minimal",
         "restoreNameInCluster: kurator-member2-restore-default-minimal",
+        "restoreNameInCluster: kurator-member2-restore-default-point-in-time",
         "kurator-member1 has Pod busybox and ConfigMap busybox-settings with greeting \"hello\"",
         "kurator-member2 has Pod busybox and ConfigMap busybox-settings with greeting \"hello\"",
     ] {
