@@ -28,6 +28,7 @@ use velero_kit::identity::Owner;
 pub use velero_kit::problem::Problem;
 
 use crate::context::Context;
+use crate::operation::draft::Draft;
 use crate::operation::{Error, hold, is_settled};
 use pass::Pass;
 use source::Source;
@@ -41,8 +42,7 @@ pub async fn reconcile(ctx: &Arc<Context>, restore: Arc<Restore>) -> Result<Outc
         return delete::reconcile(ctx, restore, owner).await;
     }
     if is_settled(&restore) {
-        ctx.memory.forget(&owner.uid);
-        return Ok(Outcome::Done);
+        return Draft::new(ctx, restore, owner).observe().await;
     }
     if hold(ctx, &restore).await? {
         return Ok(Outcome::Done);

@@ -217,6 +217,7 @@ mod tests {
             cluster_name: name.to_owned(),
             cluster_kind: "AttachedCluster".to_owned(),
             member_uid: Some(uid.to_owned()),
+            storage: None,
         };
         status.former_clusters = vec![
             former("bergen", "u"),

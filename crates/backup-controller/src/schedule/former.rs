@@ -53,6 +53,7 @@ pub fn of(detail: BackupDetail) -> FormerCluster {
         cluster_name: detail.cluster_name,
         cluster_kind: detail.cluster_kind,
         member_uid: detail.member_uid,
+        storage: detail.storage,
     }
 }
 
@@ -63,7 +64,7 @@ pub fn key_of(namespace: &str, cluster: &FormerCluster) -> Option<ClusterKey> {
 
 /// Each once, in the order of entries.
 pub fn distinct(clusters: impl Iterator<Item = FormerCluster>) -> Vec<FormerCluster> {
-    let sorted = |cluster: &FormerCluster| {
+    let identity = |cluster: &FormerCluster| {
         (
             cluster.cluster_name.clone(),
             cluster.cluster_kind.clone(),
@@ -71,8 +72,8 @@ pub fn distinct(clusters: impl Iterator<Item = FormerCluster>) -> Vec<FormerClus
         )
     };
     let mut all: Vec<FormerCluster> = clusters.collect();
-    all.sort_by_cached_key(sorted);
-    all.dedup();
+    all.sort_by_cached_key(identity);
+    all.dedup_by_key(|cluster| identity(cluster));
     all.truncate(MOST);
     all
 }
@@ -121,6 +122,7 @@ mod tests {
                 cluster_name: "oslo".to_owned(),
                 cluster_kind: "AttachedCluster".to_owned(),
                 member_uid: Some(MEMBER_UID.to_owned()),
+                storage: None,
             },
             key: Some(key("oslo")),
             facts: Some(facts()),
