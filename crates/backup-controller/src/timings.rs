@@ -53,6 +53,9 @@ pub struct Timings {
     /// Look for what was left behind on members at least this often.
     #[serde(deserialize_with = "millis")]
     pub location_sweep: Duration,
+    /// What Velero wrote down of a restore that went wrong is read within this time, or not at all.
+    #[serde(deserialize_with = "millis")]
+    pub results: Duration,
     /// A pass that took longer than this to come to its writes is thrown away: its view is old.
     #[serde(deserialize_with = "millis")]
     pub pass_limit: Duration,
@@ -76,6 +79,7 @@ impl Default for Timings {
             location_age: Duration::from_mins(1),
             location_kept: Duration::from_hours(24),
             location_sweep: Duration::from_mins(10),
+            results: Duration::from_secs(10),
             pass_limit: Duration::from_secs(30),
         }
     }

@@ -36,6 +36,15 @@ fn restarted(text: Option<&str>) -> Option<&'static str> {
         .then_some(reason::VELERO_RESTARTED)
 }
 
+/// Whether Velero may have written down what went wrong with single objects of a Restore.
+pub fn restore_has_results(phase: &str, failure_reason: Option<&str>) -> bool {
+    match phase {
+        "PartiallyFailed" => true,
+        "Failed" => restarted(failure_reason).is_none(),
+        _ => false,
+    }
+}
+
 /// What to tell about a Velero Backup that did not end well; `None` for any other.
 pub fn failure_message(name: &str, status: &VeleroBackupStatus) -> Option<String> {
     Failure {
@@ -47,12 +56,17 @@ pub fn failure_message(name: &str, status: &VeleroBackupStatus) -> Option<String
         validation_errors: &status.validation_errors,
         errors: status.errors,
         warnings: status.warnings,
+        lines: &[],
     }
     .message()
 }
 
-/// The same of a Velero Restore.
-pub fn restore_failure_message(name: &str, status: &VeleroRestoreStatus) -> Option<String> {
+/// The same of a Velero Restore. `lines`: what its results say, as far as they could be read.
+pub fn restore_failure_message(
+    name: &str,
+    status: &VeleroRestoreStatus,
+    lines: &[String],
+) -> Option<String> {
     Failure {
         work: "restore",
         hub_kind: "Restore",
@@ -62,6 +76,7 @@ pub fn restore_failure_message(name: &str, status: &VeleroRestoreStatus) -> Opti
         validation_errors: &status.validation_errors,
         errors: status.errors,
         warnings: status.warnings,
+        lines,
     }
     .message()
 }
@@ -77,6 +92,8 @@ struct Failure<'a> {
     validation_errors: &'a [String],
     errors: Option<i32>,
     warnings: Option<i32>,
+    /// The first errors of its results.
+    lines: &'a [String],
 }
 
 impl Failure<'_> {
@@ -91,15 +108,24 @@ impl Failure<'_> {
                 "Velero restarted while the {work} ran: make a new {}",
                 self.hub_kind
             )),
-            "Failed" => Some(match self.text.filter(|text| !text.is_empty()) {
-                Some(text) => format!("Velero failed the {work}: {text}"),
-                None => format!("Velero failed the {work}: see `{look}` there"),
-            }),
-            "PartiallyFailed" => Some(format!(
-                "{} errors, {} warnings: see `{look}` there",
-                self.errors.unwrap_or(0),
-                self.warnings.unwrap_or(0),
-            )),
+            "Failed" => {
+                let text = self.text.filter(|text| !text.is_empty());
+                let lines = self.lines.iter().map(String::as_str);
+                Some(match text.into_iter().chain(lines).collect::<Vec<_>>() {
+                    known if known.is_empty() => {
+                        format!("Velero failed the {work}: see `{look}` there")
+                    }
+                    known => format!("Velero failed the {work}: {}", known.join("; ")),
+                })
+            }
+            "PartiallyFailed" => {
+                let (errors, warnings) = (self.errors.unwrap_or(0), self.warnings.unwrap_or(0));
+                let more = match self.lines {
+                    [] => format!("see `{look}` there"),
+                    lines => lines.join("; "),
+                };
+                Some(format!("{errors} errors, {warnings} warnings: {more}"))
+            }
             _ => None,
         }
     }
@@ -172,13 +198,58 @@ mod tests {
             ),
         ];
         for (status, expected) in table {
-            let message = restore_failure_message("r", &status).unwrap();
+            let message = restore_failure_message("r", &status, &[]).unwrap();
             assert!(message.contains(expected), "{message}");
         }
         assert_eq!(
-            restore_failure_message("r", &ended("Completed", None)),
+            restore_failure_message("r", &ended("Completed", None), &[]),
             None
         );
+    }
+
+    #[test]
+    fn the_lines_of_the_results_stand_where_the_command_would() {
+        let lines = ["quota exceeded".to_owned(), "no such class".to_owned()];
+        let mut status = VeleroRestoreStatus {
+            phase: Some("PartiallyFailed".to_owned()),
+            errors: Some(2),
+            warnings: Some(1),
+            ..VeleroRestoreStatus::default()
+        };
+        assert_eq!(
+            restore_failure_message("r", &status, &lines).unwrap(),
+            "2 errors, 1 warnings: quota exceeded; no such class"
+        );
+        status.phase = Some("Failed".to_owned());
+        assert_eq!(
+            restore_failure_message("r", &status, &lines).unwrap(),
+            "Velero failed the restore: quota exceeded; no such class"
+        );
+        status.failure_reason = Some("no space left".to_owned());
+        assert_eq!(
+            restore_failure_message("r", &status, &lines[..1]).unwrap(),
+            "Velero failed the restore: no space left; quota exceeded"
+        );
+        status.phase = Some("Completed".to_owned());
+        assert_eq!(restore_failure_message("r", &status, &lines), None);
+    }
+
+    #[test]
+    fn only_a_restore_that_went_wrong_by_itself_has_results_to_read() {
+        let restarted = "found a restore with status \"InProgress\" during the server starting";
+        let table = [
+            ("PartiallyFailed", None, true),
+            ("Failed", Some("no space left"), true),
+            ("Failed", Some(restarted), false),
+            ("FailedValidation", None, false),
+            ("Completed", None, false),
+            ("FinalizingPartiallyFailed", None, false),
+            ("WaitingForPluginOperationsPartiallyFailed", None, false),
+            ("", None, false),
+        ];
+        for (phase, text, expected) in table {
+            assert_eq!(restore_has_results(phase, text), expected, "{phase}");
+        }
     }
 
     #[test]

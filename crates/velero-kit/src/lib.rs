@@ -12,6 +12,7 @@ pub mod location;
 pub mod point;
 pub mod probe;
 pub mod problem;
+pub mod results;
 pub mod schedule;
 
 /// The namespace that Velero and all its objects live in, on every member.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use velero_kit::deletion;
 
 use super::calls::Slot;
+use crate::restore::results::Reading;
 use crate::schedule::plan::Accepted;
 
 /// Memory of all operations, by the hub object's uid. Entries go when their object is settled or gone.
@@ -51,6 +52,8 @@ pub struct OfCluster {
     pub stopped: bool,
     /// The call that is under way.
     pub call: Slot,
+    /// What the results of a restore that went wrong say.
+    pub results: Reading,
 }
 
 /// The newest question to Velero.

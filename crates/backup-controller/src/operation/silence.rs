@@ -79,8 +79,7 @@ fn ask(ctx: &Arc<Context>, owner: &Owner, key: &ClusterKey, member: &MemberId) {
             .members
             .api::<velero::ServerStatusRequest>(&key)
             .namespace(NAMESPACE);
-        // One question at a time for a hub object and a member, so the name may be fixed.
-        let name = format!("kurator-{}-{}", owner.uid, member_suffix(&key));
+        let name = question_name(&owner, &key);
         let patience = ctx.timings.probe_answer;
         let answer = probe::ask(&api, &name, labels, labels::BACKUP_MANAGER, patience).await;
         let probe = match answer {
@@ -98,6 +97,11 @@ fn ask(ctx: &Arc<Context>, owner: &Owner, key: &ClusterKey, member: &MemberId) {
         ctx.trigger_owner(owner.kind, &owner.namespace, &owner.name);
     };
     tokio::spawn(question.in_current_span());
+}
+
+/// What we ask Velero is named so: one question of a kind at a time for a hub object and a member.
+pub fn question_name(owner: &Owner, key: &ClusterKey) -> String {
+    format!("kurator-{}-{}", owner.uid, member_suffix(key))
 }
 
 /// Keeps the names of two members apart that share one API server, as a fleet may by mistake.

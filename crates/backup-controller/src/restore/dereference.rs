@@ -15,6 +15,7 @@ use velero_kit::{NAMESPACE, location};
 
 use super::Problem;
 use super::plan::{Entry, Facts};
+use super::results::Results;
 use super::source::{self, Origin, Run, Source};
 use super::validate::Validated;
 use crate::context::Context;
@@ -87,6 +88,7 @@ pub fn entries(
                 origin,
                 run,
                 stuck: None,
+                results: Results::None,
                 facts: facts(ctx, &key, &owner.uid),
                 key,
             }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::Problem;
 use super::plan::{Entry, Facts, Next, Terms};
+use super::results::Results;
 use super::source::{Origin, Run, Source, Which};
 use super::validate::{Validated, validate};
 use crate::backup::fixtures::{self, OWNER_UID};
@@ -104,6 +105,7 @@ pub(super) fn fresh() -> Entry {
             objects: Vec::new(),
         },
         stuck: None,
+        results: Results::None,
     }
 }
 

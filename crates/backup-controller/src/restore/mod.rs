@@ -13,6 +13,7 @@ mod fixtures;
 pub mod look;
 pub mod pass;
 pub mod plan;
+pub mod results;
 pub mod source;
 pub mod status;
 pub mod validate;

@@ -122,6 +122,7 @@ impl<'a> Pass<'a> {
         self.apply(&mut rows, spec, source, config_map).await;
 
         let silence = self.watch_silence(&mut rows);
+        let reading = self.read_results(&mut rows);
         let wanted = self.status(&rows, spec, source);
         self.tidy(&rows, &wanted);
         let pace = match self.0.pace(&wanted) {
@@ -129,7 +130,7 @@ impl<'a> Pass<'a> {
             None if self.0.write(wanted).await? => None,
             None => return Ok(stale()),
         };
-        Ok(self.outcome(&rows, spec, sooner(pace, silence)))
+        Ok(self.outcome(&rows, spec, sooner(pace, sooner(silence, reading))))
     }
 
     /// The spec can never work: say so, once and for all.

@@ -9,6 +9,7 @@ use api_types::restore::RestoreDetail;
 use jiff::Timestamp;
 
 use super::Problem;
+use super::results::Results;
 use super::source::{Origin, Run};
 use crate::operation::conclude::velero_is_done;
 use crate::operation::member::{self, HubObject, Link, Served, too_late};
@@ -44,6 +45,8 @@ pub struct Entry {
     pub facts: Facts,
     /// What the silence of its object means, if it is silent.
     pub stuck: Option<Problem>,
+    /// What its object's results say, if it went wrong.
+    pub results: Results,
 }
 
 /// What holds for all entries of a Restore.
@@ -116,6 +119,18 @@ impl Entry {
     pub fn seen(&self) -> bool {
         self.stored.restore_status_in_cluster.is_some()
     }
+
+    /// The object as it ended, if that was seen while its results were awaited: whatever becomes of
+    /// it since, it ended so.
+    fn ended(&self) -> Option<velero::Restore> {
+        let copy = self.stored.restore_status_in_cluster.as_ref()?;
+        if !velero_is_done(copy.phase.as_deref().unwrap_or_default()) {
+            return None;
+        }
+        let mut object = velero::Restore::new(self.claimed_name()?, velero::RestoreSpec::default());
+        object.status = serde_json::to_value(copy).ok()?;
+        Some(object)
+    }
 }
 
 /// Decides for one entry. Pure: the same facts give the same answer.
@@ -160,8 +175,14 @@ fn plan_claimed(entry: &Entry, name: &str, terms: &Terms<'_>) -> Next {
             return Next::Follow(Arc::clone(object));
         }
         (_, Some(problem)) => return Next::Wait(problem),
-        (None, None) if !facts.is_up() || blind => return Next::Hold,
+        (None, None) if blind => return Next::Hold,
         (None, None) => {}
+    }
+    if let Some(ended) = entry.ended() {
+        return Next::Follow(Arc::new(ended));
+    }
+    if !facts.is_up() {
+        return Next::Hold;
     }
     if entry.seen() {
         return Next::Confirm;

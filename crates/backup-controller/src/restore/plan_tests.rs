@@ -22,6 +22,27 @@ fn an_entry_goes_from_claim_to_choice_to_object() {
     assert_eq!(next(&running, 9999), "Final");
 }
 
+/// It was seen while its results were read, so the entry is not final yet.
+#[test]
+fn a_restore_that_was_seen_at_its_end_ended_so_whatever_becomes_of_it() {
+    let mut ended = seen();
+    let status = json!({ "phase": "PartiallyFailed", "errors": 2 });
+    ended.stored.restore_status_in_cluster = Some(serde_json::from_value(status.clone()).unwrap());
+    assert_eq!(next(&ended, 1), "Follow PartiallyFailed");
+    let Next::Follow(object) = plan(&ended, &terms(1)) else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(object.status, status);
+    assert_eq!(object.metadata.name, ended.stored.restore_name_in_cluster);
+
+    ended.facts.link = down("Unreachable", Some(60));
+    assert_eq!(next(&ended, 1), "Follow PartiallyFailed");
+    // It may be there, and so may its results.
+    ended.facts.link = crate::backup::fixtures::up();
+    ended.facts.objects_synced = false;
+    assert_eq!(next(&ended, 1), "Hold");
+}
+
 #[test]
 fn each_obstacle_keeps_it_from_beginning_and_from_choosing() {
     type Hinder = fn(&mut Entry);

@@ -1,6 +1,6 @@
 //! The whole status, computed from what is known. Pure.
 
-use api_types::aggregate::{Seen, Work, entry_state, sanitize_restore};
+use api_types::aggregate::{EntryState, Seen, Work, entry_state, sanitize_restore};
 use api_types::condition::reason;
 use api_types::external::velero;
 use api_types::names;
@@ -13,6 +13,7 @@ use velero_kit::classify;
 
 use super::pass::Row;
 use super::plan::{Entry, Next};
+use super::results::Results;
 use super::source::Source;
 use super::validate::Validated;
 use super::{Problem, apply};
@@ -112,9 +113,24 @@ fn follow(detail: &mut RestoreDetail, entry: &Entry, object: &velero::Restore) {
     };
     let copy = sanitize_restore(&object.status);
     let name = object.metadata.name.clone().unwrap_or_default();
+    // A final entry never changes, so it is final only with all that it will say.
+    let awaited = entry.results == Results::Awaited && state.phase.is_final();
+    let state = if awaited {
+        EntryState {
+            phase: EntryPhase::InProgress,
+            reason: None,
+        }
+    } else {
+        state
+    };
+    let lines: &[String] = match &entry.results {
+        Results::Lines(lines) => lines,
+        Results::None | Results::Awaited => &[],
+    };
     detail.phase = state.phase;
     detail.reason = state.reason.map(str::to_owned);
-    detail.message = classify::restore_failure_message(&name, &copy.status)
+    detail.message = classify::restore_failure_message(&name, &copy.status, lines)
+        .filter(|_| !awaited)
         .or_else(|| waiting_message(object.phase(), state.reason))
         .map(|text| truncate(&text, MESSAGE_BYTES));
     if state.phase == EntryPhase::Failed

@@ -88,6 +88,40 @@ fn a_partial_source_is_named_from_the_start_to_the_end() {
 }
 
 #[test]
+fn what_went_wrong_is_final_only_with_its_message() {
+    let mut entry = seen();
+    let ended = json!({ "phase": "PartiallyFailed", "errors": 2, "warnings": 1 });
+    let next = Next::Follow(object(ended));
+    entry.results = Results::Awaited;
+    let awaited = after(&entry, &next);
+    assert_eq!(awaited.phase, EntryPhase::InProgress);
+    assert_eq!((&awaited.reason, &awaited.message), (&None, &None));
+    // What Velero says is shown at once all the same.
+    let copy = awaited.restore_status_in_cluster.clone().unwrap();
+    assert_eq!(copy.phase.as_deref(), Some("PartiallyFailed"));
+    assert_eq!(copy.errors, Some(2));
+
+    entry.stored = awaited;
+    let line = "error restoring pods/shop/web: quota exceeded".to_owned();
+    let long = "x".repeat(300);
+    let table = [
+        (Results::Lines(vec![line.clone()].into()), line.as_str()),
+        (Results::Lines(vec![line.clone(), long].into()), "; xxx"),
+        (Results::None, "see `velero restore describe"),
+    ];
+    for (results, expected) in table {
+        entry.results = results;
+        let done = after(&entry, &next);
+        assert_eq!(done.phase, EntryPhase::PartiallyFailed);
+        assert_eq!(done.reason.as_deref(), Some("RestorePartiallyFailed"));
+        let message = done.message.unwrap();
+        assert!(message.starts_with("2 errors, 1 warnings: "), "{message}");
+        assert!(message.contains(expected), "{message}");
+        assert!(message.len() <= MESSAGE_BYTES, "{message}");
+    }
+}
+
+#[test]
 fn a_member_that_falls_silent_keeps_what_was_known() {
     let mut entry = seen();
     entry.facts.link = down("Unreachable", Some(60));

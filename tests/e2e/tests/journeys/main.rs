@@ -11,6 +11,7 @@
 
 mod deletion;
 mod elsewhere;
+mod error_lines;
 mod gone;
 mod kubectl;
 mod main_job;
