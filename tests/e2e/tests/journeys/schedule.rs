@@ -2,6 +2,7 @@
 //! hub. Velero looks at its schedules when they change, and else once a minute: most runs here are
 //! asked for.
 
+mod history;
 mod members;
 mod runs;
 
