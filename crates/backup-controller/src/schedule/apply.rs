@@ -15,6 +15,7 @@ use velero_kit::problem::Problem;
 use super::build::{self, Change};
 use super::former::Left;
 use super::plan::Accepted;
+use super::run_now::Owed;
 use crate::backup::apply::drop_carried;
 use crate::context::Context;
 use crate::operation::objects::{self, Applied, Target};
@@ -28,8 +29,8 @@ pub struct Order {
     pub schedule: velero::Schedule,
     /// The ConfigMap that it refers to.
     pub config_map: Option<ConfigMap>,
-    /// When a run was asked for that it owes.
-    pub run: Option<Timestamp>,
+    /// The run that it owes.
+    pub run: Option<Owed>,
 }
 
 /// What is there after it was done.
@@ -53,8 +54,9 @@ pub async fn carry_out(ctx: &Context, owner: &Owner, order: &Order) -> Result<Pl
         wanted: wanted.clone(),
         got: schedule.spec.clone(),
     });
-    let run = match order.run {
-        Some(at) => make_run(ctx, owner, order, build::run(&schedule, at)).await?,
+    // The calls before may have waited for their turn.
+    let run = match order.run.filter(|run| Timestamp::now() <= run.until) {
+        Some(run) => make_run(ctx, owner, order, build::run(&schedule, run.at)).await?,
         None => None,
     };
     Ok(Placed {
@@ -133,7 +135,8 @@ async fn change(
             // Applied to that very object: one that is gone meanwhile is not made again by this.
             wanted.metadata.uid.clone_from(&live.metadata.uid);
             let applied = apply(api, &wanted).await?;
-            if applied.spec == wanted.spec {
+            // Older types of Velero leave out what they do not know: it is all that can be had.
+            if build::is_part_of(&applied.spec, &wanted.spec) {
                 return Ok(applied);
             }
             // A field that somebody added is not ours, and so applying does not take it away.

@@ -6,6 +6,7 @@ use api_types::labels;
 use api_types::names;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
 use velero_kit::identity::Owner;
 
 use super::validate::Validated;
@@ -88,6 +89,20 @@ pub fn change(live: &velero::Schedule, wanted: &velero::Schedule) -> Change {
     if same { Change::None } else { Change::Apply }
 }
 
+/// Whether all that is in a spec is in the wanted one too, with the same values.
+pub fn is_part_of(live: &velero::ScheduleSpec, wanted: &velero::ScheduleSpec) -> bool {
+    fn holds(wanted: &Value, live: &Value) -> bool {
+        match (wanted, live) {
+            (Value::Object(wanted), Value::Object(live)) => live
+                .iter()
+                .all(|(key, live)| wanted.get(key).is_some_and(|wanted| holds(wanted, live))),
+            _ => wanted == live,
+        }
+    }
+    let json = |spec| serde_json::to_value(spec).ok();
+    json(wanted).is_some_and(|wanted| json(live).is_some_and(|live| holds(&wanted, &live)))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -134,6 +149,23 @@ mod tests {
         assert_eq!(run.metadata.annotations, schedule.metadata.annotations);
         assert_eq!(run.spec.metadata, None);
         assert_eq!(run.spec.storage_location.as_deref(), Some("default"));
+    }
+
+    #[test]
+    fn what_a_member_leaves_out_is_accepted_and_what_somebody_added_is_not() {
+        let wanted = schedule().spec;
+        assert!(is_part_of(&wanted, &wanted));
+        let mut pruned = wanted.clone();
+        pruned.template.metadata = None;
+        pruned.template.ttl = None;
+        assert!(is_part_of(&pruned, &wanted));
+        assert!(!is_part_of(&wanted, &pruned));
+        let mut edited = wanted.clone();
+        edited.template.excluded_namespaces = vec!["shop".to_owned()];
+        assert!(!is_part_of(&edited, &wanted));
+        edited = wanted.clone();
+        edited.template.ttl = Some("1h".to_owned());
+        assert!(!is_part_of(&edited, &wanted));
     }
 
     #[test]

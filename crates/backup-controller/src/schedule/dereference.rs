@@ -140,6 +140,7 @@ pub fn facts(ctx: &Context, key: &ClusterKey, location: &str, owner: &str) -> Fa
         schedules_live: member::is_live(&schedules),
         schedules: ours(ctx.schedules.list(key), owner),
         runs_known: runs.synced,
+        runs_live: member::is_live(&runs),
         runs: ours(ctx.backups.list(key), owner),
     }
 }

@@ -40,6 +40,9 @@ pub fn follow(stored: &BackupDetail, facts: &Facts, runs: &Runs, older: usize) -
     let mut detail = stored.clone();
     entry::wake(&mut detail, &facts.link);
     if detail.member_uid.is_some() && facts.runs_known {
+        if facts.runs_live && runs.has_lost(&detail) {
+            detail.phase = EntryPhase::Failed;
+        }
         runs.write(&mut detail, older);
     }
     detail

@@ -79,6 +79,7 @@ pub(crate) fn facts() -> Facts {
         schedules_live: true,
         schedules: Vec::new(),
         runs_known: true,
+        runs_live: true,
         runs: Vec::new(),
     }
 }

@@ -89,6 +89,22 @@ impl Runs {
         Some(format!("run {name}: {why}"))
     }
 
+    /// Whether the run that an entry shows had begun, and is gone before it has ended. One that was
+    /// only just made may not have been seen yet.
+    pub fn has_lost(&self, detail: &BackupDetail) -> bool {
+        let began = detail
+            .backup_status_in_cluster
+            .as_ref()
+            .is_some_and(|shown| shown.start_timestamp.is_some());
+        let goes = detail.phase == EntryPhase::Deleting;
+        began && !goes && !detail.phase.is_final() && self.is_gone(detail)
+    }
+
+    fn is_gone(&self, detail: &BackupDetail) -> bool {
+        let shown = detail.backup_name_in_cluster.as_deref();
+        shown.is_some_and(|name| !self.has(name))
+    }
+
     /// Writes the runs into an entry: the newest is the entry itself, `older` more that have ended
     /// are listed. A final result outlives its object, until a newer run is there.
     pub fn write(&self, detail: &mut BackupDetail, older: usize) {
@@ -108,11 +124,7 @@ impl Runs {
     fn newest(&self, detail: &BackupDetail) -> Option<&Arc<velero::Backup>> {
         let newest = self.0.first()?;
         let shown = detail.backup_status_in_cluster.as_ref();
-        let gone = detail.phase.is_final()
-            && !detail
-                .backup_name_in_cluster
-                .as_deref()
-                .is_some_and(|name| self.has(name));
+        let gone = detail.phase.is_final() && self.is_gone(detail);
         let shown = shown
             .and_then(|shown| shown.start_timestamp.as_ref())
             .map(|time| time.0);
@@ -131,11 +143,18 @@ impl Runs {
         detail.last_success_time = success.map(whole_seconds).max(known).map(Time);
         let ended = || self.0.iter().filter(|run| is_done(run));
         let failures = ended().take_while(|run| !completed(run)).count();
+        // What the entry shows is newer than all that are there.
+        let lost = self.is_gone(detail)
+            && matches!(
+                detail.phase,
+                EntryPhase::Failed | EntryPhase::PartiallyFailed
+            );
+        let failures = failures + usize::from(lost);
         let broken = ended().any(|run| completed(&run));
         let failures = i32::try_from(failures).unwrap_or(i32::MAX);
         // Of failures whose objects have expired, only the count is left.
         let known = detail.consecutive_failures.filter(|_| !broken).unwrap_or(0);
-        let any = ended().next().is_some() || detail.consecutive_failures.is_some();
+        let any = lost || ended().next().is_some() || detail.consecutive_failures.is_some();
         detail.consecutive_failures = any.then_some(failures.max(known));
     }
 }

@@ -192,3 +192,32 @@ proptest! {
         prop_assert_eq!(again, detail);
     }
 }
+
+#[test]
+fn a_run_that_goes_before_its_end_has_failed_until_a_newer_one_is_there() {
+    let mut detail = written(
+        &runs(&[("a", "Completed", 100), ("b", "InProgress", 200)]),
+        2,
+    );
+    let left = runs(&[("a", "Completed", 100)]);
+    assert!(left.has_lost(&detail));
+    detail.phase = EntryPhase::Failed;
+    left.write(&mut detail, 2);
+    assert_eq!(detail.backup_name_in_cluster.as_deref(), Some("b"));
+    assert_eq!(detail.phase, EntryPhase::Failed);
+    assert_eq!(detail.consecutive_failures, Some(1));
+    left.write(&mut detail, 2);
+    assert_eq!(detail.consecutive_failures, Some(1), "it is counted once");
+    assert!(!left.has_lost(&detail));
+
+    runs(&[("a", "Completed", 100), ("c", "Completed", 300)]).write(&mut detail, 2);
+    assert_eq!(detail.backup_name_in_cluster.as_deref(), Some("c"));
+    assert_eq!(detail.consecutive_failures, Some(0));
+
+    let just_made = written(&runs(&[("n", "", 0)]), 2);
+    let mut unseen = just_made;
+    if let Some(status) = &mut unseen.backup_status_in_cluster {
+        status.start_timestamp = None;
+    }
+    assert!(!runs(&[]).has_lost(&unseen), "the watch may lag behind");
+}

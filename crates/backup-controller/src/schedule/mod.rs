@@ -17,6 +17,7 @@ pub mod plan;
 pub mod run_now;
 pub mod status;
 pub mod stop;
+pub mod twins;
 pub mod validate;
 
 use std::sync::Arc;

@@ -7,7 +7,6 @@ use api_types::backup::{Backup, BackupDetail, BackupStatus};
 use api_types::labels;
 use api_types::names::MemberId;
 use controller_kit::reconcile::Outcome;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use velero_kit::carry;
@@ -18,9 +17,10 @@ use super::detail::{self, View};
 use super::former::Former;
 use super::history::Runs;
 use super::plan::{self, Entry, Next, Terms, plan};
+use super::run_now::Owed;
 use super::status::Notes;
 use super::validate::Validated;
-use super::{Error, Problem, agenda, dereference, events, history, run_now, status, stop};
+use super::{Error, Problem, agenda, dereference, events, history, run_now, status, stop, twins};
 use crate::backup::{self, pass::config_map};
 use crate::context::Context;
 use crate::operation::calls::{self, Answer, Call};
@@ -37,8 +37,8 @@ pub struct Row {
     pub next: Next,
     /// Its runs, as last seen.
     pub runs: Runs,
-    /// When a run was asked for that it owes.
-    pub owed: Option<Timestamp>,
+    /// The run that was asked for and that it owes.
+    pub owed: Option<Owed>,
 }
 
 impl Row {
@@ -228,6 +228,7 @@ impl<'a> Pass<'a> {
                 Row::new(entry, next)
             })
             .collect();
+        twins::one_each(&mut rows);
         for row in &mut rows {
             if let Next::Claim = row.next {
                 let uid = row.entry.facts.member_uid().map(str::to_owned);
@@ -250,10 +251,10 @@ impl<'a> Pass<'a> {
             Some((_, time)) => Some(*time),
             None => status.last_run_now_time.map(|time| time.0),
         };
-        let window = ctx.timings.run_now_window;
+        let owed = time.map(|time| Owed::new(time, ctx.timings.run_now_window));
         for row in &mut rows {
             if is_ready(row) {
-                row.owed = run_now::owed(row, time, self.0.now, window);
+                row.owed = run_now::owed(row, owed, self.0.now);
             }
         }
         let notes = Notes {

@@ -34,6 +34,8 @@ pub struct Facts {
     pub schedules: Vec<Arc<velero::Schedule>>,
     /// Whether `runs` were complete at some time, be it before the member fell silent.
     pub runs_known: bool,
+    /// Whether `runs` is complete now.
+    pub runs_live: bool,
     /// The Velero Backups that this hub object owns there.
     pub runs: Vec<Arc<velero::Backup>>,
 }

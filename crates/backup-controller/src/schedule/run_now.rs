@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use velero_kit::location;
 
 use super::pass::Row;
-use super::plan::Next;
+use super::plan::{HubObject, Next};
 
 /// A value that was not acted on yet, and the time that names its runs. It waits until some cluster
 /// can run it.
@@ -33,27 +33,40 @@ pub fn asked(
     ))
 }
 
-/// Whether a cluster could begin a run now.
+/// Whether a cluster could begin a run now: nothing that is being deleted starts one.
 pub fn is_ready(row: &Row, location: &str) -> bool {
     matches!(row.next, Next::Keep(_))
+        && row.entry.problem.is_none()
+        && row.entry.facts.hub == HubObject::Present
         && location::usable(location, row.entry.facts.location.as_deref()).is_ok()
 }
 
-/// The run that this cluster still owes: asked for at `time`, not made yet, and not too late.
-pub fn owed(
-    row: &Row,
-    time: Option<Timestamp>,
-    now: Timestamp,
-    window: Duration,
-) -> Option<Timestamp> {
-    let time = time?;
+/// A run that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owed {
+    /// When; it names the run.
+    pub at: Timestamp,
+    /// It is never started later than this.
+    pub until: Timestamp,
+}
+
+impl Owed {
+    /// A run asked for at this time, which may start within `window`.
+    pub fn new(at: Timestamp, window: Duration) -> Self {
+        let until = at.checked_add(window).unwrap_or(Timestamp::MAX);
+        Self { at, until }
+    }
+}
+
+/// The run that this cluster still owes: not made yet, and not too late.
+pub fn owed(row: &Row, asked: Option<Owed>, now: Timestamp) -> Option<Owed> {
+    let asked = asked?;
     let Next::Keep(schedule) = &row.next else {
         return None;
     };
-    let late = Duration::try_from(now.duration_since(time)).is_ok_and(|passed| passed > window);
-    let name = names::run_name(schedule.metadata.name.as_deref()?, time);
+    let name = names::run_name(schedule.metadata.name.as_deref()?, asked.at);
     let made = is_shown(&row.entry.stored, &name) || row.runs.has(&name);
-    (!late && !made).then_some(time)
+    (now <= asked.until && !made).then_some(asked)
 }
 
 fn is_shown(detail: &BackupDetail, name: &str) -> bool {
@@ -96,12 +109,12 @@ mod tests {
     #[test]
     fn a_run_is_owed_until_it_was_seen_or_its_time_is_over() {
         let keep = Next::Keep(Arc::new(schedule()));
-        let window = Duration::from_mins(10);
         let asked_at = at(100);
+        let asked = Some(Owed::new(asked_at, Duration::from_mins(10)));
         let name = names::run_name(SCHEDULE, asked_at);
         let owed = |entry: &Entry, second| {
             let row = Row::new(entry.clone(), keep.clone());
-            owed(&row, Some(asked_at), at(second), window)
+            owed(&row, asked, at(second)).map(|owed| owed.at)
         };
 
         let mut entry = placed();
@@ -121,6 +134,6 @@ mod tests {
         }];
         assert_eq!(owed(&entry, 103), None, "it was there");
         let silent = Row::new(placed(), Next::Hold);
-        assert_eq!(super::owed(&silent, Some(asked_at), at(101), window), None);
+        assert_eq!(super::owed(&silent, asked, at(101)), None);
     }
 }
