@@ -24,6 +24,9 @@ pub struct Args {
     /// A range of addresses that members may not have, such as the hub's Service range
     #[arg(long, env = "KURATOR_REFUSE_ADDRESS", value_delimiter = ',')]
     pub refuse_address: Vec<Cidr>,
+    /// The most members that metrics name; the slowest are
+    #[arg(long, env = "KURATOR_METRICS_CLUSTER_LIMIT", default_value_t = 200)]
+    pub metrics_cluster_limit: usize,
     /// Health and metrics.
     #[command(flatten)]
     pub http: HttpArgs,

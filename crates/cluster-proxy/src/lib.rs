@@ -63,6 +63,7 @@ impl Proxy {
             policy,
             allow_address,
             refuse_address,
+            metrics_cluster_limit,
             http,
             hub,
             telemetry: _,
@@ -81,7 +82,8 @@ impl Proxy {
             calls: Arc::default(),
             metrics: Arc::clone(&metrics),
         });
-        metric_registry.register_collector(Box::new(LinkCollector(Arc::clone(&registry))));
+        let links = LinkCollector::new(Arc::clone(&registry), metrics_cluster_limit);
+        metric_registry.register_collector(Box::new(links));
         let readiness = Readiness::waiting_for(&[inventory::hub::CHECK]);
         let http = http::serve(
             http.http_address,

@@ -1,25 +1,23 @@
-//! What is counted. Nothing is labelled by member, so the number of series stays bounded.
+//! What is counted. The number of series stays bounded: only the slowest members are named, and no
+//! more of them than `--metrics-cluster-limit`.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+mod links;
 
-use jiff::Timestamp;
+use std::{sync::Arc, time::Duration};
+
 use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
+    encoding::EncodeLabelSet,
     metrics::{
-        MetricType,
         counter::Counter,
         family::Family,
-        gauge::{ConstGauge, Gauge},
+        gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
     registry::Registry as MetricRegistry,
 };
 
-use crate::{error::CallError, inventory::Registry, link::status::State};
+pub use self::links::LinkCollector;
+use crate::{error::CallError, link::status::State};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CallLabels {
@@ -57,13 +55,40 @@ pub struct Metrics {
     denials: Counter,
     policy_valid: Gauge,
     streams: Gauge,
+    connections: Gauge,
+    member_streams: Gauge,
     queue_wait: Histogram,
     member_time: Histogram,
+    added: Durations,
+    event_delay: Histogram,
+}
+
+/// One of what a gauge counts, until it is dropped.
+#[derive(Debug)]
+#[must_use = "it counts for as long as it is held"]
+pub struct Counted(Gauge);
+
+impl Counted {
+    fn one_of(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// Loopback calls take fractions of a millisecond, an etcd write some, a slow member up to 60 s.
 fn buckets() -> Histogram {
     Histogram::new(exponential_buckets(0.0005, 2.5, 14))
+}
+
+/// What the proxy itself adds is some 100 microseconds; with a full queue it is seconds.
+fn fine_buckets() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_05, 3.0, 14))
 }
 
 impl Metrics {
@@ -80,68 +105,104 @@ impl Metrics {
             denials: Counter::default(),
             policy_valid: Gauge::default(),
             streams: Gauge::default(),
+            connections: Gauge::default(),
+            member_streams: Gauge::default(),
             queue_wait: buckets(),
             member_time: buckets(),
+            added: Family::new_with_constructor(fine_buckets as fn() -> Histogram),
+            event_delay: fine_buckets(),
         };
         metrics.policy_valid.set(1);
         let registry = registry.sub_registry_with_prefix("kurator_proxy");
-        registry.register("calls", "gRPC calls by result", metrics.calls.clone());
-        registry.register(
-            "call_duration_seconds",
-            "Time from the request to the answer",
-            metrics.durations.clone(),
-        );
+        metrics.register_counts(registry);
+        metrics.register_levels(registry);
+        metrics.register_times(registry);
+        Arc::new(metrics)
+    }
+
+    fn register_counts(&self, registry: &mut MetricRegistry) {
+        registry.register("calls", "gRPC calls by result", self.calls.clone());
         registry.register(
             "link_transitions",
             "Changes of a link's state, by the new state",
-            metrics.transitions.clone(),
+            self.transitions.clone(),
         );
         registry.register(
             "watch_events",
             "Events of upstream watches",
-            metrics.events.clone(),
+            self.events.clone(),
         );
         registry.register(
             "upstream_watches_started",
             "Upstream watches that were opened or resumed",
-            metrics.watches.clone(),
+            self.watches.clone(),
         );
         registry.register(
             "upstream_lists",
             "Collections read by LIST, where the member has no WatchList",
-            metrics.lists.clone(),
+            self.lists.clone(),
         );
         registry.register(
             "coalesced_events",
             "Events overwritten by a later one before they were sent",
-            metrics.coalesced.clone(),
+            self.coalesced.clone(),
         );
         registry.register(
             "denials",
             "Calls that the policy denied",
-            metrics.denials.clone(),
+            self.denials.clone(),
         );
+    }
+
+    fn register_levels(&self, registry: &mut MetricRegistry) {
         registry.register(
             "policy_valid",
             "0 while a broken policy file is ignored",
-            metrics.policy_valid.clone(),
+            self.policy_valid.clone(),
         );
         registry.register(
             "subscribe_streams",
             "Open Subscribe streams",
-            metrics.streams.clone(),
+            self.streams.clone(),
+        );
+        registry.register(
+            "member_connections",
+            "Open connections to members",
+            self.connections.clone(),
+        );
+        registry.register(
+            "member_streams",
+            "Requests and watches at members that have not ended",
+            self.member_streams.clone(),
+        );
+    }
+
+    fn register_times(&self, registry: &mut MetricRegistry) {
+        registry.register(
+            "call_duration_seconds",
+            "Time from the request to the answer",
+            self.durations.clone(),
         );
         registry.register(
             "queue_wait_seconds",
             "Time that calls waited for a place at their member",
-            metrics.queue_wait.clone(),
+            self.queue_wait.clone(),
         );
         registry.register(
             "member_request_duration_seconds",
             "Time from a request to a member to the end of its answer",
-            metrics.member_time.clone(),
+            self.member_time.clone(),
         );
-        Arc::new(metrics)
+        registry.register(
+            "added_latency_seconds",
+            "Time of calls that reached a member, without the member's part",
+            self.added.clone(),
+        );
+        registry.register(
+            "event_delay_seconds",
+            "Time from a member's event until a subscriber's connection took it, by subscriber",
+            self.event_delay.clone(),
+        );
     }
 
     /// A call ended.
@@ -216,6 +277,28 @@ impl Metrics {
         self.member_time.observe(time.as_secs_f64());
     }
 
+    /// What the proxy added to a call that its member took part in.
+    pub fn added(&self, rpc: &'static str, time: Duration) {
+        self.added
+            .get_or_create(&RpcLabels { rpc })
+            .observe(time.as_secs_f64());
+    }
+
+    /// A subscriber's connection took an event that was read this long ago.
+    pub fn delivered(&self, delay: Duration) {
+        self.event_delay.observe(delay.as_secs_f64());
+    }
+
+    /// A connection to a member is open while this is held.
+    pub fn connection(&self) -> Counted {
+        Counted::one_of(&self.connections)
+    }
+
+    /// A request or watch at a member runs while this is held.
+    pub fn member_stream(&self) -> Counted {
+        Counted::one_of(&self.member_streams)
+    }
+
     /// A stream was opened or closed.
     pub fn stream(&self, opened: bool) {
         if opened {
@@ -223,66 +306,5 @@ impl Metrics {
         } else {
             self.streams.dec();
         }
-    }
-}
-
-/// Counts links when it is asked.
-#[derive(Debug)]
-pub struct LinkCollector(pub Arc<Registry>);
-
-impl Collector for LinkCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let links = self.0.links();
-        let gauge = |value: usize| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-        let mut states = encoder.encode_descriptor(
-            "kurator_proxy_links",
-            "Members by state",
-            None,
-            MetricType::Gauge,
-        )?;
-        for state in State::ALL {
-            let count = links
-                .values()
-                .filter(|link| link.follow().borrow().condition.state == state)
-                .count();
-            let labels = [("state", state.as_str())];
-            gauge(count).encode(states.encode_family(&labels)?)?;
-        }
-        let watches: usize = links.values().map(|link| link.watch_count()).sum();
-        let bytes: usize = links
-            .values()
-            .map(|link| link.cached_bytes().load(Ordering::Relaxed))
-            .sum();
-        let now = Timestamp::now();
-        let age =
-            |time: Timestamp| usize::try_from(now.duration_since(time).as_secs()).unwrap_or(0);
-        let oldest = links.values().filter_map(|link| link.oldest_data()).min();
-        for (name, help, value) in [
-            (
-                "kurator_proxy_upstream_watches",
-                "Upstream watches that run",
-                watches,
-            ),
-            ("kurator_proxy_cached_bytes", "Bytes in watch caches", bytes),
-            (
-                "kurator_proxy_oldest_data_seconds",
-                "Age of the oldest data that any watch holds",
-                oldest.map_or(0, age),
-            ),
-        ] {
-            let descriptor = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            gauge(value).encode(descriptor)?;
-        }
-        let expiry = links.values().filter_map(|link| link.status().expiry).min();
-        if let Some(expiry) = expiry {
-            let descriptor = encoder.encode_descriptor(
-                "kurator_proxy_credential_lifetime_seconds",
-                "What is left of the credentials that expire first; negative when they have",
-                None,
-                MetricType::Gauge,
-            )?;
-            ConstGauge::new(expiry.duration_since(now).as_secs()).encode(descriptor)?;
-        }
-        Ok(())
     }
 }

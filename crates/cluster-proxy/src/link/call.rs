@@ -20,6 +20,7 @@ use super::{
     connection::{Connection, UNARY_WINDOWS},
     exchange::{self, Request},
     gate::Purpose,
+    latency,
     status::Condition,
 };
 use crate::{
@@ -175,9 +176,14 @@ impl Link {
             method = %request.method, path = request.path.without_query(), status = field::Empty
         );
         let exchange = exchange_on(&connection, request, asked, deadline.instant());
+        let stream = self.metrics().member_stream();
         let sent = Instant::now();
         let result = exchange.instrument(span.clone()).await;
-        self.metrics().asked_member(sent.elapsed());
+        let took = sent.elapsed();
+        drop(stream);
+        self.metrics().asked_member(took);
+        self.latency.record(took);
+        latency::at_member(took);
         let status = match &result {
             Ok(answer) => Some(answer.status.as_u16()),
             Err(error) => error.http_code,
@@ -216,7 +222,7 @@ impl Link {
         }
         let opening = async {
             let _place = self.seat.enter(Purpose::New).await;
-            Connection::open(credentials, &self.context.addresses, UNARY_WINDOWS).await
+            Connection::open(credentials, &self.context, UNARY_WINDOWS).await
         };
         match timeout_at(deadline.instant(), opening).await {
             Ok(Ok(connection)) => {

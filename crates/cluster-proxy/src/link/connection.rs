@@ -25,8 +25,8 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::dial::dial;
-use crate::credentials::{Credentials, address::AddressPolicy};
+use super::{LinkContext, dial::dial};
+use crate::credentials::Credentials;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TLS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -105,12 +105,12 @@ impl Connection {
     /// Dials, verifies and shakes hands; bounded by the timeouts of each step.
     pub async fn open(
         credentials: &Arc<Credentials>,
-        addresses: &AddressPolicy,
+        context: &LinkContext,
         windows: Windows,
     ) -> Result<Self, ConnectError> {
         let tcp = timeout(
             CONNECT_TIMEOUT,
-            dial(&credentials.host, credentials.port, addresses),
+            dial(&credentials.host, credentials.port, &context.addresses),
         )
         .await
         .map_err(|_| unreachable("no connection within 3 s"))??;
@@ -139,7 +139,9 @@ impl Connection {
         let heard = Arc::clone(&last_read);
         let driver = Arc::new(Mutex::new(connection));
         let task = Arc::clone(&driver);
+        let counted = context.metrics.connection();
         tokio::spawn(async move {
+            let _counted = counted;
             let result = poll_fn(|cx| locked(&task).poll_unpin(cx)).await;
             // hyper ends the same way for an unanswered ping and for a close, but only the former
             // follows silence.

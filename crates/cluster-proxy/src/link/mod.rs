@@ -13,6 +13,7 @@ mod dial;
 pub mod discovery;
 pub mod exchange;
 pub mod gate;
+pub mod latency;
 pub mod limiter;
 pub mod load;
 mod probe;
@@ -44,6 +45,7 @@ use self::{
     connection::Connection,
     discovery::Discovery,
     gate::{ConnectGate, Seat},
+    latency::Latency,
     limiter::{AllCalls, Limiter},
     load::{LoadGate, Sizes},
     spread::MoreConnections,
@@ -133,6 +135,7 @@ pub struct Link {
     discovery: Discovery,
     watches: Mutex<HashMap<WatchKey, Weak<SharedWatch>>>,
     sizes: Sizes,
+    latency: Latency,
     cached_bytes: Arc<AtomicUsize>,
     last_ok: AtomicI64,
     last_probe: Mutex<Option<Instant>>,
@@ -167,6 +170,7 @@ impl Link {
             discovery: Discovery::default(),
             watches: Mutex::default(),
             sizes: Sizes::default(),
+            latency: Latency::default(),
             cached_bytes: Arc::default(),
             last_ok: AtomicI64::new(i64::MIN),
             last_probe: Mutex::default(),
@@ -343,6 +347,11 @@ impl Link {
         let shared = SharedWatch::start(self, key.clone());
         watches.insert(key.clone(), Arc::downgrade(&shared));
         shared
+    }
+
+    /// How long the member takes to answer; None before its first answer.
+    pub fn latency(&self) -> Option<Duration> {
+        self.latency.average()
     }
 
     /// How many upstream watches run.

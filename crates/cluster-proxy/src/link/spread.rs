@@ -46,7 +46,7 @@ impl Link {
         }
         let credentials = session.connection.credentials();
         let turn = self.seat.enter(Purpose::New).await;
-        let opened = Connection::open(credentials, &self.context.addresses, WATCH_WINDOWS).await;
+        let opened = Connection::open(credentials, &self.context, WATCH_WINDOWS).await;
         drop(turn);
         let connection = Arc::new(opened.map_err(|e| {
             let condition = Condition::from_connect(&e);

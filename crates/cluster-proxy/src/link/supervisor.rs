@@ -166,8 +166,7 @@ impl Supervisor {
         credentials: &Arc<Credentials>,
         place: Place,
     ) -> Result<Session, Unproven> {
-        let addresses = &self.link.context.addresses;
-        let connection = Connection::open(credentials, addresses, WATCH_WINDOWS)
+        let connection = Connection::open(credentials, &self.link.context, WATCH_WINDOWS)
             .await
             .map_err(|e| Unproven::Condition(Condition::from_connect(&e)))?;
         drop(place);
@@ -178,6 +177,7 @@ impl Supervisor {
         });
         self.catalogued = self.link.first_catalogue(&connection).await;
         self.link.seen();
+        self.link.latency.record(proof.rtt);
         self.link.status.send_modify(|status| {
             status.version = Arc::from(proof.version);
             status.rtt = proof.rtt;

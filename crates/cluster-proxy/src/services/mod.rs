@@ -27,7 +27,7 @@ use crate::{
     error::{CallError, Retryable, code_label},
     inventory::Registry,
     json::Projection,
-    link::{Link, status::State},
+    link::{Link, latency, status::State},
     metrics::Metrics,
     policy::{Access, Grant, store::PolicyStore},
     request::{deadline::Deadline, name, path::Gvr},
@@ -183,11 +183,16 @@ impl Core {
         );
         trace::adopt(&span, metadata);
         let started = std::time::Instant::now();
-        let result = trace::scope(metadata, call.instrument(span.clone())).await;
+        let call = latency::measured(call.instrument(span.clone()));
+        let (result, at_member) = trace::scope(metadata, call).await;
+        let took = started.elapsed();
         let code = result.as_ref().map_or_else(|e| e.code, |_| Code::Ok);
         span.record("code", code_label(code));
-        self.metrics
-            .call(rpc, code_label(code), started.elapsed().as_secs_f64());
+        self.metrics.call(rpc, code_label(code), took.as_secs_f64());
+        // What never reached a member says nothing about the way to one.
+        if at_member > Duration::ZERO {
+            self.metrics.added(rpc, took.saturating_sub(at_member));
+        }
         result.map(Response::new).map_err(|error| {
             tracing::debug!(parent: &span, %error, "call failed");
             error.into()

@@ -10,6 +10,7 @@ use super::lines::{LINE_MAX, LineSplitter};
 use crate::{
     error::{CallError, WriteOutcome},
     link::connection::{Connection, WatchPlace},
+    metrics::Counted,
 };
 
 pub(super) struct OpenWatch {
@@ -17,15 +18,22 @@ pub(super) struct OpenWatch {
     lines: LineSplitter,
     pub(super) connection: Arc<Connection>,
     _place: WatchPlace,
+    _counted: Counted,
 }
 
 impl OpenWatch {
-    pub(super) fn new(body: Incoming, connection: Arc<Connection>, place: WatchPlace) -> Self {
+    pub(super) fn new(
+        body: Incoming,
+        connection: Arc<Connection>,
+        place: WatchPlace,
+        counted: Counted,
+    ) -> Self {
         Self {
             body,
             lines: LineSplitter::new(LINE_MAX),
             connection,
             _place: place,
+            _counted: counted,
         }
     }
 

@@ -195,7 +195,8 @@ impl Upstream {
         }
         self.link.report(Ok(()));
         self.link.metrics().upstream_watch();
-        Ok(OpenWatch::new(head.into_body(), connection, place))
+        let counted = self.link.metrics().member_stream();
+        Ok(OpenWatch::new(head.into_body(), connection, place, counted))
     }
 
     fn line(&mut self, line: &[u8], kind: &str) -> Result<(), Stop> {
