@@ -1,8 +1,10 @@
 //! A subscriber's queue: the newest state of each object, once.
 //!
 //! Memory is bounded by the number of live objects, not by the rate of events: a second event for an
-//! object that waits overwrites the first. Frames are taken in turn from the clusters that have
+//! object that waits overwrites the first. Of one lane deletions go out before updates. Frames are taken in turn from the clusters that have
 //! something to say, so one busy member does not delay another.
+
+mod lane;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,13 +15,13 @@ use std::{
 };
 
 use api_types::key::ClusterKey;
-use proxy_client::proto::{self, SubscribeFrame, subscribe_frame::F};
-use tokio::sync::Notify;
+use proxy_client::proto::{self, SubscribeFrame};
+use tokio::{sync::Notify, time::Instant};
 
+use self::lane::{LaneState, Pending};
 use crate::{
     inventory::cluster_ref,
     json::Projected,
-    link::status::timestamp,
     watch::{ObjectId, SyncReason, WatchState},
 };
 
@@ -44,6 +46,8 @@ struct Lanes {
     /// Lanes with something to say, in turn.
     turn: VecDeque<u64>,
     coalesced: u64,
+    /// When the events of the last frame were read.
+    read: Vec<Instant>,
 }
 
 /// One cluster's part in one subscription.
@@ -64,33 +68,6 @@ pub struct LaneLabel {
     pub gvr: proto::Gvr,
 }
 
-#[derive(Debug)]
-enum Pending {
-    Upsert(Arc<Projected>),
-    Delete(proto::ObjectKey),
-}
-
-#[derive(Debug)]
-struct Sync {
-    reason: SyncReason,
-    started: bool,
-    /// How many of the waiting objects belong to the snapshot; they are first in order.
-    left: usize,
-    revision: String,
-}
-
-#[derive(Debug)]
-struct LaneState {
-    label: LaneLabel,
-    pending: HashMap<ObjectId, Pending>,
-    order: VecDeque<ObjectId>,
-    sync: Option<Sync>,
-    state: Option<WatchState>,
-    error: Option<proto::Error>,
-    removed: bool,
-    queued: bool,
-}
-
 impl Queue {
     /// A queue whose frames aim at `frame_max` bytes, 0 for the default.
     pub fn new(frame_max: usize) -> Arc<Self> {
@@ -108,17 +85,7 @@ impl Queue {
     /// Opens a lane.
     pub fn lane(self: &Arc<Self>, label: LaneLabel) -> Lane {
         let id = NEXT_LANE.fetch_add(1, Ordering::Relaxed);
-        let state = LaneState {
-            label,
-            pending: HashMap::new(),
-            order: VecDeque::new(),
-            sync: None,
-            state: None,
-            error: None,
-            removed: false,
-            queued: false,
-        };
-        self.lock().by_id.insert(id, state);
+        self.lock().by_id.insert(id, LaneState::new(label));
         Lane {
             id,
             queue: Arc::clone(self),
@@ -138,13 +105,15 @@ impl Queue {
 
     /// The next frame, if any lane has something to say.
     pub fn try_next(&self) -> Option<SubscribeFrame> {
-        let mut lanes = self.lock();
+        let mut guard = self.lock();
+        let lanes = &mut *guard;
+        lanes.read.clear();
         loop {
             let id = lanes.turn.pop_front()?;
             let Some(lane) = lanes.by_id.get_mut(&id) else {
                 continue;
             };
-            let frame = lane.frame(self.frame_max);
+            let frame = lane.frame(self.frame_max, &mut lanes.read);
             lane.queued = lane.has_more();
             let (queued, done) = (lane.queued, lane.removed && !lane.queued);
             if done {
@@ -156,6 +125,11 @@ impl Queue {
                 return Some(SubscribeFrame { f: Some(f) });
             }
         }
+    }
+
+    /// When each event of the last frame was read.
+    pub fn take_read(&self) -> Vec<Instant> {
+        std::mem::take(&mut self.lock().read)
     }
 
     /// How many events were overwritten by later ones since the last call.
@@ -181,21 +155,7 @@ impl Lane {
         objects: impl Iterator<Item = &'a Arc<Projected>>,
         revision: &str,
     ) {
-        self.change(|lane, _| {
-            lane.pending.clear();
-            lane.order.clear();
-            for object in objects {
-                let id = ObjectId::from(object.as_ref());
-                lane.order.push_back(id.clone());
-                lane.pending.insert(id, Pending::Upsert(Arc::clone(object)));
-            }
-            lane.sync = Some(Sync {
-                reason,
-                started: false,
-                left: lane.order.len(),
-                revision: revision.to_owned(),
-            });
-        });
+        self.change(|lane, _| lane.begin(reason, objects, revision));
     }
 
     /// An object is new or changed.
@@ -228,9 +188,7 @@ impl Lane {
     /// The cluster left: nothing but that is said, and the lane closes.
     pub fn remove(&self) {
         self.change(|lane, _| {
-            lane.pending.clear();
-            lane.order.clear();
-            (lane.sync, lane.state, lane.error) = (None, None, None);
+            lane.clear();
             lane.removed = true;
         });
     }
@@ -242,10 +200,8 @@ impl Lane {
 
     fn put(&self, id: ObjectId, pending: Pending) {
         self.change(|lane, coalesced| {
-            if lane.pending.insert(id.clone(), pending).is_some() {
+            if lane.put(id, pending) {
                 *coalesced += 1;
-            } else {
-                lane.order.push_back(id);
             }
         });
     }
@@ -256,6 +212,7 @@ impl Lane {
             by_id,
             turn,
             coalesced,
+            ..
         } = &mut *lanes;
         let Some(lane) = by_id.get_mut(&self.id).filter(|lane| !lane.removed) else {
             return;
@@ -266,100 +223,6 @@ impl Lane {
         }
         drop(lanes);
         self.queue.ready.notify_one();
-    }
-}
-
-impl LaneState {
-    fn has_more(&self) -> bool {
-        self.state.is_some()
-            || self.error.is_some()
-            || self.sync.is_some()
-            || !self.order.is_empty()
-    }
-
-    /// The lane's next frame: its state, then the snapshot's start, objects, end, then changes.
-    fn frame(&mut self, max: usize) -> Option<F> {
-        let cluster = Some(cluster_ref(&self.label.cluster));
-        let sub_id = self.label.sub_id;
-        if self.removed {
-            return Some(F::Removed(proto::ClusterRemoved { sub_id, cluster }));
-        }
-        if let Some(state) = self.state.take() {
-            return Some(F::Link(proto::LinkState {
-                cluster,
-                state: state.state.into(),
-                reason: state.reason,
-                as_of: Some(timestamp(state.as_of)),
-                sub_id,
-            }));
-        }
-        if let Some(error) = self.error.take() {
-            return Some(F::Error(proto::SubError {
-                sub_id,
-                cluster,
-                error: Some(error),
-            }));
-        }
-        if let Some(sync) = &mut self.sync {
-            if !std::mem::replace(&mut sync.started, true) {
-                return Some(F::SyncStart(proto::SyncStart {
-                    sub_id,
-                    cluster,
-                    reason: sync.reason.as_str().to_owned(),
-                }));
-            }
-            if sync.left == 0 {
-                let resource_version = std::mem::take(&mut sync.revision);
-                self.sync = None;
-                return Some(F::SyncEnd(proto::SyncEnd {
-                    sub_id,
-                    cluster,
-                    resource_version,
-                }));
-            }
-        }
-        let (upserts, deletes) = self.batch(max);
-        if upserts.is_empty() && deletes.is_empty() {
-            return None;
-        }
-        Some(F::Batch(proto::Batch {
-            sub_id,
-            cluster,
-            upserts,
-            deletes,
-        }))
-    }
-
-    fn batch(&mut self, max: usize) -> (Vec<proto::Object>, Vec<proto::ObjectKey>) {
-        let (mut upserts, mut deletes, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while let Some(id) = self.order.front() {
-            if self.sync.as_ref().is_some_and(|sync| sync.left == 0) {
-                break;
-            }
-            let cost = match self.pending.get(id) {
-                Some(Pending::Upsert(object)) => object.json.len() + 256,
-                Some(Pending::Delete(_)) => 128,
-                None => 0,
-            };
-            if bytes > 0 && bytes + cost > max {
-                break;
-            }
-            bytes += cost;
-            let Some(id) = self.order.pop_front() else {
-                break;
-            };
-            if let Some(sync) = &mut self.sync {
-                sync.left -= 1;
-            }
-            match self.pending.remove(&id) {
-                Some(Pending::Upsert(object)) => {
-                    upserts.push(to_proto(&object, &self.label.cluster, &self.label.gvr));
-                }
-                Some(Pending::Delete(key)) => deletes.push(key),
-                None => {}
-            }
-        }
-        (upserts, deletes)
     }
 }
 

@@ -130,6 +130,9 @@ impl Session {
             if sent.is_err() {
                 return Ok(());
             }
+            for read in self.queue.take_read() {
+                self.core.metrics.delivered(read.elapsed());
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use jiff::Timestamp;
-use proto::link_state;
+use proto::{link_state, subscribe_frame::F};
 
 use super::*;
 
@@ -73,6 +73,52 @@ fn a_deletion_is_never_lost_even_when_the_object_waits() {
     lane.delete(&object("a", 2, 10), "3");
     lane.upsert(&object("a", 4, 10));
     assert_eq!(drain(&queue), ["m1 +a@4"]);
+}
+
+#[test]
+fn deletions_go_out_before_updates_that_waited_longer() {
+    let queue = Queue::new(FRAME_MIN);
+    let lane = lane(&queue, "m1");
+    for name in ["a", "b", "c"] {
+        lane.upsert(&object(name, 1, 10 * FRAME_MIN));
+    }
+    lane.delete(&object("z", 1, 10), "2");
+    // It waits as an update, and is gone before that was said.
+    lane.delete(&object("c", 1, 10), "3");
+    assert_eq!(drain(&queue), ["m1 -c -z", "m1 +a@1", "m1 +b@1"]);
+}
+
+#[test]
+fn a_deletion_does_not_overtake_the_end_of_a_snapshot() {
+    let queue = Queue::new(0);
+    let lane = lane(&queue, "m1");
+    let snapshot = [object("a", 5, 10), object("b", 6, 10)];
+    lane.sync(SyncReason::Initial, snapshot.iter(), "7");
+    lane.upsert(&object("c", 8, 10));
+    lane.delete(&object("c", 8, 10), "9");
+    lane.delete(&object("a", 5, 10), "10");
+    assert_eq!(
+        drain(&queue),
+        ["m1 start INITIAL", "m1 +b@6 -a", "m1 end 7", "m1 -c"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_delay_of_an_event_counts_from_the_first_that_was_not_sent() {
+    let queue = Queue::new(0);
+    let lane = lane(&queue, "m1");
+    lane.sync(SyncReason::Initial, [object("a", 1, 10)].iter(), "1");
+    assert_eq!(drain(&queue).len(), 3);
+    assert_eq!(queue.take_read(), [], "a snapshot is no event");
+    let first = Instant::now();
+    lane.upsert(&object("a", 2, 10));
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    lane.upsert(&object("a", 3, 10));
+    lane.delete(&object("b", 3, 10), "4");
+    let second = Instant::now();
+    assert!(queue.try_next().is_some());
+    assert_eq!(queue.take_read(), [second, first]);
+    assert_eq!(queue.take_read(), []);
 }
 
 #[test]
