@@ -3,7 +3,7 @@
 //! Bodies stay opaque. `managedFields` is cut out by byte range, so that nothing is parsed twice and
 //! unknown fields and large numbers survive as they are.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -64,6 +64,17 @@ pub struct Meta<'a> {
     managed_fields: Option<&'a RawValue>,
 }
 
+#[derive(Deserialize)]
+struct Labelled {
+    metadata: LabelledMeta,
+}
+
+#[derive(Deserialize)]
+struct LabelledMeta {
+    #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
+}
+
 /// Which part of an object is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Projection {
@@ -119,6 +130,14 @@ pub fn text(bytes: &[u8]) -> Result<&str, JsonError> {
 /// Parses a borrowed type.
 pub fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, JsonError> {
     serde_json::from_str(text).map_err(|e| JsonError::Syntax(e.to_string()))
+}
+
+/// The labels of a projected object; none if they are not what labels are.
+pub fn labels(json: &[u8]) -> BTreeMap<String, String> {
+    serde_json::from_slice(json)
+        .ok()
+        .and_then(|Labelled { metadata }| metadata.labels)
+        .unwrap_or_default()
 }
 
 /// Reads an object's identity and cuts it down to the projection.

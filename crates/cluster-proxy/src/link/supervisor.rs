@@ -248,7 +248,9 @@ impl Supervisor {
 
     /// Asks whether the member is well. An answer of any kind proves that it lives.
     async fn check(&mut self, connection: &Connection) -> Option<Ended> {
+        let asked = Instant::now();
         let result = probe::is_ready(connection).await;
+        self.link.latency.record(asked.elapsed());
         let Err(error) = result else {
             self.link.report(Ok(()));
             if !self.link.status.borrow().member_uid.is_empty() {

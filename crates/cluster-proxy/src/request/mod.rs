@@ -7,4 +7,5 @@ pub mod body;
 pub mod deadline;
 pub mod name;
 pub mod path;
+pub mod selector;
 mod status;

@@ -1,15 +1,18 @@
 //! Which clusters a subscription or an inventory stream is about.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use api_types::{
     key::{ClusterKey, ClusterKind},
     labels,
 };
-use kube::core::{Expression, Selector, SelectorExt};
+use kube::core::{Selector, SelectorExt};
 use proxy_client::proto;
 
-use crate::{error::CallError, request::name};
+use crate::{
+    error::CallError,
+    request::{name, selector},
+};
 
 /// The most clusters that may be named.
 const CLUSTERS_MAX: usize = 10_000;
@@ -45,11 +48,12 @@ impl Selection {
                 Some((namespace.to_owned(), value))
             }
         };
-        name::selector("clusters.label_selector", &set.label_selector)?;
+        let field = "clusters.label_selector";
+        name::selector(field, &set.label_selector)?;
         Ok(Self {
             named: (!named.is_empty()).then_some(named),
             fleet,
-            labels: parse_selector(&set.label_selector)?,
+            labels: selector::parse(field, &set.label_selector)?,
         })
     }
 
@@ -89,112 +93,9 @@ pub fn cluster_key(cluster: Option<proto::ClusterRef>) -> Result<ClusterKey, Cal
     Ok(ClusterKey::new(cluster.namespace, kind, cluster.name))
 }
 
-/// Reads Kubernetes' selector syntax: `a=b,c!=d,e in (f,g),h notin (i),j,!k`.
-fn parse_selector(text: &str) -> Result<Selector, CallError> {
-    let mut selector = Selector::default();
-    for part in split_outside_parentheses(text) {
-        let part = part.trim();
-        if part.is_empty() {
-            continue;
-        }
-        let expression = parse_expression(part).ok_or_else(|| {
-            CallError::invalid(
-                "clusters.label_selector",
-                format_args!("{part:?} is not a requirement"),
-            )
-        })?;
-        selector.extend(expression);
-    }
-    Ok(selector)
-}
-
-fn split_outside_parentheses(text: &str) -> Vec<&str> {
-    let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0_i32);
-    for (at, c) in text.char_indices() {
-        match c {
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            ',' if depth == 0 => {
-                parts.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(&text[start..]);
-    parts
-}
-
-fn parse_expression(part: &str) -> Option<Expression> {
-    let key = |text: &str| {
-        let text = text.trim();
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
-        (!text.is_empty() && text.chars().all(legal)).then(|| text.to_owned())
-    };
-    if let Some(absent) = part.strip_prefix('!') {
-        return Some(Expression::DoesNotExist(key(absent)?));
-    }
-    for (separator, negated) in [("!=", true), ("==", false), ("=", false)] {
-        if let Some((left, right)) = part.split_once(separator) {
-            let (left, right) = (key(left)?, right.trim().to_owned());
-            return Some(if negated {
-                Expression::NotEqual(left, right)
-            } else {
-                Expression::Equal(left, right)
-            });
-        }
-    }
-    if let Some((left, list)) = part.strip_suffix(')').and_then(|p| p.split_once('(')) {
-        let values: BTreeSet<String> = list.split(',').map(|v| v.trim().to_owned()).collect();
-        let (name, operator) = left.trim().rsplit_once(' ')?;
-        return match operator {
-            "in" => Some(Expression::In(key(name)?, values)),
-            "notin" => Some(Expression::NotIn(key(name)?, values)),
-            _ => None,
-        };
-    }
-    Some(Expression::Exists(key(part)?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn matches(selector: &str, pairs: &[(&str, &str)]) -> bool {
-        let labels = pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
-        parse_selector(selector).unwrap().matches(&labels)
-    }
-
-    #[test]
-    fn selectors_match_as_in_kubernetes() {
-        let labels = [("env", "prod"), ("zone", "a")];
-        for yes in [
-            "",
-            "env=prod",
-            "env==prod,zone",
-            "env in (dev, prod),zone notin (b)",
-            "!missing",
-            "env!=dev",
-            "missing!=x",
-        ] {
-            assert!(matches(yes, &labels), "{yes}");
-        }
-        for no in [
-            "env=dev",
-            "missing",
-            "!env",
-            "env notin (prod)",
-            "zone in (b,c)",
-        ] {
-            assert!(!matches(no, &labels), "{no}");
-        }
-        for wrong in ["a b", "in (x)", "a between (b)", "=x"] {
-            assert!(parse_selector(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_fleet_selects_its_members_in_its_namespace_only() {

@@ -30,7 +30,7 @@ use crate::{
     policy::{Access, Verb},
     request::{name, path::Gvr},
     services::{Core, projection},
-    watch::WatchKey,
+    watch::{WatchKey, selector},
 };
 
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -195,6 +195,7 @@ impl Session {
             name::namespace(&add.namespace)?;
         }
         name::selector("label_selector", &add.label_selector)?;
+        let (selector, filter) = selector::split("label_selector", &add.label_selector)?;
         let access = Access {
             verb: Verb::Watch,
             gvr: &gvr,
@@ -209,10 +210,10 @@ impl Session {
         let key = WatchKey {
             gvr,
             namespace: add.namespace,
-            selector: add.label_selector,
+            selector,
             projection,
         };
-        let subscription = Subscription::new(key, Selection::from_proto(add.clusters)?);
+        let subscription = Subscription::new(key, filter, Selection::from_proto(add.clusters)?);
         self.subscriptions.insert(add.sub_id, subscription);
         Ok(())
     }

@@ -15,12 +15,13 @@ use super::{
 use crate::{
     inventory::Links,
     link::Link,
-    watch::{Attachment, WatchKey},
+    watch::{Attachment, Filter, WatchKey},
 };
 
 /// What is watched, where, and with which attachments.
 pub(super) struct Subscription {
     key: WatchKey,
+    filter: Filter,
     selection: Selection,
     excluded: HashSet<ClusterKey>,
     members: HashMap<ClusterKey, Member>,
@@ -36,9 +37,10 @@ struct Member {
 
 impl Subscription {
     /// Attached to nothing yet.
-    pub(super) fn new(key: WatchKey, selection: Selection) -> Self {
+    pub(super) fn new(key: WatchKey, filter: Filter, selection: Selection) -> Self {
         Self {
             key,
+            filter,
             selection,
             excluded: HashSet::new(),
             members: HashMap::new(),
@@ -127,7 +129,8 @@ impl Subscription {
             cluster: key.clone(),
             gvr: self.key.gvr.to_proto(),
         });
-        let attachment = link.shared_watch(&self.key).attach(lane.clone());
+        let watch = link.shared_watch(&self.key);
+        let attachment = watch.attach(lane.clone(), self.filter.clone());
         let member = Member {
             link,
             lane,

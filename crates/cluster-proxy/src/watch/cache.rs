@@ -1,7 +1,7 @@
 //! The newest state of each object of one watch, and who wants to know.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
         Arc, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use proxy_client::proto::{self, link_state};
 
-use super::{SyncReason, WatchState};
+use super::{Filter, SyncReason, WatchState};
 use crate::{
     error::CallError, json::Projected, link::connection::Connection, subscribe::queue::Lane,
 };
@@ -81,13 +81,40 @@ impl Drop for Budget {
 #[derive(Debug)]
 struct Subscriber {
     lane: Lane,
+    filter: Filter,
     /// Has a snapshot, so that changes are enough.
     synced: bool,
 }
 
+impl Subscriber {
+    fn sync(&self, reason: SyncReason, objects: &Objects, revision: &str) {
+        let selected = objects
+            .values()
+            .filter(|object| self.filter.matches(object));
+        self.lane.sync(reason, selected, revision);
+    }
+
+    /// To one who selects objects, an object that is no longer selected is gone.
+    fn changed(&self, known: Option<&Projected>, object: &Arc<Projected>) {
+        if self.filter.matches(object) {
+            self.lane.upsert(object);
+        } else if let Some(known) = known {
+            self.gone(known, &object.resource_version);
+        }
+    }
+
+    fn gone(&self, known: &Projected, revision: &str) {
+        if self.filter.matches(known) {
+            self.lane.delete(known, revision);
+        }
+    }
+}
+
+type Objects = HashMap<ObjectId, Arc<Projected>>;
+
 #[derive(Debug)]
 pub(super) struct Cache {
-    objects: HashMap<ObjectId, Arc<Projected>>,
+    objects: Objects,
     budget: Budget,
     revision: String,
     synced: bool,
@@ -120,18 +147,19 @@ impl Cache {
         }
     }
 
-    pub(super) fn attach(&mut self, lane: Lane) {
+    pub(super) fn attach(&mut self, lane: Lane, filter: Filter) {
         lane.state(self.state_now());
         if let Some(error) = &self.error {
             lane.error(error.clone());
         }
-        if self.synced {
-            lane.sync(SyncReason::Initial, self.objects.values(), &self.revision);
-        }
         let subscriber = Subscriber {
             synced: self.synced,
             lane,
+            filter,
         };
+        if self.synced {
+            subscriber.sync(SyncReason::Initial, &self.objects, &self.revision);
+        }
         self.subscribers.insert(subscriber.lane.id(), subscriber);
     }
 
@@ -220,29 +248,29 @@ impl Cache {
         self.budget.set(bytes);
         self.revision = revision;
         let mut old = std::mem::take(&mut self.objects);
-        let mut changed = HashSet::new();
+        let mut changed = Vec::new();
         for object in list {
             let id = ObjectId::from(&object);
-            let known = old.remove(&id).filter(|known| is_same(known, &object));
-            if known.is_none() {
-                changed.insert(id.clone());
-            }
-            let object = known.unwrap_or_else(|| Arc::new(object));
+            let object = match old.remove(&id) {
+                Some(known) if is_same(&known, &object) => known,
+                known => {
+                    let object = Arc::new(object);
+                    changed.push((known, Arc::clone(&object)));
+                    object
+                }
+            };
             self.objects.insert(id, object);
         }
         for subscriber in self.subscribers.values_mut() {
-            let lane = &subscriber.lane;
             if !std::mem::replace(&mut subscriber.synced, true) {
-                lane.sync(self.reason, self.objects.values(), &self.revision);
+                subscriber.sync(self.reason, &self.objects, &self.revision);
                 continue;
             }
             for gone in old.values() {
-                lane.delete(gone, &gone.resource_version);
+                subscriber.gone(gone, &gone.resource_version);
             }
-            for id in &changed {
-                if let Some(object) = self.objects.get(id) {
-                    lane.upsert(object);
-                }
+            for (known, object) in &changed {
+                subscriber.changed(known.as_deref(), object);
             }
         }
         self.synced = true;
@@ -263,10 +291,10 @@ impl Cache {
         self.budget.set(bytes);
         self.revision.clone_from(&object.resource_version);
         let object = Arc::new(object);
+        let known = self.objects.insert(id, Arc::clone(&object));
         for subscriber in self.subscribers.values().filter(|s| s.synced) {
-            subscriber.lane.upsert(&object);
+            subscriber.changed(known.as_deref(), &object);
         }
-        self.objects.insert(id, object);
         Ok(Change::Applied)
     }
 
@@ -278,7 +306,7 @@ impl Cache {
         };
         self.budget.set(self.budget.used - cost(&known));
         for subscriber in self.subscribers.values().filter(|s| s.synced) {
-            subscriber.lane.delete(&known, &object.resource_version);
+            subscriber.gone(&known, &object.resource_version);
         }
         Change::Applied
     }

@@ -20,6 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::cache::Cache;
 pub use self::cache::ObjectId;
+pub use self::selector::Filter;
 use crate::{json::Projection, link::Link, request::path::Gvr, subscribe::queue::Lane};
 
 /// What makes two subscriptions share a watch.
@@ -29,7 +30,7 @@ pub struct WatchKey {
     pub gvr: Gvr,
     /// Empty: all namespaces.
     pub namespace: String,
-    /// As the caller wrote it, `$(member)` included.
+    /// For the member, `$(member)` included; empty where subscribers filter.
     pub selector: String,
     /// Which part of the objects.
     pub projection: Projection,
@@ -102,10 +103,11 @@ impl SharedWatch {
         watch
     }
 
-    /// Adds a subscriber: it gets the state now, and a snapshot now or when there is one.
-    pub fn attach(self: &Arc<Self>, lane: Lane) -> Attachment {
+    /// Adds a subscriber: it gets the state now, and a snapshot now or when there is one, of the
+    /// objects that it selects.
+    pub fn attach(self: &Arc<Self>, lane: Lane, filter: Filter) -> Attachment {
         let id = lane.id();
-        self.cache().attach(lane);
+        self.cache().attach(lane, filter);
         Attachment {
             watch: Arc::clone(self),
             lane: id,

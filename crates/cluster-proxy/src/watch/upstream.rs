@@ -376,7 +376,8 @@ fn over_budget(what: &str) -> CallError {
         Code::ResourceExhausted,
         "CACHE_BUDGET",
         format!(
-            "watching {what} needs more than the 16 MiB that a member may use: narrow the selector"
+            "watching {what} needs more than the 16 MiB that a member may use: watch one namespace, \
+             or select by a label of kurator.dev"
         ),
     )
     .retry(Retryable::AfterFix, None)

@@ -9,7 +9,7 @@ use serde_json::json;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use crate::rig::{Rig, SOON, bed, configmap, gvr, info, request, request_as};
+use crate::rig::{Rig, SOON, bed, configmap, gvr, info, metrics, request, request_as};
 use proto::cluster_status::State;
 
 async fn create(rig: &Rig, name: &str, value: &str) -> Result<proto::WriteResult, tonic::Status> {
@@ -94,6 +94,9 @@ async fn an_object_is_created_read_changed_and_deleted() {
     assert_eq!(absent.get_ref().outcome(), Outcome::Absent);
     let gone = rig.get("m1", "calls").await.unwrap_err();
     assert_eq!(gone.code(), Code::NotFound);
+    let text = metrics(&rig.http).await;
+    let added = "kurator_proxy_added_latency_seconds_count{rpc=\"Get\"} 3";
+    assert!(text.contains(added), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

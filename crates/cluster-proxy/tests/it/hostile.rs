@@ -327,7 +327,7 @@ async fn watches_beyond_what_one_connection_carries_get_another() {
     rig.until("m1", State::Ready, SOON).await;
     let mut view = View::open(&rig, CALLER, ("", "configmaps"), "").await;
     for sub_id in 2..=9 {
-        let labels = format!("watch=w{sub_id}");
+        let labels = format!("kurator.dev/watch=w{sub_id}");
         view.add(&rig, sub_id, ("", "configmaps"), &labels).await;
     }
     let watches = || fake.seen("resourceVersion=5").len();
@@ -393,7 +393,8 @@ async fn a_member_that_never_ends_its_initial_events_is_listed_within_15_s_and_k
         .await;
     assert_eq!(rig.metrics.lists(), 1);
 
-    view.add(&rig, 2, ("", "configmaps"), "another=one").await;
+    view.add(&rig, 2, ("", "configmaps"), "kurator.dev/another=one")
+        .await;
     testbed::wait_for("a second watch", SOON, async || {
         (fake.seen("resourceVersion=5").len() == 2).then_some(())
     })

@@ -369,3 +369,14 @@ pub(crate) async fn make_namespace(client: &Client, name: &str) {
         .await
         .unwrap();
 }
+
+/// The proxy's own metrics, over plain HTTP.
+pub(crate) async fn metrics(address: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}

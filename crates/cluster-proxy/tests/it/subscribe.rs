@@ -16,7 +16,7 @@ use serde_json::json;
 use testbed::{Member, wait_for};
 
 use crate::{
-    rig::{CALLER, Rig, SOON, bed, configmap, crd, request},
+    rig::{CALLER, Rig, SOON, bed, configmap, crd, metrics, request},
     view::View,
 };
 
@@ -107,7 +107,7 @@ async fn two_subscribers_share_one_upstream_watch() {
         view.until("snapshots", SOON, |v| v.synced.len() == 2).await;
     }
     let upstream = async || {
-        let text = reqwest_metrics(&rig.http).await;
+        let text = metrics(&rig.http).await;
         let line = text
             .lines()
             .find(|l| l.starts_with("kurator_proxy_upstream_watches "));
@@ -123,6 +123,20 @@ async fn two_subscribers_share_one_upstream_watch() {
         view.until("the object", SOON, |v| v.has("m1", "shared"))
             .await;
     }
+    let text = metrics(&rig.http).await;
+    let streams = text
+        .lines()
+        .find(|l| l.starts_with("kurator_proxy_member_streams "));
+    assert_eq!(streams, Some("kurator_proxy_member_streams 2"), "{text}");
+    let member = "kurator_proxy_member_latency_seconds{cluster=\"AttachedCluster shared/m1\"}";
+    assert!(text.contains(member), "{text}");
+    for some in ["member_connections", "event_delay_seconds_count"] {
+        let zero = format!("kurator_proxy_{some} 0\n");
+        assert!(
+            text.contains(&zero[..zero.len() - 2]) && !text.contains(&zero),
+            "{text}"
+        );
+    }
     drop(first);
     put(&one, "shared", "2", json!({"set": "shared"})).await;
     let changed = |v: &View| v.value("m1", "shared") == Some("2");
@@ -135,15 +149,47 @@ async fn two_subscribers_share_one_upstream_watch() {
     .unwrap();
 }
 
-/// The proxy's own metrics, over plain HTTP.
-async fn reqwest_metrics(address: &str) -> String {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
-    text
+#[tokio::test(flavor = "multi_thread")]
+async fn selectors_of_foreign_labels_share_a_watch_and_move_objects_between_subscribers() {
+    let rig = Rig::start(bed().await, "filters").await;
+    let one = maps(rig.attach("m1").await);
+    rig.attach("m2").await;
+    put(&one, "filters", "1", json!({"set": "filters-a"})).await;
+    let mut first = View::open(&rig, CALLER, MAPS, "set=filters-a").await;
+    let others = "set in (filters-b, filters-c),!absent";
+    let mut second = View::open(&rig, "other-tester", MAPS, others).await;
+    for view in [&mut first, &mut second] {
+        view.until("snapshots", SOON, |v| v.synced.len() == 2).await;
+    }
+    assert!(first.has("m1", "filters") && second.objects.is_empty());
+    put(&one, "filters", "2", json!({"set": "filters-b"})).await;
+    first
+        .until("it to go", SOON, |v| !v.has("m1", "filters"))
+        .await;
+    second
+        .until("it to come", SOON, |v| {
+            v.value("m1", "filters") == Some("2")
+        })
+        .await;
+    one.delete("filters", &DeleteParams::default())
+        .await
+        .unwrap();
+    second
+        .until("the deletion", SOON, |v| v.objects.is_empty())
+        .await;
+    assert_eq!(rig.metrics.upstream_watches(), 2, "one for each member");
+
+    first.add(&rig, 2, MAPS, "kurator.dev/filters").await;
+    wait_for("watches with our own label", SOON, async || {
+        (rig.metrics.upstream_watches() == 4).then_some(())
+    })
+    .await
+    .unwrap();
+    let invalid = (String::new(), "INVALID_REQUEST".to_owned());
+    first.add(&rig, 3, MAPS, "not a selector").await;
+    first
+        .until("the refusal", SOON, |v| v.errors.contains(&invalid))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,10 @@ use bytes::Bytes;
 use proxy_client::proto::subscribe_frame::F;
 
 use super::*;
-use crate::subscribe::queue::{LaneLabel, Queue};
+use crate::{
+    subscribe::queue::{LaneLabel, Queue},
+    watch::selector::split,
+};
 
 fn object(name: &str, uid: &str, revision: &str) -> Projected {
     Projected {
@@ -56,7 +59,7 @@ fn said(queue: &Queue) -> Vec<String> {
 #[test]
 fn a_relist_tells_only_the_differences() {
     let (queue, mut cache) = (Queue::new(0), cache());
-    cache.attach(subscriber(&queue));
+    cache.attach(subscriber(&queue), Filter::default());
     let first = vec![
         object("a", "1", "1"),
         object("b", "2", "2"),
@@ -76,6 +79,69 @@ fn a_relist_tells_only_the_differences() {
     assert_eq!(said(&queue), ["+b@5", "+d@6", "-c"]);
 }
 
+fn labelled(name: &str, revision: &str, team: &str) -> Projected {
+    let json = format!(r#"{{"data":{{"labels":1}},"metadata":{{"labels":{{"team":"{team}"}}}}}}"#);
+    Projected {
+        json: Bytes::from(json),
+        ..object(name, name, revision)
+    }
+}
+
+/// A cache with a subscriber of all and one of team x, and their queues.
+fn filtered(first: Vec<Projected>) -> (Cache, Arc<Queue>, Arc<Queue>) {
+    let (all, some, mut cache) = (Queue::new(0), Queue::new(0), cache());
+    cache.attach(subscriber(&all), Filter::default());
+    let (upstream, filter) = split("f", "team=x").unwrap();
+    assert_eq!(upstream, "");
+    cache.attach(subscriber(&some), filter);
+    cache.replace(first, "5".into()).unwrap();
+    (cache, all, some)
+}
+
+#[test]
+fn a_subscriber_with_a_filter_sees_objects_come_and_go_with_their_labels() {
+    let first = vec![labelled("a", "1", "x"), labelled("b", "2", "y")];
+    let (mut cache, all, some) = filtered(first);
+    assert_eq!(said(&all), ["start INITIAL", "+a@1", "+b@2", "end"]);
+    assert_eq!(said(&some), ["start INITIAL", "+a@1", "end"]);
+    cache.upsert(labelled("b", "6", "z")).unwrap();
+    assert_eq!(said(&all), ["+b@6"]);
+    assert!(said(&some).is_empty(), "neither then nor now");
+    cache.upsert(labelled("b", "7", "x")).unwrap();
+    assert_eq!(said(&some), ["+b@7"]);
+    cache.upsert(labelled("a", "8", "")).unwrap();
+    assert_eq!(said(&some), ["-a"]);
+    assert_eq!(said(&all), ["+a@8", "+b@7"]);
+    cache.delete(&labelled("a", "9", ""));
+    assert!(said(&some).is_empty(), "it was gone already");
+    cache.delete(&labelled("b", "10", "x"));
+    assert_eq!(said(&some), ["-b"]);
+    assert_eq!(said(&all), ["-a", "-b"]);
+}
+
+#[test]
+fn a_relist_tells_a_subscriber_with_a_filter_what_left_its_selection() {
+    let first = vec![
+        labelled("kept", "1", "x"),
+        labelled("leaves", "2", "x"),
+        labelled("joins", "3", "y"),
+        labelled("other", "4", "y"),
+        labelled("gone", "5", "x"),
+    ];
+    let (mut cache, all, some) = filtered(first);
+    assert_eq!(said(&all).len(), 7);
+    assert_eq!(said(&some).len(), 5);
+    let second = vec![
+        labelled("kept", "1", "x"),
+        labelled("leaves", "7", "y"),
+        labelled("joins", "8", "x"),
+        labelled("other", "9", "z"),
+    ];
+    cache.replace(second, "9".into()).unwrap();
+    assert_eq!(said(&some), ["+joins@8", "-gone", "-leaves"]);
+    assert_eq!(said(&all), ["+joins@8", "+leaves@7", "+other@9", "-gone"]);
+}
+
 #[test]
 fn a_subscriber_that_comes_later_gets_the_snapshot_without_another_list() {
     let mut cache = cache();
@@ -84,14 +150,14 @@ fn a_subscriber_that_comes_later_gets_the_snapshot_without_another_list() {
         .unwrap();
     cache.upsert(object("a", "1", "4")).unwrap();
     let queue = Queue::new(0);
-    cache.attach(subscriber(&queue));
+    cache.attach(subscriber(&queue), Filter::default());
     assert_eq!(said(&queue), ["start INITIAL", "+a@4", "end"]);
 }
 
 #[test]
 fn a_reset_forces_a_full_snapshot_with_its_reason() {
     let (queue, mut cache) = (Queue::new(0), cache());
-    cache.attach(subscriber(&queue));
+    cache.attach(subscriber(&queue), Filter::default());
     cache
         .replace(vec![object("a", "1", "9")], "9".into())
         .unwrap();
@@ -106,7 +172,7 @@ fn a_reset_forces_a_full_snapshot_with_its_reason() {
 #[test]
 fn duplicates_and_steps_back_in_time_are_dropped() {
     let (queue, mut cache) = (Queue::new(0), cache());
-    cache.attach(subscriber(&queue));
+    cache.attach(subscriber(&queue), Filter::default());
     cache
         .replace(vec![object("a", "1", "10")], "10".into())
         .unwrap();
