@@ -9,11 +9,16 @@ use proxy_client::proto::{
 };
 use tokio::net::{TcpListener, UnixListener};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
-use tonic::transport::server::Router;
+use tonic::{Code, Status, body::Body, transport::server::Router};
 use tonic_health::server::HealthReporter;
+use tower::{
+    layer::util::{Identity, Stack},
+    util::MapResponseLayer,
+};
 
 use crate::{
     args::Listen,
+    error::CallError,
     services::{Core, InventoryService, MemberAccessService, MemberWatchService},
 };
 
@@ -109,7 +114,10 @@ pub async fn serve(core: Arc<Core>, bound: Bound) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn router(core: &Arc<Core>) -> Router {
+type Answer = http::Response<Body>;
+type Layers = Stack<MapResponseLayer<fn(Answer) -> Answer>, Identity>;
+
+fn router(core: &Arc<Core>) -> Router<Layers> {
     let access = MemberAccessServer::new(MemberAccessService::new(Arc::clone(core)));
     let watch = MemberWatchServer::new(MemberWatchService::new(Arc::clone(core)));
     let inventory = InventoryServer::new(InventoryService::new(Arc::clone(core)));
@@ -119,9 +127,30 @@ fn router(core: &Arc<Core>) -> Router {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .layer(MapResponseLayer::new(
+            name_the_limit as fn(Answer) -> Answer,
+        ))
         .add_service(access.max_decoding_message_size(MESSAGE_MAX))
         .add_service(watch.max_decoding_message_size(MESSAGE_MAX))
         .add_service(inventory.max_decoding_message_size(MESSAGE_MAX))
+}
+
+/// tonic says `OUT_OF_RANGE` of a message that is too large, which to callers means an expired list.
+fn name_the_limit(answer: Answer) -> Answer {
+    match Status::from_header_map(answer.headers()) {
+        Some(status) if is_too_large(&status) => Status::from(too_large()).into_http(),
+        _ => answer,
+    }
+}
+
+/// Statuses of our own come with details.
+pub(crate) fn is_too_large(status: &Status) -> bool {
+    status.code() == Code::OutOfRange && status.details().is_empty()
+}
+
+/// A caller's message is over the limit.
+pub(crate) fn too_large() -> CallError {
+    CallError::invalid("message", "is larger than the 4 MiB that are read")
 }
 
 async fn set_health(health: &HealthReporter, serving: bool) {

@@ -29,6 +29,7 @@ use crate::{
     link::status::timestamp,
     policy::{Access, Verb},
     request::{name, path::Gvr},
+    server::{is_too_large, too_large},
     services::{Core, projection},
     watch::{WatchKey, selector},
 };
@@ -104,6 +105,7 @@ impl Session {
                         continue;
                     }
                     Ok(Some(_)) => continue,
+                    Err(status) if is_too_large(&status) => return Err(too_large()),
                     // The client is gone, or done.
                     Ok(None) | Err(_) => return Ok(()),
                 },

@@ -162,6 +162,13 @@ async fn a_large_object_passes_and_one_that_is_too_large_is_refused() {
         .await
         .unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
+    // Above 4 MiB the message itself is not read.
+    let refused = create(&rig, "largest", &"x".repeat(4200 * 1024))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    let field = &refused.get_details_bad_request().unwrap().field_violations[0];
+    assert_eq!(field.field, "message");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -243,6 +243,29 @@ async fn what_cannot_be_subscribed_is_told_and_the_stream_lives_on() {
     view.until("m2's snapshot", SOON, |v| v.synced.contains("m2"))
         .await;
 
+    let (requests, input) = tokio::sync::mpsc::channel(2);
+    for client_name in [String::new(), "x".repeat(5 << 20)] {
+        let open = proto::Open {
+            client_name,
+            max_frame_bytes: 0,
+        };
+        let op = Some(Op::Open(open));
+        requests.send(proto::SubscribeRequest { op }).await.unwrap();
+    }
+    let input = tokio_stream::wrappers::ReceiverStream::new(input);
+    let mut frames = rig
+        .watch()
+        .subscribe(request(input))
+        .await
+        .unwrap()
+        .into_inner();
+    let refused = loop {
+        if let Err(status) = frames.message().await.map(Option::unwrap) {
+            break status;
+        }
+    };
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+
     let mut streams = vec![view];
     for _ in 0..3 {
         streams.push(View::open(&rig, CALLER, MAPS, "").await);
