@@ -130,35 +130,25 @@ impl Source {
             None => target.clone(),
         };
         let (name, cluster) = (&self.name, &key.name);
-        if let Some(detail) = detail(backup, &key) {
-            return match &detail.member_uid {
-                Some(uid) => Ok(Origin {
-                    member_uid: uid.clone(),
-                    place: detail.storage.clone(),
-                    cluster: key,
-                }),
-                None => Err(run_of(name, detail).err().unwrap_or_else(|| {
-                    Problem::new(
-                        reason::NO_COMPLETED_BACKUP,
-                        format!("Backup {name} has not begun in {cluster} yet"),
-                    )
-                })),
-            };
-        }
-        let status = backup.status.clone().unwrap_or_default();
-        let former = status.former_clusters.iter().find(|former| {
-            former.cluster_name == *cluster
-                && former.cluster_kind.parse::<ClusterKind>() == Ok(key.kind)
-        });
-        if let Some(former) = former
-            && let Some(uid) = former.member_uid.clone()
-        {
+        let detail = detail(backup, &key);
+        // One that has left and is listed again has an entry that knows nothing yet.
+        let known = detail.and_then(claimed).or_else(|| former(backup, &key));
+        if let Some((member_uid, place)) = known {
             return Ok(Origin {
-                member_uid: uid,
-                place: former.storage.clone(),
+                member_uid,
+                place,
                 cluster: key,
             });
         }
+        if let Some(detail) = detail {
+            return Err(run_of(name, detail).err().unwrap_or_else(|| {
+                Problem::new(
+                    reason::NO_COMPLETED_BACKUP,
+                    format!("Backup {name} has not begun in {cluster} yet"),
+                )
+            }));
+        }
+        let status = backup.status.clone().unwrap_or_default();
         let begun = status.start_time.is_some() || !status.backup_details.is_empty();
         let (reason, message) = if begun {
             (
@@ -293,6 +283,25 @@ fn detail<'a>(backup: &'a Backup, key: &ClusterKey) -> Option<&'a BackupDetail> 
     details
         .into_iter()
         .find(|detail| entry::key_of(&key.namespace, *detail).as_ref() == Some(key))
+}
+
+/// The member that an entry was claimed in, and where its runs lie.
+fn claimed(detail: &BackupDetail) -> Option<(String, Option<StoragePlace>)> {
+    Some((detail.member_uid.clone()?, detail.storage.clone()))
+}
+
+/// The same of a cluster that has left.
+fn former(backup: &Backup, key: &ClusterKey) -> Option<(String, Option<StoragePlace>)> {
+    let former = backup
+        .status
+        .iter()
+        .flat_map(|status| &status.former_clusters);
+    former
+        .filter(|former| {
+            former.cluster_name == key.name
+                && former.cluster_kind.parse::<ClusterKind>() == Ok(key.kind)
+        })
+        .find_map(|former| Some((former.member_uid.clone()?, former.storage.clone())))
 }
 
 /// The one run of a one-time Backup.

@@ -122,21 +122,42 @@ fn every_target_is_restored_from_the_cluster_that_is_named() {
 
 #[test]
 fn a_cluster_that_has_left_a_scheduled_backup_is_still_a_source() {
-    let mut scheduled = scheduled();
-    let status = scheduled.status.as_mut().unwrap();
-    status.backup_details.clear();
-    status.former_clusters = vec![api_types::backup::FormerCluster {
-        cluster_name: "oslo".to_owned(),
-        cluster_kind: "AttachedCluster".to_owned(),
-        member_uid: Some(MEMBER_UID.to_owned()),
-        storage: Some(StoragePlace::default()),
-    }];
-    let named = from(json!({ "sourceCluster": { "name": "oslo" } }), scheduled);
-    let origin = named.origin(&key("bergen")).unwrap();
+    let left = || {
+        let mut scheduled = scheduled();
+        let status = scheduled.status.as_mut().unwrap();
+        status.backup_details.clear();
+        status.former_clusters = vec![api_types::backup::FormerCluster {
+            cluster_name: "oslo".to_owned(),
+            cluster_kind: "AttachedCluster".to_owned(),
+            member_uid: Some(MEMBER_UID.to_owned()),
+            storage: Some(StoragePlace::default()),
+        }];
+        scheduled
+    };
+    let origin = |scheduled: Backup| {
+        let named = from(json!({ "sourceCluster": { "name": "oslo" } }), scheduled);
+        named.origin(&key("bergen"))
+    };
+    let found = origin(left()).unwrap();
     assert_eq!(
-        (origin.member_uid.as_str(), origin.place),
-        (MEMBER_UID, Some(StoragePlace::default()))
+        (found.member_uid.as_str(), &found.place),
+        (MEMBER_UID, &Some(StoragePlace::default()))
     );
+
+    // Listed by name and out of the Fleet, or back and not reached yet: an entry that was not claimed.
+    let mut listed = left();
+    let status = listed.status.as_mut().unwrap();
+    status.backup_details = vec![crate::backup::fixtures::detail("oslo", EntryPhase::Pending)];
+    assert_eq!(origin(listed.clone()), Ok(found));
+    listed.status.as_mut().unwrap().former_clusters[0].cluster_name = "turku".to_owned();
+    assert_eq!(origin(listed).unwrap_err().reason, "NoCompletedBackup");
+
+    // Claimed again, be it in another member: that is the cluster.
+    let mut back = left();
+    let status = back.status.as_mut().unwrap();
+    status.backup_details = vec![crate::backup::fixtures::detail("oslo", EntryPhase::Pending)];
+    status.backup_details[0].member_uid = Some("another".to_owned());
+    assert_eq!(origin(back).unwrap().member_uid, "another");
 }
 
 fn scheduled() -> Backup {
