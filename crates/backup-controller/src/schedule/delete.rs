@@ -18,7 +18,8 @@ use crate::backup::delete::{Left, left_by, location, member};
 use crate::backup::readers;
 use crate::context::Context;
 use crate::operation::calls::{self, Answer, Call};
-use crate::operation::{deletion, entry};
+use crate::operation::deletion;
+use crate::operation::objects::Target;
 
 /// What the deletion waits for in one cluster.
 #[derive(Debug, Clone)]
@@ -28,6 +29,15 @@ pub struct Cleared {
     /// When to look again.
     pub again: Duration,
 }
+
+/// Nothing is left there.
+const DONE: Cleared = Cleared {
+    waits_for: None,
+    again: Duration::ZERO,
+};
+
+/// Where to look, if anything was ever made there, or why that cannot be done now.
+type Place = Result<Option<Target>, Problem>;
 
 /// What is to be cleared beside the Schedules.
 #[derive(Debug, Clone)]
@@ -85,26 +95,31 @@ async fn look_everywhere(
     owner: &Owner,
     runs: &Runs,
 ) -> Vec<Left> {
-    let details = everywhere(backup);
+    let places: Vec<_> = everywhere(backup)
+        .into_iter()
+        .map(|detail| (place(ctx, owner, &detail), detail))
+        .collect();
     let location = location(backup);
-    let call = |detail: &BackupDetail| {
-        let key = entry::key_of(&owner.namespace, detail)?;
+    // Of the members that one name has had, one answers at most: no two calls share a cluster.
+    let call = |(place, detail): &(Place, BackupDetail)| {
+        let Ok(Some(target)) = place else { return None };
         let (ctx, owner, detail) = (Arc::clone(ctx), owner.clone(), detail.clone());
-        let (runs, location) = (runs.clone(), location.to_owned());
-        let purpose = format!("clear {runs:?}");
-        Some(Call::new(key, purpose, async move {
-            Answer::Cleared(look(&ctx, &owner, &detail, &runs, &location).await)
+        let (runs, location, target) = (runs.clone(), location.to_owned(), target.clone());
+        let purpose = format!("clear {runs:?} of {}", target.member);
+        Some(Call::new(target.key.clone(), purpose, async move {
+            Answer::Cleared(look(&ctx, &owner, (&target, &detail), &runs, &location).await)
         }))
     };
-    let calls = details.iter().filter_map(call).collect();
+    let calls = places.iter().filter_map(call).collect();
     let mut answers = calls::answers(ctx, owner, calls).await;
-    let left = |detail: BackupDetail| {
-        let cleared = match entry::key_of(&owner.namespace, &detail) {
-            Some(key) => match answers.remove(&key) {
+    let left = |(place, detail): (Place, BackupDetail)| {
+        let cleared = match place {
+            Ok(Some(target)) => match answers.remove(&target.key) {
                 Some(Answer::Cleared(cleared)) => cleared,
-                _ => Err(deletion::pending(&calls::unanswered(&key))),
+                _ => Err(deletion::pending(&calls::unanswered(&target.key))),
             },
-            None => Err(deletion::unknown_kind(&detail)),
+            Ok(None) => Ok(DONE),
+            Err(problem) => Err(problem),
         };
         let (problem, again) = match cleared {
             Ok(cleared) => (cleared.waits_for, cleared.again),
@@ -117,28 +132,25 @@ async fn look_everywhere(
             again,
         }
     };
-    details.into_iter().map(left).collect()
+    places.into_iter().map(left).collect()
+}
+
+/// Where the Schedule of an entry is to be looked for: one where no run has begun has it all the same.
+fn place(ctx: &Context, owner: &Owner, detail: &BackupDetail) -> Place {
+    let mut named = detail.clone();
+    named.backup_name_in_cluster = Some("the Schedule".to_owned());
+    deletion::place(ctx, owner, &named)
 }
 
 /// Takes the next step in one cluster.
 async fn look(
     ctx: &Context,
     owner: &Owner,
-    detail: &BackupDetail,
+    (target, detail): (&Target, &BackupDetail),
     runs: &Runs,
     location: &str,
 ) -> Result<Cleared, Problem> {
-    let done = Cleared {
-        waits_for: None,
-        again: Duration::ZERO,
-    };
-    // A cluster where no run has begun has a Schedule all the same.
-    let mut named = detail.clone();
-    named.backup_name_in_cluster = Some("the Schedule".to_owned());
-    let Some(place) = deletion::place(ctx, owner, &named)? else {
-        return Ok(done);
-    };
-    let (key, member) = (&place.key, &place.member);
+    let (key, member) = (&target.key, &target.member);
     let stopped = apply::stop(ctx, owner, key, member).await;
     let stopped = stopped.map_err(|problem| deletion::pending(&problem))?;
     let waits = |why: String| Cleared {
@@ -149,7 +161,7 @@ async fn look(
         return Ok(waits("the Velero Schedule is going away".to_owned()));
     }
     match runs {
-        Runs::Stay => Ok(done),
+        Runs::Stay => Ok(DONE),
         Runs::Held(reader) => Ok(waits(format!(
             "{reader} still reads this Backup: wait for it or delete it"
         ))),

@@ -59,19 +59,8 @@ pub fn clusters(ctx: &Context, backup: &Backup, spec: &Validated, owner: &Owner)
         .filter(|detail| detail.member_uid.is_some())
         .map(former::of)
         .collect();
-    let back = |known: &FormerCluster| {
-        entries.iter().any(|entry| {
-            former::key_of(namespace, known).as_ref() == Some(&entry.key)
-                && entry.facts.member_uid() == known.member_uid.as_deref()
-                && former::goes_on(entry.problem.as_ref())
-        })
-    };
-    let known = status
-        .former_clusters
-        .into_iter()
-        .filter(|known| !back(known));
     let has_left = !left.is_empty();
-    let former = former::distinct(left.into_iter().chain(known))
+    let former = former::distinct(left.into_iter().chain(status.former_clusters))
         .into_iter()
         .map(|cluster| {
             let key = former::key_of(namespace, &cluster);

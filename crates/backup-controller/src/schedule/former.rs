@@ -1,5 +1,7 @@
 //! Clusters that left: they lose their Schedule, and are remembered until nothing of ours is there.
 
+use std::collections::BTreeSet;
+
 use api_types::backup::{BackupDetail, FormerCluster};
 use api_types::common::DeletionPolicy;
 use api_types::condition::reason;
@@ -7,7 +9,7 @@ use api_types::key::ClusterKey;
 use velero_kit::problem::Problem;
 
 use super::dereference;
-use super::plan::{Facts, HubObject};
+use super::plan::{Entry, Facts, HubObject};
 
 /// A cluster that left.
 #[derive(Debug, Clone)]
@@ -78,6 +80,22 @@ pub fn distinct(clusters: impl Iterator<Item = FormerCluster>) -> Vec<FormerClus
     all
 }
 
+/// Those that no entry goes on as. One that is back is remembered until its entry is claimed: until
+/// then nothing else says that its member may hold something of ours.
+pub fn unclaimed<'a>(former: Vec<Former>, entries: impl Iterator<Item = &'a Entry>) -> Vec<Former> {
+    let claimed: BTreeSet<(&ClusterKey, &str)> = entries
+        .filter_map(|entry| Some((&entry.key, entry.stored.member_uid.as_deref()?)))
+        .collect();
+    let is_claimed = |former: &Former| {
+        let member = former
+            .key
+            .as_ref()
+            .zip(former.cluster.member_uid.as_deref());
+        member.is_some_and(|member| claimed.contains(&member))
+    };
+    former.into_iter().filter(|f| !is_claimed(f)).collect()
+}
+
 /// Decides from what is known without asking. `stopped`: a live look has shown that it has no
 /// Schedule of ours any more.
 pub fn next(former: &Former, stopped: bool) -> Next {
@@ -114,7 +132,7 @@ pub fn after(former: &Former, left: Left, policy: DeletionPolicy) -> Next {
 mod tests {
     use super::*;
     use crate::backup::fixtures::{MEMBER_UID, down, key};
-    use crate::schedule::fixtures::{facts, run, schedule};
+    use crate::schedule::fixtures::{claimed, facts, fresh, run, schedule};
 
     fn oslo() -> Former {
         Former {
@@ -175,6 +193,23 @@ mod tests {
             reason::CLUSTER_NOT_IN_FLEET,
             ""
         ))));
+    }
+
+    #[test]
+    fn one_that_is_back_is_remembered_until_that_very_member_is_claimed() {
+        let left = |entry: Entry| unclaimed(vec![oslo()], [entry].iter()).len();
+        assert_eq!(
+            left(fresh("oslo")),
+            1,
+            "it answers, and may still have to wait"
+        );
+        assert_eq!(left(claimed()), 0);
+        let mut another = claimed();
+        another.stored.member_uid = Some("another".to_owned());
+        assert_eq!(left(another), 1);
+        let mut elsewhere = claimed();
+        elsewhere.key = key("bergen");
+        assert_eq!(left(elsewhere), 1);
     }
 
     #[test]

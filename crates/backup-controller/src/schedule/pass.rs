@@ -14,7 +14,7 @@ use velero_kit::identity::{Labels, Owner};
 
 use super::apply::{self, Order, Placed};
 use super::detail::{self, View};
-use super::former::Former;
+use super::former::{self, Former};
 use super::history::Runs;
 use super::plan::{self, Entry, Next, Terms, plan};
 use super::run_now::Owed;
@@ -257,13 +257,14 @@ impl<'a> Pass<'a> {
                 row.owed = run_now::owed(row, owed, self.0.now);
             }
         }
+        let former = former::unclaimed(found.former, rows.iter().map(|row| &row.entry));
         let notes = Notes {
-            former: found.former.iter().map(|f| f.cluster.clone()).collect(),
+            former: former.iter().map(|f| f.cluster.clone()).collect(),
             run_now: asked,
         };
         Plan {
             rows,
-            former: found.former,
+            former,
             notes,
             is_news,
         }
