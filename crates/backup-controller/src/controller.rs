@@ -1,5 +1,7 @@
 //! Wiring: what starts a pass, and what becomes of its result. Decides nothing about objects.
 
+mod interest;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +24,11 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use proxy_client::{Change, InventoryChange, MemberResource, MemberWatch, WatchState};
 use tokio_util::sync::CancellationToken;
-use velero_kit::identity;
+use velero_kit::{identity, location};
 
 use crate::context::Context;
-use crate::operation::{Detail, Error, Operation, State, is_settled, member};
+use crate::operation::destination::fleet;
+use crate::operation::{Error, Operation, State, is_settled, member};
 use crate::{backup, locations, restore};
 
 /// Passes at a time, over different objects of one kind.
@@ -96,7 +99,7 @@ pub async fn run(
         tokio::spawn(follow_members(Arc::clone(&ctx), ctx.schedules.clone())),
         tokio::spawn(follow_members(Arc::clone(&ctx), ctx.restores.clone())),
         tokio::spawn(follow_members(Arc::clone(&ctx), ctx.requests.clone())),
-        tokio::spawn(follow_members(Arc::clone(&ctx), ctx.locations.clone())),
+        tokio::spawn(follow_locations(Arc::clone(&ctx))),
         tokio::spawn(follow_leadership(Arc::clone(&ctx))),
         tokio::spawn(locations::run(Arc::clone(&ctx))),
     ];
@@ -291,8 +294,8 @@ async fn follow_inventory(ctx: Arc<Context>) {
     }
 }
 
-/// Objects that name their hub object start that one's pass; others, such as locations, start the
-/// passes of all objects that work on their member.
+/// Objects that name their hub object start that one's pass; others start the passes of all objects
+/// that work on their member.
 async fn follow_members<K: MemberResource>(ctx: Arc<Context>, watch: MemberWatch<K>) {
     let mut changes = watch.changes();
     while let Some(change) = changes.next().await {
@@ -309,6 +312,27 @@ async fn follow_members<K: MemberResource>(ctx: Arc<Context>, watch: MemberWatch
                 touch_owner(&ctx, &cluster, Some(&object.metadata));
             }
             Change::State { cluster } => touch_cluster(&ctx, &cluster),
+            Change::Lagged => touch_all(&ctx),
+        }
+    }
+}
+
+/// Velero writes each location's status twice a minute, on every member: only what somebody waits
+/// for starts passes.
+async fn follow_locations(ctx: Arc<Context>) {
+    let mut changes = ctx.locations.changes();
+    while let Some(change) = changes.next().await {
+        match change {
+            Change::Object {
+                cluster, old, new, ..
+            } => match location::change(old.as_deref(), new.as_deref()) {
+                location::Change::Nothing => {}
+                location::Change::Synced => touch_synced(&ctx, &cluster),
+                location::Change::Use => touch_cluster(&ctx, &cluster),
+            },
+            Change::Invalid { cluster, .. } | Change::State { cluster } => {
+                touch_cluster(&ctx, &cluster);
+            }
             Change::Lagged => touch_all(&ctx),
         }
     }
@@ -336,25 +360,26 @@ async fn follow_leadership(ctx: Arc<Context>) {
 
 /// Starts passes over the unfinished objects that work, or may come to work, on this member.
 fn touch_cluster(ctx: &Context, key: &ClusterKey) {
-    touch_backups(ctx, |backup| may_work_on(backup, key));
+    touch_backups(ctx, |backup| may_work_on(ctx, backup, key));
     touch_restores(ctx, |restore| {
         let source = restore.spec.source_cluster.as_ref();
-        may_work_on(restore, key) || source.is_some_and(|source| source.selects(key))
+        interest::may_work_on(restore, key) || source.is_some_and(|source| source.selects(key))
     });
 }
 
-fn may_work_on<K: Operation>(object: &K, key: &ClusterKey) -> bool {
-    if object.namespace().as_deref() != Some(key.namespace.as_str()) {
-        return false;
-    }
-    let Some(status) = object.state() else {
-        return true;
-    };
-    !status.is_frozen()
-        || status
-            .details()
-            .iter()
-            .any(|detail| detail.cluster_name() == key.name)
+/// Starts passes over what waits for Velero to have looked into the bucket: a copy that comes, or
+/// the proof that a deleted backup does not come back.
+fn touch_synced(ctx: &Context, key: &ClusterKey) {
+    touch_backups(ctx, |backup| {
+        backup.metadata.deletion_timestamp.is_some() && may_work_on(ctx, backup, key)
+    });
+    touch_restores(ctx, |restore| interest::awaits_sync(restore, key));
+}
+
+fn may_work_on(ctx: &Context, backup: &Backup, key: &ClusterKey) -> bool {
+    let destination = &backup.spec.destination;
+    let fleet = || fleet(ctx, &key.namespace, &destination.fleet);
+    interest::backup_may_work_on(backup, key, fleet)
 }
 
 fn touch_all(ctx: &Context) {

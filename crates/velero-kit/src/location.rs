@@ -84,6 +84,36 @@ pub fn is_at(location: &BackupStorageLocation, place: &StoragePlace) -> bool {
         && (here.endpoint, here.bucket, here.prefix) == (place.endpoint, place.bucket, place.prefix)
 }
 
+/// What a change of a location means to those who store there or read from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing: Velero has checked it again, with the same result.
+    Nothing,
+    /// Velero has looked for new backups there; else it is as it was.
+    Synced,
+    /// It came or went, or can be used otherwise than before.
+    Use,
+}
+
+/// Compares two versions of a location; `None`: it is not there.
+pub fn change(old: Option<&BackupStorageLocation>, new: Option<&BackupStorageLocation>) -> Change {
+    let (Some(old), Some(new)) = (old, new) else {
+        return Change::Use;
+    };
+    let identity = |of: &BackupStorageLocation| {
+        let meta = &of.metadata;
+        (meta.uid.clone(), meta.deletion_timestamp.is_some())
+    };
+    let same = identity(old) == identity(new)
+        && old.spec == new.spec
+        && (old.phase(), old.message()) == (new.phase(), new.message());
+    match (same, old.last_synced_time() == new.last_synced_time()) {
+        (false, _) => Change::Use,
+        (true, false) => Change::Synced,
+        (true, true) => Change::Nothing,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -136,6 +166,33 @@ mod tests {
             problem.message.contains("is Velero running?"),
             "{problem:?}"
         );
+    }
+
+    #[test]
+    fn only_what_somebody_may_wait_for_counts_as_a_change() {
+        let with = |field: &str, value: &str| {
+            let mut location = in_phase("Available");
+            location.status[field] = json!(value);
+            location
+        };
+        let checked = with("lastValidationTime", "2026-11-23T09:00:00Z");
+        let synced = with("lastSyncedTime", "2026-11-23T09:00:00Z");
+        let known = in_phase("Available");
+        let of = |new: &BackupStorageLocation| change(Some(&known), Some(new));
+        assert_eq!(of(&known), Change::Nothing);
+        assert_eq!(of(&checked), Change::Nothing);
+        assert_eq!(of(&synced), Change::Synced);
+        assert_eq!(of(&in_phase("Unavailable")), Change::Use);
+        assert_eq!(of(&with("message", "bucket is full")), Change::Use);
+
+        let mut read_only = synced;
+        read_only.spec.access_mode = Some("ReadOnly".to_owned());
+        assert_eq!(of(&read_only), Change::Use);
+        let mut another = in_phase("Available");
+        another.metadata.uid = Some("another".to_owned());
+        assert_eq!(of(&another), Change::Use);
+        assert_eq!(change(None, Some(&known)), Change::Use);
+        assert_eq!(change(Some(&known), None), Change::Use);
     }
 
     #[test]
