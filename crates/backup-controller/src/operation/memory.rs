@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use velero_kit::deletion;
 
 use super::calls::Slot;
+use crate::restore::look::Looked;
 use crate::restore::results::Reading;
 use crate::schedule::plan::Accepted;
 
@@ -54,6 +55,8 @@ pub struct OfCluster {
     pub call: Slot,
     /// What the results of a restore that went wrong say.
     pub results: Reading,
+    /// What the newest look for another member's backup has shown, if that is not there yet.
+    pub looked: Option<Arc<Looked>>,
 }
 
 /// The newest question to Velero.

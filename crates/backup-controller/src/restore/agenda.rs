@@ -25,7 +25,7 @@ pub fn next(
         Next::Wait(problem) if problem.reason == reason::CONFIG_MAP_NOT_FOUND => {
             Some(timings.look_again)
         }
-        Next::Look(_) => Some(timings.look_again),
+        Next::Look(_) => Some(row.look_in.unwrap_or(timings.look_again)),
         Next::Retry(_) => Some(timings.retry),
         Next::Choose | Next::Create | Next::GiveUp(_) => Some(Duration::ZERO),
         Next::Wait(_) => until(deadline),
@@ -42,4 +42,23 @@ pub fn next(
         .map(of_row)
         .chain(details.iter().map(stalled))
         .fold(empty, sooner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::restore::fixtures::{at, claimed, deadline, problem};
+
+    #[test]
+    fn a_look_that_still_holds_is_repeated_when_its_own_time_is_over() {
+        let timings = Timings::default();
+        let mut row = Row::new(claimed(), Next::Look(problem("BackupNotSynced")));
+        let wait = |row: &Row| {
+            let rows = std::slice::from_ref(row);
+            next(rows, &[], deadline(), at(0), &timings)
+        };
+        assert_eq!(wait(&row), Some(timings.look_again));
+        row.look_in = Some(Duration::from_secs(3));
+        assert_eq!(wait(&row), Some(Duration::from_secs(3)));
+    }
 }

@@ -1,21 +1,108 @@
 //! Asks a member whether a Velero Backup can be restored there now: Velero fails a Restore for good
 //! when it cannot.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use api_types::condition::reason;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
+use api_types::labels;
+use api_types::names::MemberId;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use proxy_client::ListOptions;
+use tokio::time::Instant;
 use velero_kit::identity::Owner;
 use velero_kit::{location, point};
 
 use super::source::{Origin, Which};
 use super::wanted::{Wanted, location_of, restorable};
-use super::{Problem, elsewhere};
+use super::{Problem, dereference, elsewhere};
 use crate::context::Context;
-use crate::operation::calls::NotNow;
+use crate::operation::calls::{NotNow, Slot};
 use crate::operation::objects::{self, Target};
+
+/// What a look for another member's backup depends on, as far as it is seen without asking.
+#[derive(Debug, Clone)]
+pub struct Sight {
+    origin: Origin,
+    which: Which,
+    /// The origin answers.
+    answers: bool,
+    /// The target's locations.
+    locations: Vec<Arc<velero::BackupStorageLocation>>,
+    /// Uid and version of each backup of the origin that the target has.
+    copies: Vec<(Option<String>, Option<String>)>,
+}
+
+impl Sight {
+    /// What is seen now.
+    fn of(ctx: &Context, key: &ClusterKey, origin: &Origin, which: &Which) -> Self {
+        let made_in = MemberId::from_uid(&origin.member_uid);
+        let mut copies = ctx.backups.list(key);
+        copies.retain(|copy| {
+            copy.labels().get(labels::MEMBER).map(String::as_str) == Some(made_in.as_str())
+        });
+        Self {
+            origin: origin.clone(),
+            which: which.clone(),
+            answers: dereference::is_up(ctx, origin),
+            locations: ctx.locations.list(key),
+            copies: copies
+                .iter()
+                .map(|copy| (copy.uid(), copy.resource_version()))
+                .collect(),
+        }
+    }
+
+    /// Whether a look would find what it found then. That Velero has checked a location once more
+    /// changes nothing.
+    fn is_like(&self, then: &Self) -> bool {
+        let locations = self.locations.iter().zip(&then.locations);
+        let mut changes = locations.map(|(now, then)| location::change(Some(then), Some(now)));
+        (&self.origin, &self.which, self.answers) == (&then.origin, &then.which, then.answers)
+            && self.copies == then.copies
+            && self.locations.len() == then.locations.len()
+            && changes.all(|change| change == location::Change::Nothing)
+    }
+}
+
+/// A look that has shown what must come first.
+#[derive(Debug)]
+pub struct Looked {
+    /// What was seen when it began.
+    sight: Sight,
+    at: Instant,
+    problem: Problem,
+}
+
+impl Looked {
+    /// What it has shown, if that holds by what is seen now, and for how long.
+    fn holds(&self, now: &Sight, look_again: Duration) -> Option<(Problem, Duration)> {
+        let left = look_again.saturating_sub(self.at.elapsed());
+        (!left.is_zero() && now.is_like(&self.sight)).then(|| (self.problem.clone(), left))
+    }
+}
+
+/// What the newest look at a target has shown, while that holds: a member with many Restores that
+/// wait is not asked by each of them whenever one of them moves.
+pub fn recall(
+    ctx: &Context,
+    owner: &Owner,
+    key: &ClusterKey,
+    (origin, which): (&Origin, &Which),
+) -> Option<(Problem, Duration)> {
+    let looked = ctx.memory.with(&owner.uid, |memory| {
+        let of = memory.clusters.get(key)?;
+        // An answer that nobody has taken yet comes first: left there, it would pass for a later one.
+        matches!(of.call, Slot::Free)
+            .then(|| of.looked.clone())
+            .flatten()
+    })?;
+    let now = Sight::of(ctx, key, origin, which);
+    looked.holds(&now, ctx.timings.look_again)
+}
 
 /// Looks for the backup on the target. What another member has stored is made to be seen there.
 pub async fn look(
@@ -26,10 +113,26 @@ pub async fn look(
     wanted: &Wanted,
 ) -> Result<velero::Backup, NotNow> {
     if wanted.made_in == target.member {
-        own(ctx, &target.key, wanted).await
-    } else {
-        elsewhere::look(ctx, owner, target, origin, wanted).await
+        return own(ctx, &target.key, wanted).await;
     }
+    // Taken first: what changes while it looks is a reason for the next look.
+    let sight = Sight::of(ctx, &target.key, origin, &wanted.which);
+    let at = Instant::now();
+    let found = elsewhere::look(ctx, owner, target, origin, wanted).await;
+    let looked = match &found {
+        Err(NotNow::Waits(problem)) => Some(Arc::new(Looked {
+            sight,
+            at,
+            problem: problem.clone(),
+        })),
+        _ => None,
+    };
+    ctx.memory.amend(&owner.uid, |memory| {
+        if let Some(of) = memory.clusters.get_mut(&target.key) {
+            of.looked = looked;
+        }
+    });
+    found
 }
 
 /// A backup in the member that made it.
@@ -90,3 +193,7 @@ pub(super) fn newest(
     })?;
     restorable(wanted, &newest.name_any(), place, Some(newest.clone()), now)
 }
+
+#[cfg(test)]
+#[path = "look_tests.rs"]
+mod tests;

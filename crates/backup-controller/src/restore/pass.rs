@@ -18,7 +18,7 @@ use super::apply::{self, Order};
 use super::plan::{self, Entry, Next, Terms, plan};
 use super::source::Source;
 use super::validate::Validated;
-use super::{Problem, agenda, dereference, status};
+use super::{Problem, agenda, dereference, look, status};
 use crate::context::Context;
 use crate::operation::calls::{self, Answer, NotNow};
 use crate::operation::draft::Draft;
@@ -37,6 +37,8 @@ pub struct Row {
     pub next: Next,
     /// The member was asked in this pass whether the run can be restored.
     pub(super) looked: bool,
+    /// An earlier look still holds, for this long.
+    pub(super) look_in: Option<Duration>,
 }
 
 impl Row {
@@ -46,6 +48,7 @@ impl Row {
             entry,
             next,
             looked: false,
+            look_in: None,
         }
     }
 
@@ -191,6 +194,7 @@ impl<'a> Pass<'a> {
 
     /// Looks at the run of each claimed entry and notes it, if it can be restored. True if one was.
     async fn choose(&self, rows: &mut [Row], source: &Source) -> bool {
+        self.recall(rows);
         let rows = rows
             .iter_mut()
             .filter(|row| matches!(row.next, Next::Choose));
@@ -214,6 +218,21 @@ impl<'a> Pass<'a> {
             };
         }
         chosen
+    }
+
+    /// What the last look at a target has shown is not asked again while it holds.
+    fn recall(&self, rows: &mut [Row]) {
+        for row in rows {
+            let (Next::Choose, Ok(origin), Ok(run)) =
+                (&row.next, &row.entry.origin, &row.entry.run)
+            else {
+                continue;
+            };
+            let (ctx, owner, key) = (self.0.ctx, &self.0.owner, &row.entry.key);
+            if let Some((problem, wait)) = look::recall(ctx, owner, key, (origin, &run.which)) {
+                (row.next, row.look_in) = (Next::Look(problem), Some(wait));
+            }
+        }
     }
 
     /// A Backup that is being deleted with its data waits for whom it can see; whom it may not have
