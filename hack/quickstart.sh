@@ -32,12 +32,12 @@ check_rust() {
 
 for arg in "$@"; do
   case $arg in
-    --once) ;;
+    --once | --full) ;;
     -h | --help)
       sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
       exit 0
       ;;
-    *) fail "unknown argument $arg; usage: hack/quickstart.sh [--once]" ;;
+    *) fail "unknown argument $arg; usage: hack/quickstart.sh [--full] [--once]" ;;
   esac
 done
 
