@@ -1,15 +1,18 @@
 //! What comes after the Backup: the application is lost and comes back, as it was last and as it was
 //! at a point in time.
 
-use anyhow::{Context, Result};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use api_types::backup::{Backup, BackupDetail};
 use api_types::labels;
 use api_types::phase::EntryPhase;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
-use testbed::apply_yaml;
+use testbed::{apply_yaml, wait_for};
 
 use super::{Shop, apply};
 use crate::await_object::await_gone;
@@ -46,14 +49,18 @@ async fn point_in_time(screen: &mut Screen, shop: &Shop) -> Result<()> {
     let member = member.with_context(|| format!("there is no {SCHEDULED}"))?;
     apply(screen, shop.tenant.hub(), examples::SCHEDULE).await?;
     let first = run_now(screen, shop, "before the change").await?;
-    greet(screen, member, "changed").await?;
-    run_now(screen, shop, "after the change").await?;
-    lose(screen, member).await?;
-
     let began = first
         .backup_status_in_cluster
         .and_then(|status| status.start_timestamp)
         .context("the first run has no start")?;
+    greet(screen, member, "changed").await?;
+    // Velero writes whole seconds: runs of one second could not be told apart.
+    let next = began.0.checked_add(Duration::from_secs(1))?;
+    let passed = async || (Timestamp::now() >= next).then_some(());
+    wait_for("the next second", PATIENCE, passed).await?;
+    run_now(screen, shop, "after the change").await?;
+    lose(screen, member).await?;
+
     let text = format!(
         "apiVersion: backup.kurator.dev/v1alpha1\nkind: Restore\n\
          metadata: {{name: point-in-time, namespace: default}}\n\
@@ -66,7 +73,7 @@ async fn point_in_time(screen: &mut Screen, shop: &Shop) -> Result<()> {
     shop.follow(screen, &shop.tenant.restores(), applied)
         .await?;
     let greeting = show(screen, member).await?;
-    anyhow::ensure!(
+    ensure!(
         greeting == "hello",
         "the greeting is {greeting:?}, which is not of the first run"
     );
