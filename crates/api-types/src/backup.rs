@@ -310,6 +310,9 @@ pub struct BackupDetail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub consecutive_failures: Option<i32>,
+    /// Scheduled Backup: lastRunNowTime of the newest run asked for by annotation that was seen here; it is never made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run_now_time: Option<Time>,
     /// Scheduled Backup: older finished runs, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]

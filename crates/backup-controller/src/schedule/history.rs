@@ -58,11 +58,10 @@ impl Runs {
         self.0.iter().find(|run| !is_done(run) && !going(run))
     }
 
-    /// Whether there is one of this name.
-    pub fn has(&self, name: &str) -> bool {
-        self.0
-            .iter()
-            .any(|run| run.metadata.name.as_deref() == Some(name))
+    /// Whether there is one with such a name.
+    pub fn any(&self, name: impl Fn(&str) -> bool) -> bool {
+        let mut names = self.0.iter().filter_map(|run| run.metadata.name.as_deref());
+        names.any(name)
     }
 
     /// The earliest time at which the data of a run that can be restored may go.
@@ -102,7 +101,7 @@ impl Runs {
 
     fn is_gone(&self, detail: &BackupDetail) -> bool {
         let shown = detail.backup_name_in_cluster.as_deref();
-        shown.is_some_and(|name| !self.has(name))
+        shown.is_some_and(|shown| !self.any(|name| name == shown))
     }
 
     /// Writes the runs into an entry: the newest is the entry itself, `older` more that have ended

@@ -253,6 +253,7 @@ impl<'a> Pass<'a> {
         };
         let owed = time.map(|time| Owed::new(time, ctx.timings.run_now_window));
         for row in &mut rows {
+            run_now::note(row, owed);
             if is_ready(row) {
                 row.owed = run_now::owed(row, owed, self.0.now);
             }
@@ -319,6 +320,7 @@ impl<'a> Pass<'a> {
         });
         row.next = Next::Keep(Arc::new(schedule));
         row.runs.add(run.map(Arc::new));
+        run_now::note(row, row.owed);
     }
 
     /// Asks Velero whether it lives where a run, or a new Schedule, does not move.

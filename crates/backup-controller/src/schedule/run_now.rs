@@ -5,6 +5,7 @@ use std::time::Duration;
 use api_types::backup::{BackupDetail, BackupStatus};
 use api_types::names;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use velero_kit::location;
 
 use super::pass::Row;
@@ -58,25 +59,30 @@ impl Owed {
     }
 }
 
-/// The run that this cluster still owes: not made yet, and not too late.
-pub fn owed(row: &Row, asked: Option<Owed>, now: Timestamp) -> Option<Owed> {
-    let asked = asked?;
-    let Next::Keep(schedule) = &row.next else {
-        return None;
-    };
-    let name = names::run_name(schedule.metadata.name.as_deref()?, asked.at);
-    let made = is_shown(&row.entry.stored, &name) || row.runs.has(&name);
-    (now <= asked.until && !made).then_some(asked)
+/// Writes down that the run of a cluster was seen: whoever deletes it gets no second one.
+pub fn note(row: &mut Row, asked: Option<Owed>) {
+    let Some(asked) = asked else { return };
+    // Whatever the Schedule was named when it was made.
+    let ending = names::run_name("", asked.at);
+    let is_it = |name: &str| name.ends_with(&ending);
+    if row.runs.any(is_it) || is_shown(&row.entry.stored, is_it) {
+        row.entry.stored.last_run_now_time = Some(Time(asked.at));
+    }
 }
 
-fn is_shown(detail: &BackupDetail, name: &str) -> bool {
-    detail.backup_name_in_cluster.as_deref() == Some(name)
-        || detail.runs.iter().any(|run| run.name == name)
+/// The run that this cluster still owes: never seen yet, and not too late.
+pub fn owed(row: &Row, asked: Option<Owed>, now: Timestamp) -> Option<Owed> {
+    let made = row.entry.stored.last_run_now_time.as_ref();
+    asked.filter(|asked| now <= asked.until && made.is_none_or(|made| made.0 != asked.at))
+}
+
+fn is_shown(detail: &BackupDetail, is_it: impl Fn(&str) -> bool) -> bool {
+    detail.backup_name_in_cluster.as_deref().is_some_and(&is_it)
+        || detail.runs.iter().any(|run| is_it(&run.name))
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use std::sync::Arc;
 
     use super::*;
@@ -112,10 +118,13 @@ mod tests {
         let asked_at = at(100);
         let asked = Some(Owed::new(asked_at, Duration::from_mins(10)));
         let name = names::run_name(SCHEDULE, asked_at);
-        let owed = |entry: &Entry, second| {
-            let row = Row::new(entry.clone(), keep.clone());
-            owed(&row, asked, at(second)).map(|owed| owed.at)
+        let seen = |entry: &Entry| {
+            let mut row = Row::new(entry.clone(), keep.clone());
+            note(&mut row, asked);
+            row
         };
+        let owed =
+            |entry: &Entry, second| owed(&seen(entry), asked, at(second)).map(|owed| owed.at);
 
         let mut entry = placed();
         assert_eq!(owed(&entry, 100), Some(asked_at));
@@ -124,16 +133,31 @@ mod tests {
 
         entry.facts.runs = vec![run(&name, "New", 100)];
         assert_eq!(owed(&entry, 101), None, "it is there");
+        entry.stored = seen(&entry).entry.stored;
+        entry.facts.runs = vec![run(&format!("{SCHEDULE}-20260102030405"), "New", 110)];
+        assert_eq!(owed(&entry, 111), None, "it was there, and a newer one is");
         entry.facts.runs.clear();
+        assert_eq!(owed(&entry, 112), None, "both were");
+
+        entry.stored = placed().stored;
         entry.stored.backup_name_in_cluster = Some(name.clone());
-        assert_eq!(owed(&entry, 102), None, "it was there");
+        assert_eq!(owed(&entry, 113), None, "as an earlier version shows it");
         entry.stored.backup_name_in_cluster = None;
         entry.stored.runs = vec![api_types::backup::BackupRun {
             name,
             ..Default::default()
         }];
-        assert_eq!(owed(&entry, 103), None, "it was there");
-        let silent = Row::new(placed(), Next::Hold);
-        assert_eq!(super::owed(&silent, asked, at(101)), None);
+        assert_eq!(owed(&entry, 114), None, "as an earlier version lists it");
+    }
+
+    #[test]
+    fn a_run_that_was_seen_says_nothing_of_the_next_one() {
+        let mut entry = placed();
+        entry.stored.last_run_now_time = Some(Time(at(100)));
+        let next = Some(Owed::new(at(200), Duration::from_mins(10)));
+        let mut row = Row::new(entry, Next::Keep(Arc::new(schedule())));
+        note(&mut row, next);
+        assert_eq!(row.entry.stored.last_run_now_time, Some(Time(at(100))));
+        assert_eq!(owed(&row, next, at(201)), next);
     }
 }

@@ -7,8 +7,9 @@ use api_types::backup::Backup;
 use api_types::external::velero;
 use api_types::labels;
 use api_types::phase::{EntryPhase, Phase};
-use e2e::{PATIENCE, condition_reason, entry, examples, is_phase, reason};
+use e2e::{PATIENCE, Tenant, condition_reason, entry, examples, is_phase, reason};
 use kube::ResourceExt;
+use kube::api::PostParams;
 use serde_json::json;
 use testbed::{apply_yaml, wait_ok};
 
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::kubectl::kubectl;
 use crate::restarts;
-use crate::world::{ONE, SPARE, TWO, spare, stack, stored, tenant, tenant_of, view};
+use crate::world::{ONE, SPARE, TWO, name_in, spare, stack, stored, tenant, tenant_of, view};
 
 #[tokio::test]
 async fn the_example_is_scheduled_as_kurator_names_it_and_retained_when_it_goes() {
@@ -150,9 +151,59 @@ async fn each_value_starts_one_run_whatever_is_killed() {
         let listed: BTreeSet<String> = shown.runs.iter().map(|run| run.name.clone()).collect();
         assert!(listed.is_subset(&found), "{listed:?}");
     }
+    a_run_that_is_deleted_stays_deleted(&tenant, &last).await;
     tenant.delete_backup("asked").await.unwrap();
     tenant.wait_backup_gone("asked").await.unwrap();
     drop(spare);
+}
+
+/// Its value was acted on only just now, and a newer run hides it.
+async fn a_run_that_is_deleted_stays_deleted(tenant: &Tenant, backup: &Backup) {
+    let view = view(ONE).await;
+    let schedule = schedules(backup, ONE).await.remove(0);
+    let asked = name_in(backup, ONE);
+    let newer = format!("{}-by-hand", schedule.name_any());
+    let mut by_hand = velero::Backup::new(&newer, schedule.spec.template.clone());
+    let of_runs = by_hand.spec.metadata.take().unwrap().labels;
+    by_hand.metadata.labels = Some(of_runs);
+    let runs = view.velero::<velero::Backup>();
+    runs.create(&PostParams::default(), &by_hand).await.unwrap();
+    let shown = |backup: &Backup| {
+        entry(backup, ONE).is_some_and(|entry| {
+            entry.phase == EntryPhase::Completed
+                && entry.backup_name_in_cluster.as_ref() == Some(&newer)
+        })
+    };
+    tenant
+        .wait_backup("asked", "the newer run", shown)
+        .await
+        .unwrap();
+
+    // By Velero itself, which takes it from the bucket too.
+    let spec = velero::DeleteBackupRequestSpec {
+        backup_name: asked.clone(),
+        ..velero::DeleteBackupRequestSpec::default()
+    };
+    let request = velero::DeleteBackupRequest::new("by-hand", spec);
+    let requests = view.velero::<velero::DeleteBackupRequest>();
+    requests
+        .create(&PostParams::default(), &request)
+        .await
+        .unwrap();
+    wait_ok("an end of that run", PATIENCE, async || {
+        ensure!(!run_names(backup, ONE).await.contains(&asked));
+        Ok(())
+    })
+    .await
+    .unwrap();
+    // By the time that this one is seen, so is the deletion.
+    run_now(tenant, "asked", "four").await;
+    let backup = answered(tenant, "asked", "four", &[ONE]).await;
+    let found = run_names(&backup, ONE).await;
+    assert!(!found.contains(&asked), "{found:?}");
+    let entry = entry(&backup, ONE).unwrap();
+    let acted = backup.status.as_ref().unwrap().last_run_now_time.clone();
+    assert_eq!(entry.last_run_now_time, acted);
 }
 
 #[tokio::test]
