@@ -265,9 +265,14 @@ impl Backoffs {
         });
         failing.times = failing.times.saturating_add(1);
         failing.last = now;
-        let doublings = (failing.times - 1).min(16);
-        BACKOFF_BASE.saturating_mul(1 << doublings).min(BACKOFF_CAP)
+        backoff(BACKOFF_BASE, failing.times)
     }
+}
+
+/// The wait after so many failures in a row: twice as long each time, a minute at most.
+pub fn backoff(base: Duration, times: u32) -> Duration {
+    let doublings = times.saturating_sub(1).min(16);
+    base.saturating_mul(1 << doublings).min(BACKOFF_CAP)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use velero_kit::deletion;
 
 use super::calls::Slot;
+use super::refusal::Refusal;
 use crate::restore::look::Looked;
 use crate::restore::results::Reading;
 use crate::schedule::plan::Accepted;
@@ -53,6 +54,8 @@ pub struct OfCluster {
     pub stopped: bool,
     /// The call that is under way.
     pub call: Slot,
+    /// What it refused.
+    pub refusal: Refusal,
     /// What the results of a restore that went wrong say.
     pub results: Reading,
     /// What the newest look for another member's backup has shown, if that is not there yet.

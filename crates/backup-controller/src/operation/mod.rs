@@ -11,6 +11,7 @@ pub mod events;
 pub mod member;
 pub mod memory;
 pub mod objects;
+pub mod refusal;
 pub mod silence;
 pub mod spec;
 mod state;

@@ -14,7 +14,7 @@ use crate::timings::Timings;
 /// The time until the first thing is due that nobody else will tell us about.
 pub fn next(rows: &[Row], terms: &Terms<'_>, timings: &Timings) -> Option<Duration> {
     let of_row = |row: &Row| match &row.next {
-        Next::Retry(_) | Next::Put => Some(timings.retry),
+        Next::Retry(_) | Next::Put => Some(row.retry.unwrap_or(timings.retry)),
         Next::Wait(problem) if problem.reason == reason::CONFIG_MAP_NOT_FOUND => {
             Some(timings.look_again)
         }
@@ -81,6 +81,10 @@ mod tests {
                 row(Next::Retry(problem())),
             ];
             assert_eq!(next(&rows, &terms, &timings), Some(timings.retry));
+            let mut refused = row(Next::Retry(problem()));
+            refused.retry = Some(Duration::from_mins(1));
+            let wait = next(&[refused], &terms, &timings);
+            assert_eq!(wait, Some(Duration::from_mins(1)));
             assert_eq!(next(&[row(Next::Hold)], &terms, &timings), None);
         });
         spec.paused = true;

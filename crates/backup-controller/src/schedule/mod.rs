@@ -13,6 +13,7 @@ pub(crate) mod fixtures;
 pub mod former;
 pub mod history;
 pub mod pass;
+pub mod place;
 pub mod plan;
 pub mod run_now;
 pub mod status;

@@ -5,25 +5,24 @@ use std::time::Duration;
 
 use api_types::backup::{Backup, BackupDetail, BackupStatus};
 use api_types::labels;
-use api_types::names::MemberId;
 use controller_kit::reconcile::Outcome;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use velero_kit::carry;
 use velero_kit::identity::{Labels, Owner};
 
-use super::apply::{self, Order, Placed};
 use super::detail::{self, View};
 use super::former::{self, Former};
 use super::history::Runs;
-use super::plan::{self, Entry, Next, Terms, plan};
+use super::plan::{Entry, Next, Terms, plan};
 use super::run_now::Owed;
 use super::status::Notes;
 use super::validate::Validated;
-use super::{Error, Problem, agenda, dereference, events, history, run_now, status, stop, twins};
+use super::{
+    Error, Problem, agenda, dereference, events, history, place, run_now, status, stop, twins,
+};
 use crate::backup::{self, pass::config_map};
 use crate::context::Context;
-use crate::operation::calls::{self, Answer, Call};
 use crate::operation::draft::Draft;
 use crate::operation::{entry, silence, sooner, stale};
 
@@ -39,6 +38,8 @@ pub struct Row {
     pub runs: Runs,
     /// The run that was asked for and that it owes.
     pub owed: Option<Owed>,
+    /// How long until its member is asked again for what failed.
+    pub retry: Option<Duration>,
 }
 
 impl Row {
@@ -49,10 +50,11 @@ impl Row {
             entry,
             next,
             owed: None,
+            retry: None,
         }
     }
 
-    fn touches_member(&self) -> bool {
+    pub(super) fn touches_member(&self) -> bool {
         matches!(self.next, Next::Put) || self.owed.is_some()
     }
 }
@@ -121,8 +123,7 @@ impl<'a> Pass<'a> {
         if self.0.is_late() {
             return Ok(stale());
         }
-        self.carry_out(&mut plan.rows, carried.source.as_ref(), &terms)
-            .await;
+        place::carry_out(&self.0, &mut plan.rows, carried.source.as_ref(), &terms).await;
         let again = stop::stop(&self.0, &mut plan.former).await;
         plan.notes.former = plan.former.iter().map(|f| f.cluster.clone()).collect();
 
@@ -279,50 +280,6 @@ impl<'a> Pass<'a> {
                 .any(|former| stop::is_due(&self.0, former))
     }
 
-    /// Writes Schedules and makes the runs that are owed, each on its own.
-    async fn carry_out(&self, rows: &mut [Row], source: Option<&ConfigMap>, terms: &Terms<'_>) {
-        let rows: Vec<&mut Row> = rows.iter_mut().filter(|row| row.touches_member()).collect();
-        let calls = rows
-            .iter()
-            .filter_map(|row| order(row, source, terms))
-            .map(|order| self.order_call(order))
-            .collect();
-        let mut answers = calls::answers(self.0.ctx, &self.0.owner, calls).await;
-        for row in rows {
-            match answers.remove(&row.entry.key) {
-                Some(Answer::Placed(Ok(placed))) => self.settle(row, *placed),
-                Some(Answer::Placed(Err(problem))) => row.next = Next::Retry(problem),
-                _ => row.next = Next::Wait(calls::unanswered(&row.entry.key)),
-            }
-        }
-    }
-
-    fn order_call(&self, order: Order) -> Call {
-        // An answer counts only for the very same order.
-        let purpose = format!("place {:?} {:?}", order.schedule.spec, order.run);
-        let (ctx, owner) = (Arc::clone(self.0.ctx), self.0.owner.clone());
-        Call::new(order.key.clone(), purpose, async move {
-            let placed = apply::carry_out(&ctx, &owner, &order).await;
-            Answer::Placed(placed.map(Box::new))
-        })
-    }
-
-    /// Notes what the member has now.
-    fn settle(&self, row: &mut Row, placed: Placed) {
-        let Placed {
-            schedule,
-            accepted,
-            run,
-        } = placed;
-        self.0.ctx.memory.with(&self.0.owner.uid, |memory| {
-            let of = memory.clusters.entry(row.entry.key.clone()).or_default();
-            (of.accepted, of.stopped) = (accepted, false);
-        });
-        row.next = Next::Keep(Arc::new(schedule));
-        row.runs.add(run.map(Arc::new));
-        run_now::note(row, row.owed);
-    }
-
     /// Asks Velero whether it lives where a run, or a new Schedule, does not move.
     fn watch_silence(&self, rows: &mut [Row]) -> Option<Duration> {
         let mut again = None;
@@ -345,16 +302,6 @@ impl<'a> Pass<'a> {
         }
         again
     }
-}
-
-fn order(row: &Row, source: Option<&ConfigMap>, terms: &Terms<'_>) -> Option<Order> {
-    Some(Order {
-        key: row.entry.key.clone(),
-        member: MemberId::from_uid(row.entry.facts.member_uid()?),
-        schedule: plan::wanted(&row.entry, terms)?,
-        config_map: source.cloned(),
-        run: row.owed,
-    })
 }
 
 /// The name that the copy of a ConfigMap has on members.
