@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use api_types::condition::reason;
 use jiff::Timestamp;
-use velero_kit::schedule;
 
 use super::pass::Row;
 use super::plan::{Next, Terms};
@@ -19,9 +18,8 @@ pub fn next(rows: &[Row], terms: &Terms<'_>, timings: &Timings) -> Option<Durati
             Some(timings.look_again)
         }
         Next::Keep(_) if terms.hold.is_some() => Some(timings.look_again),
-        Next::Keep(live) if !terms.spec.paused => {
-            let due = schedule::due(live, &terms.spec.when)?;
-            let missed = due.checked_add(timings.run_missed).ok()?;
+        Next::Keep(_) if !terms.spec.paused => {
+            let missed = row.due(terms)?.checked_add(timings.run_missed).ok()?;
             // A missed run is told; then the present next run is what changes.
             until(missed, terms.now).or_else(|| {
                 let next = terms.spec.when.next(terms.now)?;

@@ -1,6 +1,5 @@
 //! The entry of one cluster in a status, and what it means for the whole. Pure.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::aggregate::{Fault, ScheduledCluster, Seen, Work, entry_state};
@@ -11,7 +10,7 @@ use api_types::phase::EntryPhase;
 use controller_kit::condition::MESSAGE_BYTES;
 use controller_kit::text::truncate;
 use jiff::Timestamp;
-use velero_kit::{location, schedule};
+use velero_kit::location;
 
 use super::Problem;
 use super::history::Runs;
@@ -84,7 +83,7 @@ pub fn show(row: &Row, terms: &Terms<'_>, view: View) -> Shown {
             let found = trouble(&detail, schedule, (row, terms, view));
             match found.first() {
                 Some((_, problem)) => say(&mut detail, problem),
-                None => say_how_it_goes(&mut detail, &row.runs, schedule, terms),
+                None => say_how_it_goes(&mut detail, row, terms),
             }
             faults.extend(found.into_iter().map(|(fault, _)| fault));
         }
@@ -164,7 +163,7 @@ fn trouble(
         };
         (Fault::Failing, Problem::new(reason::RUN_FAILED, text))
     });
-    let missed = missed(&row.runs, schedule, terms, view.run_missed).map(|due| {
+    let missed = missed(row, terms, view.run_missed).map(|due| {
         let text = format!("the run due at {due} has not appeared in {name}: look at Velero there");
         (Fault::Missed, Problem::new(reason::RUN_MISSED, text))
     });
@@ -178,29 +177,19 @@ fn trouble(
 
 /// The time at which a run was due that should be there by now. Velero starts none while another of
 /// the same Schedule has not ended.
-fn missed(
-    runs: &Runs,
-    schedule: &velero::Schedule,
-    terms: &Terms<'_>,
-    patience: Duration,
-) -> Option<Timestamp> {
-    if terms.spec.paused || runs.unfinished().is_some() {
+fn missed(row: &Row, terms: &Terms<'_>, patience: Duration) -> Option<Timestamp> {
+    if terms.spec.paused || row.runs.unfinished().is_some() {
         return None;
     }
-    let due = schedule::due(schedule, &terms.spec.when)?;
+    let due = row.due(terms)?;
     let waited = Duration::try_from(terms.now.duration_since(due)).ok()?;
     (waited > patience).then_some(due)
 }
 
 /// Nothing is wrong: what the newest run does, or when the first one is due.
-fn say_how_it_goes(
-    detail: &mut BackupDetail,
-    runs: &Runs,
-    schedule: &Arc<velero::Schedule>,
-    terms: &Terms<'_>,
-) {
+fn say_how_it_goes(detail: &mut BackupDetail, row: &Row, terms: &Terms<'_>) {
     (detail.reason, detail.message) = (None, None);
-    if let Some(run) = runs.unfinished() {
+    if let Some(run) = row.runs.unfinished() {
         let phase = run.phase();
         let seen = Seen::Present {
             phase,
@@ -211,8 +200,7 @@ fn say_how_it_goes(
         detail.reason = why.map(str::to_owned);
         detail.message = waiting_message(phase, why).map(|text| truncate(&text, MESSAGE_BYTES));
     } else if detail.backup_name_in_cluster.is_none() {
-        let due = schedule::due(schedule, &terms.spec.when).filter(|_| !terms.spec.paused);
-        let text = match due {
+        let text = match row.due(terms).filter(|_| !terms.spec.paused) {
             Some(due) => format!("the first run is due at {due}; Velero looks once a minute"),
             None => "there was no run yet, and the schedule is paused".to_owned(),
         };

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use api_types::aggregate::Fault;
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

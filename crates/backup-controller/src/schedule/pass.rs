@@ -1,15 +1,17 @@
 //! One pass over a scheduled Backup that is not being deleted.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use api_types::backup::{Backup, BackupDetail, BackupStatus};
+use api_types::external::velero;
 use api_types::labels;
 use controller_kit::reconcile::Outcome;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use velero_kit::carry;
 use velero_kit::identity::{Labels, Owner};
+use velero_kit::{carry, schedule};
 
 use super::detail::{self, View};
 use super::former::{self, Former};
@@ -40,6 +42,7 @@ pub struct Row {
     pub owed: Option<Owed>,
     /// How long until its member is asked again for what failed.
     pub retry: Option<Duration>,
+    due: OnceLock<Option<Timestamp>>,
 }
 
 impl Row {
@@ -51,7 +54,24 @@ impl Row {
             next,
             owed: None,
             retry: None,
+            due: OnceLock::new(),
         }
+    }
+
+    /// The member has this Schedule now.
+    pub fn keep(&mut self, schedule: velero::Schedule) {
+        self.next = Next::Keep(Arc::new(schedule));
+        self.due = OnceLock::new();
+    }
+
+    /// When the next run of its Schedule is due, be it in the past.
+    pub fn due(&self, terms: &Terms<'_>) -> Option<Timestamp> {
+        let Next::Keep(live) = &self.next else {
+            return None;
+        };
+        *self
+            .due
+            .get_or_init(|| schedule::due(live, &terms.spec.when))
     }
 
     pub(super) fn touches_member(&self) -> bool {

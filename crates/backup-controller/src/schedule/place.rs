@@ -85,7 +85,7 @@ fn settle(draft: &Draft<'_, Backup>, row: &mut Row, placed: Placed) {
         let of = memory.clusters.entry(row.entry.key.clone()).or_default();
         (of.accepted, of.stopped) = (accepted, false);
     });
-    row.next = Next::Keep(Arc::new(schedule));
+    row.keep(schedule);
     row.runs.add(run.map(Arc::new));
     run_now::note(row, row.owed);
 }

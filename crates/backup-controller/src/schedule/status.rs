@@ -5,12 +5,11 @@ use api_types::backup::{Backup, BackupDetail, BackupStatus, FormerCluster};
 use api_types::condition::{ConditionStatus, reason};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use velero_kit::schedule;
 
 use super::Problem;
 use super::detail::{self, Shown, View};
 use super::pass::Row;
-use super::plan::{Next, Terms};
+use super::plan::Terms;
 use crate::operation::conclude;
 
 /// What a status has beside its entries.
@@ -92,10 +91,7 @@ fn next_run(rows: &[Row], terms: &Terms<'_>, view: View) -> Option<Timestamp> {
     }
     let when = &terms.spec.when;
     let due = |row: &Row| {
-        let Next::Keep(live) = &row.next else {
-            return None;
-        };
-        let due = schedule::due(live, when)?;
+        let due = row.due(terms)?;
         let late = terms.now.duration_since(due).unsigned_abs() > view.run_missed;
         if due < terms.now && late {
             when.next(terms.now)

@@ -8,6 +8,7 @@ use crate::backup::fixtures::ready_reason;
 use crate::schedule::fixtures::{
     at, backup, fresh, placed, run, schedule, validated, view, with_terms,
 };
+use crate::schedule::plan::Next;
 
 fn well(name: &str, completed: i64) -> Row {
     let mut entry = placed();
