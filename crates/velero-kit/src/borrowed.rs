@@ -47,15 +47,15 @@ impl Use {
         )
     }
 
-    fn read(key: &str, value: &str) -> Option<Self> {
-        let uid = key.strip_prefix(labels::LOCATION_USE_PREFIX)?;
+    fn read(uid: &str, value: &str) -> Option<Self> {
         let mut parts = value.splitn(4, '/').map(str::to_owned);
+        let mut part = || parts.next().filter(|part| !part.is_empty());
         Some(Self {
-            uid: uid.to_owned(),
-            hub: parts.next()?,
-            kind: parts.next()?,
-            namespace: parts.next()?,
-            name: parts.next()?,
+            uid: Some(uid.to_owned()).filter(|uid| !uid.is_empty())?,
+            hub: part()?,
+            kind: part()?,
+            namespace: part()?,
+            name: part()?,
         })
     }
 }
@@ -185,11 +185,23 @@ async fn apply_use(
     }
 }
 
-/// Who uses a location.
-pub fn uses(meta: &ObjectMeta) -> Vec<Use> {
+/// A mark of use on a location.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mark {
+    /// Whose it is.
+    By(Use),
+    /// It is of this uid, and says nothing that can be read.
+    Unreadable(String),
+}
+
+/// Who uses a location. A mark that cannot be read is one too: somebody made it.
+pub fn uses(meta: &ObjectMeta) -> Vec<Mark> {
     let annotations = meta.annotations.iter().flatten();
     annotations
-        .filter_map(|(key, value)| Use::read(key, value))
+        .filter_map(|(key, value)| {
+            let uid = key.strip_prefix(labels::LOCATION_USE_PREFIX)?;
+            Some(Use::read(uid, value).map_or_else(|| Mark::Unreadable(uid.to_owned()), Mark::By))
+        })
         .collect()
 }
 
@@ -316,13 +328,19 @@ mod tests {
                         "use.kurator.dev/broken".to_owned(),
                         "h-1/Restore".to_owned(),
                     ),
+                    (
+                        "use.kurator.dev/half".to_owned(),
+                        "h-1/Restore//".to_owned(),
+                    ),
                     ("note".to_owned(), "a/b/c/d".to_owned()),
                 ]
                 .into(),
             ),
             ..ObjectMeta::default()
         };
-        assert_eq!(uses(&meta), [by]);
+        let broken = Mark::Unreadable("broken".to_owned());
+        let half = Mark::Unreadable("half".to_owned());
+        assert_eq!(uses(&meta), [broken, half, Mark::By(by)]);
         assert!(uses(&ObjectMeta::default()).is_empty());
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod plan;
 mod sweep;
+pub mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +18,6 @@ use futures::StreamExt;
 use kube::ResourceExt;
 use proxy_client::Change;
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use velero_kit::borrowed;
 
@@ -25,6 +25,7 @@ use crate::context::Context;
 use crate::controller::HUB_KINDS;
 use crate::operation::entry;
 use crate::operation::objects::PARALLEL;
+use work::Work;
 
 /// Members that are to be swept. What waits is a set, so it is bounded by the number of members.
 #[derive(Debug, Default)]
@@ -70,8 +71,8 @@ pub async fn run(ctx: Arc<Context>) {
         turns: Arc::new(Semaphore::new(PARALLEL)),
         due: BTreeMap::new(),
         unsearched: BTreeSet::new(),
-        at_work: JoinSet::new(),
-        busy: BTreeSet::new(),
+        at_work: Work::default(),
+        unreadable: BTreeMap::new(),
     };
     broom.everywhere();
     let mut all = tokio::time::interval(ctx.timings.location_sweep);
@@ -88,11 +89,12 @@ pub async fn run(ctx: Arc<Context>) {
                     broom.sweep(key, Duration::ZERO);
                 }
             }
-            Some(done) = broom.at_work.join_next() => {
-                // A sweep that panicked is made again by the clock.
-                if let Ok((key, swept)) = done {
-                    broom.done(key, &swept);
-                }
+            (key, swept) = broom.at_work.ended() => {
+                let swept = swept.unwrap_or_else(|| {
+                    tracing::error!(cluster = %key, "a sweep of read-only locations panicked");
+                    Swept::failed(ctx.timings.look_again)
+                });
+                broom.done(key, swept);
             }
             _ = all.tick() => broom.everywhere(),
             still = leadership.changed() => {
@@ -113,6 +115,18 @@ struct Swept {
     again: Option<Duration>,
     /// All copies were looked at.
     searched: bool,
+    /// Marks of use that cannot be read.
+    unreadable: BTreeSet<String>,
+}
+
+impl Swept {
+    /// Nothing is known: look again then.
+    fn failed(again: Duration) -> Self {
+        Self {
+            again: Some(again),
+            ..Self::default()
+        }
+    }
 }
 
 /// Which member is swept when.
@@ -122,8 +136,9 @@ struct Broom {
     due: BTreeMap<ClusterKey, Instant>,
     /// Members where copies of a location that is gone may lie.
     unsearched: BTreeSet<ClusterKey>,
-    at_work: JoinSet<(ClusterKey, Swept)>,
-    busy: BTreeSet<ClusterKey>,
+    at_work: Work<Swept>,
+    /// Marks of use that cannot be read, as last told.
+    unreadable: BTreeMap<ClusterKey, BTreeSet<String>>,
 }
 
 impl Broom {
@@ -161,7 +176,10 @@ impl Broom {
 
     fn next_due(&self) -> Instant {
         let far = Instant::now() + self.ctx.timings.location_sweep;
-        let free = self.due.iter().filter(|(key, _)| !self.busy.contains(key));
+        let free = self
+            .due
+            .iter()
+            .filter(|(key, _)| !self.at_work.is_busy(key));
         free.map(|(_, at)| *at).min().unwrap_or(far)
     }
 
@@ -171,29 +189,33 @@ impl Broom {
         let due = self.due.iter().filter(|(_, at)| **at <= now);
         let due: Vec<ClusterKey> = due
             .map(|(key, _)| key.clone())
-            .filter(|key| !self.busy.contains(key))
+            .filter(|key| !self.at_work.is_busy(key))
             .collect();
         for key in due {
             self.due.remove(&key);
-            self.busy.insert(key.clone());
             let search = self.unsearched.remove(&key);
             let (ctx, turns) = (Arc::clone(&self.ctx), Arc::clone(&self.turns));
-            self.at_work.spawn(async move {
+            let member = key.clone();
+            self.at_work.start(key, async move {
                 // The semaphore is never closed.
                 let _turn = turns.acquire().await.ok();
-                let swept = sweep::sweep(&ctx, &key, search).await;
-                (key, swept)
+                sweep::sweep(&ctx, &member, search).await
             });
         }
     }
 
-    fn done(&mut self, key: ClusterKey, swept: &Swept) {
-        self.busy.remove(&key);
+    fn done(&mut self, key: ClusterKey, swept: Swept) {
         if !swept.searched {
             self.unsearched.insert(key.clone());
         }
         if let Some(again) = swept.again {
-            self.sweep(key, again);
+            self.sweep(key.clone(), again);
         }
+        let told = self.unreadable.entry(key.clone()).or_default();
+        for mark in swept.unreadable.difference(told) {
+            tracing::warn!(cluster = %key, %mark,
+                "a mark of use cannot be read: the location stays until somebody removes it");
+        }
+        *told = swept.unreadable;
     }
 }

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use api_types::aggregate;
 use api_types::external::velero::BackupStorageLocation;
+use api_types::migrate::Migrate;
 use api_types::phase::Phase;
 use api_types::restore::Restore;
 use jiff::Timestamp;
-use velero_kit::borrowed::{self, Use};
+use velero_kit::borrowed::{self, Mark, Use};
 
-use crate::operation::{is_settled, sooner};
+use crate::operation::{conclude, sooner};
 use crate::timings::Timings;
 
 /// What is to be done about a location now.
@@ -41,15 +43,16 @@ pub fn decide(
     timings: &Timings,
 ) -> Decision {
     let mut decision = Decision::default();
-    let uses = borrowed::uses(&location.metadata);
-    for by in &uses {
+    let marks = borrowed::uses(&location.metadata);
+    for mark in &marks {
+        let Mark::By(by) = mark else { continue };
         match need(by) {
             Need::Yes => {}
             Need::For(left) => decision.again = sooner(decision.again, Some(left)),
             Need::No => decision.release.push(by.uid.clone()),
         }
     }
-    if uses.is_empty() {
+    if marks.is_empty() {
         let made = location.metadata.creation_timestamp.as_ref();
         let made = made.map_or(now, |made| made.0);
         let left = left(made, timings.location_age, now);
@@ -59,23 +62,53 @@ pub fn decide(
     decision
 }
 
-/// Whether a Restore needs a location that it has marked as used. `known`: what the hub has under its
-/// name.
-pub fn need(by: &Use, known: Option<&Restore>, now: Timestamp, timings: &Timings) -> Need {
-    let Some(restore) = known.filter(|restore| restore.metadata.uid.as_ref() == Some(&by.uid))
-    else {
+/// What the hub has of an operation that has marked a location as used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    pub uid: Option<String>,
+    /// It is being deleted.
+    pub goes: bool,
+    pub phase: Option<Phase>,
+    pub succeeded: Option<bool>,
+    /// When its outcome became final.
+    pub ended: Option<Timestamp>,
+}
+
+// The kinds that read from elsewhere have these fields alike.
+macro_rules! known {
+    ($($kind:ty),+) => {$(
+        impl From<&$kind> for Known {
+            fn from(object: &$kind) -> Self {
+                let status = object.status.as_ref();
+                let ended = status.and_then(|status| status.completion_time.as_ref());
+                Self {
+                    uid: object.metadata.uid.clone(),
+                    goes: object.metadata.deletion_timestamp.is_some(),
+                    phase: status.and_then(|status| status.phase),
+                    succeeded: status.and_then(|status| conclude::succeeded(&status.conditions)),
+                    ended: ended.map(|ended| ended.0),
+                }
+            }
+        }
+    )+};
+}
+
+known!(Restore, Migrate);
+
+/// Whether an operation needs a location that it has marked as used. `known`: what the hub has under
+/// its name.
+pub fn need(by: &Use, known: Option<&Known>, now: Timestamp, timings: &Timings) -> Need {
+    let Some(known) = known.filter(|known| known.uid.as_ref() == Some(&by.uid)) else {
         return Need::No;
     };
-    let status = restore.status.clone().unwrap_or_default();
     // One that is being deleted needs it until its Velero Restores are gone, and it is.
-    if restore.metadata.deletion_timestamp.is_some() || !is_settled(restore) {
+    if known.goes || !aggregate::is_final(known.phase, known.succeeded) {
         return Need::Yes;
     }
-    if status.phase == Some(Phase::Completed) {
+    if known.phase == Some(Phase::Completed) {
         return Need::No;
     }
-    let ended = status.completion_time.map_or(now, |ended| ended.0);
-    match left(ended, timings.location_kept, now) {
+    match left(known.ended.unwrap_or(now), timings.location_kept, now) {
         Duration::ZERO => Need::No,
         left => Need::For(left),
     }
@@ -90,8 +123,10 @@ fn left(began: Timestamp, span: Duration, now: Timestamp) -> Duration {
 #[cfg(test)]
 mod tests {
     use api_types::condition::SUCCEEDED;
+    use api_types::migrate::{MigrateSpec, MigrateStatus};
     use api_types::restore::{RestoreSpec, RestoreStatus};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use kube::ResourceExt;
     use serde_json::json;
 
     use super::*;
@@ -161,8 +196,50 @@ mod tests {
     }
 
     fn needs(known: Option<&Restore>, second: i64) -> Need {
-        let by = &borrowed::uses(&location(&["u"]).metadata)[0];
+        needs_of(known.map(Known::from).as_ref(), second)
+    }
+
+    fn needs_of(known: Option<&Known>, second: i64) -> Need {
+        let marks = borrowed::uses(&location(&["u"]).metadata);
+        let [Mark::By(by)] = marks.as_slice() else {
+            panic!("{marks:?}")
+        };
         need(by, known, at(second), &Timings::default())
+    }
+
+    #[test]
+    fn a_mark_that_cannot_be_read_keeps_the_location() {
+        let mut marked = location(&["a"]);
+        let broken = "use.kurator.dev/b".to_owned();
+        marked.annotations_mut().insert(broken, "?".to_owned());
+        let decided = decide(&marked, |_| Need::No, at(9999), &Timings::default());
+        assert_eq!(decided.release, ["a"], "the other one is another's");
+        marked.annotations_mut().remove("use.kurator.dev/a");
+        let decided = decide(&marked, |_| Need::No, at(9999), &Timings::default());
+        assert_eq!(decided, Decision::default());
+    }
+
+    #[test]
+    fn a_migrate_needs_it_like_a_restore() {
+        let mut migrate = Migrate::new("move", MigrateSpec::default());
+        migrate.metadata.uid = Some("u".to_owned());
+        let mut needs = |phase, ended: Option<i64>, second| {
+            migrate.status = Some(MigrateStatus {
+                phase: Some(phase),
+                completion_time: ended.map(|ended| Time(at(ended))),
+                ..MigrateStatus::default()
+            });
+            needs_of(Some(&Known::from(&migrate)), second)
+        };
+        assert_eq!(needs(Phase::RestoreInProgress, None, 9999), Need::Yes);
+        assert_eq!(needs(Phase::Completed, Some(100), 100), Need::No);
+        let day = 24 * 60 * 60;
+        let left = Need::For(Duration::from_secs(day - 10));
+        assert_eq!(needs(Phase::Failed, Some(100), 110), left);
+        assert_eq!(
+            needs(Phase::Failed, Some(100), 100 + 24 * 60 * 60),
+            Need::No
+        );
     }
 
     #[test]

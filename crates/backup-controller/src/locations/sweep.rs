@@ -1,24 +1,33 @@
 //! One sweep of one member.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use api_types::external::velero::{Backup, BackupStorageLocation};
 use api_types::key::ClusterKey;
 use api_types::labels;
+use api_types::migrate::Migrate;
 use api_types::names::velero_label_value;
 use api_types::restore::{Restore, RestoreStatus};
 use jiff::Timestamp;
 use kube::ResourceExt;
+use kube::api::Api;
+use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::ObjectRef;
 use proxy_client::{Error as CallError, ListOptions, Preconditions};
-use velero_kit::borrowed::{self, Use};
+use serde::de::DeserializeOwned;
+use velero_kit::borrowed::{self, Mark, Use};
 use velero_kit::copy;
 
 use super::Swept;
-use super::plan::{self, Need};
+use super::plan::{self, Known, Need};
 use crate::context::Context;
 use crate::operation::member::{self, Link};
 use crate::operation::{State, objects, sooner};
+
+/// The kind whose operations another controller works on.
+const MIGRATE: &str = "Migrate";
 
 /// Ends uses, removes what is not used, and with `search` looks for copies that nobody can read.
 pub(super) async fn sweep(ctx: &Context, key: &ClusterKey, search: bool) -> Swept {
@@ -27,13 +36,13 @@ pub(super) async fn sweep(ctx: &Context, key: &ClusterKey, search: bool) -> Swep
     // Its state is told when it changes.
     if !ctx.leadership.is_leader() || !reachable {
         return Swept {
-            again: None,
             searched: !search,
+            ..Swept::default()
         };
     }
     let mut swept = Swept {
-        again: None,
         searched: true,
+        ..Swept::default()
     };
     let mut locations = ctx.locations.list(key);
     locations.retain(|location| borrowed::is_borrowed(&location.name_any()));
@@ -63,7 +72,31 @@ async fn tidy(
     swept: &mut Swept,
 ) -> Result<(), CallError> {
     let now = Timestamp::now();
-    let decision = plan::decide(location, |by| need(ctx, by, now), now, &ctx.timings);
+    let mut needs = BTreeMap::new();
+    for mark in borrowed::uses(&location.metadata) {
+        match mark {
+            Mark::By(by) => match need(ctx, &by, now).await {
+                Ok(need) => {
+                    needs.insert(by.uid, need);
+                }
+                Err(error) => {
+                    tracing::warn!(cluster = %key, user = %by.name, %error,
+                        "cannot tell whether a read-only location is still needed");
+                    swept.again = sooner(swept.again, Some(ctx.timings.look_again));
+                }
+            },
+            Mark::Unreadable(uid) => {
+                let mark = format!(
+                    "{}{uid} of {}",
+                    labels::LOCATION_USE_PREFIX,
+                    location.name_any()
+                );
+                swept.unreadable.insert(mark);
+            }
+        }
+    }
+    let known = |by: &Use| needs.get(&by.uid).copied().unwrap_or(Need::Yes);
+    let decision = plan::decide(location, known, now, &ctx.timings);
     swept.again = sooner(swept.again, decision.again);
     let api = objects::velero::<BackupStorageLocation>(ctx, key);
     for uid in &decision.release {
@@ -82,20 +115,43 @@ async fn tidy(
     }
 }
 
-/// Whether an operation still needs what it uses. Only what this hub made can be told from here, and
-/// of that only Restores.
-fn need(ctx: &Context, by: &Use, now: Timestamp) -> Need {
-    if by.hub != ctx.hub_uid || by.kind != RestoreStatus::KIND {
-        return Need::Yes;
+/// Whether an operation still needs what it uses. Only what this hub made can be told from here.
+async fn need(ctx: &Context, by: &Use, now: Timestamp) -> Result<Need, kube::Error> {
+    if by.hub != ctx.hub_uid {
+        return Ok(Need::Yes);
     }
-    let known = ctx
-        .hub_restores
-        .get(&ObjectRef::<Restore>::new(&by.name).within(&by.namespace));
-    plan::need(by, known.as_deref(), now, &ctx.timings)
+    let known = match by.kind.as_str() {
+        RestoreStatus::KIND => {
+            let object = ObjectRef::<Restore>::new(&by.name).within(&by.namespace);
+            let stored = ctx.hub_restores.get(&object);
+            match stored.filter(|stored| stored.metadata.uid.as_ref() == Some(&by.uid)) {
+                Some(stored) => Some(Known::from(&*stored)),
+                // A former leader may have marked it for one that is not in this store yet.
+                None => live::<Restore>(ctx, by).await?,
+            }
+        }
+        MIGRATE => live::<Migrate>(ctx, by).await?,
+        _ => return Ok(Need::Yes),
+    };
+    Ok(plan::need(by, known.as_ref(), now, &ctx.timings))
+}
+
+/// What the hub itself has under the name of a user.
+async fn live<K>(ctx: &Context, by: &Use) -> Result<Option<Known>, kube::Error>
+where
+    K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    K: Clone + DeserializeOwned + Debug,
+    Known: for<'a> From<&'a K>,
+{
+    let found = Api::<K>::namespaced(ctx.client.clone(), &by.namespace)
+        .get_opt(&by.name)
+        .await?;
+    Ok(found.as_ref().map(Known::from))
 }
 
 /// Removes the copies of locations that are not there any more. The copies are read before the
-/// locations: one whose location is made anew meanwhile is kept.
+/// locations, and a location once more before each of its copies goes: one whose location is made
+/// anew meanwhile is kept.
 async fn drop_orphans(ctx: &Context, key: &ClusterKey) -> Result<(), CallError> {
     let backups = objects::velero::<Backup>(ctx, key);
     let copies = ListOptions {
@@ -108,12 +164,12 @@ async fn drop_orphans(ctx: &Context, key: &ClusterKey) -> Result<(), CallError> 
         return Ok(());
     }
     let locations = objects::velero::<BackupStorageLocation>(ctx, key).metadata_only();
-    let locations = locations.list(&ListOptions::default()).await?;
-    let there: Vec<String> = locations.iter().map(ResourceExt::name_any).collect();
+    let listed = locations.list(&ListOptions::default()).await?;
+    let there: BTreeSet<String> = listed.iter().map(ResourceExt::name_any).collect();
     for orphan in copies {
-        let gone = copy::borrowed_from(&orphan)
-            .is_some_and(|location| !there.iter().any(|name| name == location));
-        if !gone {
+        let of = copy::borrowed_from(&orphan).filter(|of| !there.contains(*of));
+        let Some(of) = of else { continue };
+        if locations.get_opt(of).await?.is_some() {
             continue;
         }
         let only_if = Preconditions {
