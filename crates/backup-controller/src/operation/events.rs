@@ -99,13 +99,11 @@ fn of_clusters<S: State>(namespace: Option<&str>, before: &S, status: &S) -> Vec
 
 /// The event of one cluster, for the reasons that `api.md` 7 lists.
 fn of_cluster<S: State>(before: Option<&S::Detail>, detail: &S::Detail) -> Option<Event> {
-    let changed = before.is_none_or(|before| {
-        before.phase() != detail.phase()
-            || before.reason() != detail.reason()
-            // The next run of a schedule.
-            || before.object_name() != detail.object_name()
+    // The latter is the next run of a schedule.
+    let ended = before.is_none_or(|before| {
+        before.phase() != detail.phase() || before.object_name() != detail.object_name()
     });
-    if !changed {
+    if !ended && before.is_some_and(|before| before.reason() == detail.reason()) {
         return None;
     }
     let cause = detail.reason().unwrap_or_default();
@@ -118,8 +116,9 @@ fn of_cluster<S: State>(before: Option<&S::Detail>, detail: &S::Detail) -> Optio
             reason::RUN_FAILED
         }
         (EntryPhase::Failed, reason::START_DEADLINE_EXCEEDED) => reason::START_DEADLINE_EXCEEDED,
-        (EntryPhase::Failed, _) => reason::FAILED,
-        (EntryPhase::PartiallyFailed, _) => reason::PARTIALLY_FAILED,
+        // What else comes to be said of an outcome that was told is none.
+        (EntryPhase::Failed, _) if ended => reason::FAILED,
+        (EntryPhase::PartiallyFailed, _) if ended => reason::PARTIALLY_FAILED,
         (_, reason::BACKUP_NOT_FOUND) => reason::BACKUP_NOT_FOUND,
         (_, reason::NO_COMPLETED_BACKUP) => reason::NO_COMPLETED_BACKUP,
         _ => return None,
@@ -153,6 +152,14 @@ fn event<S: State>(severity: Severity, reason: &'static str, note: String) -> Ev
         note,
         related: None,
     }
+}
+
+/// The reasons of what is told of a change, those of clusters first.
+#[cfg(test)]
+pub(crate) fn reasons<S: State>(before: &S, status: &S) -> Vec<&'static str> {
+    let clusters = of_clusters(None, before, status).into_iter();
+    let all = clusters.chain(of_whole(before, status));
+    all.map(|event| event.reason).collect()
 }
 
 #[cfg(test)]

@@ -210,5 +210,11 @@ fn each_failed_run_of_a_schedule_is_one_event() {
     assert_eq!(told(&next, &again), Some("RunFailed"));
     assert_eq!(told(&failed, &again), Some("RunFailed"), "it was quick");
     assert_eq!(told(&again, &well), None);
+    let waits = entry(
+        "run-2",
+        EntryPhase::PartiallyFailed,
+        Some("VeleroNotInstalled"),
+    );
+    assert_eq!(told(&failed, &waits), None, "no run has failed");
     assert_eq!(told(&well, &missed), Some("RunMissed"));
 }

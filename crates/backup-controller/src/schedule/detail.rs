@@ -6,6 +6,7 @@ use api_types::aggregate::{Fault, ScheduledCluster, Seen, Work, entry_state};
 use api_types::backup::BackupDetail;
 use api_types::condition::reason;
 use api_types::external::velero;
+use api_types::names::{self, Purpose};
 use api_types::phase::EntryPhase;
 use controller_kit::condition::MESSAGE_BYTES;
 use controller_kit::text::truncate;
@@ -15,8 +16,9 @@ use velero_kit::location;
 use super::Problem;
 use super::history::Runs;
 use super::pass::Row;
-use super::plan::{Facts, Link, Next, Terms};
+use super::plan::{Entry, Facts, Link, Next, Terms};
 use crate::operation::entry::{self, say, waiting_message};
+use crate::operation::objects;
 
 /// An entry, and what it means for the whole.
 #[derive(Debug)]
@@ -81,9 +83,10 @@ pub fn show(row: &Row, terms: &Terms<'_>, view: View) -> Shown {
                 detail.storage = Some(place);
             }
             let found = trouble(&detail, schedule, (row, terms, view));
-            match found.first() {
-                Some((_, problem)) => say(&mut detail, problem),
-                None => say_how_it_goes(&mut detail, row, terms),
+            match (name_taken(entry, schedule, terms), found.first()) {
+                (Some(taken), _) => say(&mut detail, &taken),
+                (None, Some((_, problem))) => say(&mut detail, problem),
+                (None, None) => say_how_it_goes(&mut detail, row, terms),
             }
             faults.extend(found.into_iter().map(|(fault, _)| fault));
         }
@@ -91,9 +94,12 @@ pub fn show(row: &Row, terms: &Terms<'_>, view: View) -> Shown {
     if detail
         .consecutive_failures
         .is_some_and(|failures| failures > 0)
-        && !terms.spec.paused
     {
         faults.push(Fault::Failing);
+    }
+    if terms.spec.paused {
+        // It is judged by whether it is there; what its last run came to is still told.
+        faults.retain(|fault| !matches!(fault, Fault::Failing | Fault::Missed));
     }
     date(&mut detail, &entry.stored, facts, terms.now);
     if matches!(facts.link, Link::Down { .. }) {
@@ -108,6 +114,25 @@ pub fn show(row: &Row, terms: &Terms<'_>, view: View) -> Shown {
     }
 }
 
+/// What to say of a Schedule that is seen for the first time, and has another name than its first
+/// choice. Where its runs are stored is written down with it.
+fn name_taken(entry: &Entry, schedule: &velero::Schedule, terms: &Terms<'_>) -> Option<Problem> {
+    if entry.stored.storage.is_some() {
+        return None;
+    }
+    let full = objects::full_name(terms.owner, Purpose::Backup, &entry.key);
+    let names = names::candidates(&full, &terms.owner.uid, names::MAX_SCHEDULE_NAME);
+    let name = schedule.metadata.name.as_deref().unwrap_or_default();
+    let first = names.first().filter(|first| *first != name)?;
+    Some(Problem::new(
+        reason::NAME_TAKEN,
+        format!(
+            "{first} is held by another owner in {}: the Schedule is named {name}",
+            entry.key.name
+        ),
+    ))
+}
+
 /// What was last known to be wrong, while nothing newer is.
 fn remembered(detail: &BackupDetail) -> Option<Fault> {
     match detail.reason.as_deref()? {
@@ -116,6 +141,7 @@ fn remembered(detail: &BackupDetail) -> Option<Fault> {
         // Counted as a failure, or nothing wrong.
         reason::RUN_FAILED
         | reason::WAITING_FOR_FIRST_RUN
+        | reason::NAME_TAKEN
         | reason::QUEUED
         | reason::UNKNOWN_PHASE => None,
         _ => Some(Fault::Waiting),
@@ -168,11 +194,7 @@ fn trouble(
         (Fault::Missed, Problem::new(reason::RUN_MISSED, text))
     });
     let all = [rejected, held, stuck, failing, missed];
-    // A paused schedule is judged by whether it is there, not by its last run.
-    let counts = |(fault, _): &(Fault, Problem)| {
-        !terms.spec.paused || !matches!(fault, Fault::Failing | Fault::Missed)
-    };
-    all.into_iter().flatten().filter(counts).collect()
+    all.into_iter().flatten().collect()
 }
 
 /// The time at which a run was due that should be there by now. Velero starts none while another of

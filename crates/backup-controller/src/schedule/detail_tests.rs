@@ -107,6 +107,27 @@ fn a_due_run_that_does_not_appear_was_missed() {
 }
 
 #[test]
+fn pausing_takes_nothing_back_of_what_the_last_run_came_to() {
+    let failing = || kept(|e| e.facts.runs = vec![run("a", "Failed", 5)]);
+    let before = shown_at(&failing(), 100).detail;
+    let mut spec = validated();
+    spec.paused = true;
+    let paused = |row: &Row| with_terms(&spec, 200, None, |terms| show(row, &terms, view()));
+    let mut row = failing();
+    row.entry.stored = before.clone();
+    let after = paused(&row);
+    assert_eq!(after.detail, before);
+    assert_eq!((said(&after).0, after.cluster.fault), ("RunFailed", None));
+    assert_eq!(after.detail.phase, EntryPhase::Failed);
+
+    // Nor does a member whose watch begins anew, or that falls silent.
+    let mut entry = row.entry.clone();
+    entry.facts.schedules_live = false;
+    let blind = paused(&self::row(entry, Next::Hold));
+    assert_eq!((said(&blind).0, blind.cluster.fault), ("RunFailed", None));
+}
+
+#[test]
 fn a_paused_schedule_is_judged_by_being_there() {
     let mut spec = validated();
     spec.paused = true;

@@ -2,11 +2,12 @@ use std::sync::Arc;
 
 use api_types::condition::{self, reason};
 use api_types::phase::Phase;
+use kube::ResourceExt;
 
 use super::*;
 use crate::backup::fixtures::ready_reason;
 use crate::schedule::fixtures::{
-    at, backup, fresh, placed, run, schedule, validated, view, with_terms,
+    at, backup, claimed, fresh, placed, run, schedule, validated, view, with_terms,
 };
 use crate::schedule::plan::Next;
 
@@ -15,8 +16,9 @@ fn well(name: &str, completed: i64) -> Row {
     entry.key.name = name.to_owned();
     entry.stored.cluster_name = name.to_owned();
     entry.facts.runs = vec![run(&format!("{name}-run"), "Completed", completed)];
-    let live = Arc::clone(&entry.facts.schedules[0]);
-    Row::new(entry, Next::Keep(live))
+    let mut live = schedule();
+    live.metadata.name = Some(format!("{name}-backup-team-a-nightly-shop"));
+    Row::new(entry, Next::Keep(Arc::new(live)))
 }
 
 fn waiting(reason: &'static str) -> Row {
@@ -106,6 +108,80 @@ fn paused_has_no_next_run() {
     assert_eq!(ready_reason(&paused), "Paused");
     assert!(holds(&paused, "Ready"));
     assert_eq!(paused.next_run_time, None);
+}
+
+#[test]
+fn paused_after_a_failed_run_is_ready_because_paused_and_tells_no_cluster_again() {
+    use crate::operation::events::reasons;
+    let mut failed = placed();
+    failed.facts.runs = vec![run("a", "Failed", 100)];
+    let row = |stored: Option<&BackupStatus>| {
+        let mut entry = failed.clone();
+        if let Some(stored) = stored {
+            entry.stored = stored.backup_details[0].clone();
+        }
+        let live = Arc::clone(&entry.facts.schedules[0]);
+        Row::new(entry, Next::Keep(live))
+    };
+    let failing = of(&[row(None)]);
+    assert_eq!(ready_reason(&failing), "RunsFailing");
+    assert!(holds(&failing, "Stalled") && !holds(&failing, "Ready"));
+    assert_eq!(
+        reasons(&BackupStatus::default(), &failing),
+        ["RunFailed", "Scheduled"]
+    );
+
+    let mut spec = validated();
+    spec.paused = true;
+    let mut known = backup();
+    known.status = Some(failing.clone());
+    let paused = with_terms(&spec, 1000, None, |terms| {
+        let rows = [row(Some(&failing))];
+        status(&known, &rows, &Notes::default(), &terms, view())
+    });
+    assert_eq!(paused.phase, Some(Phase::Paused));
+    assert_eq!(ready_reason(&paused), "Paused");
+    assert!(holds(&paused, "Ready") && !holds(&paused, "Stalled"));
+    assert_eq!(paused.backup_details, failing.backup_details);
+    assert_eq!(reasons(&failing, &paused), ["Paused"]);
+
+    known.status = Some(paused.clone());
+    let again = with_terms(&validated(), 2000, None, |terms| {
+        let rows = [row(Some(&paused))];
+        status(&known, &rows, &Notes::default(), &terms, view())
+    });
+    assert_eq!(ready_reason(&again), "RunsFailing");
+    assert_eq!(reasons(&paused, &again), ["Scheduled"]);
+}
+
+#[test]
+fn a_name_that_another_owner_holds_is_told_once() {
+    use crate::operation::events::reasons;
+    let mut suffixed = schedule();
+    suffixed.metadata.name = Some(format!("{}-abcdef", suffixed.name_any()));
+    let row = |stored: Option<&BackupStatus>| {
+        let mut entry = claimed();
+        entry.facts.schedules = vec![Arc::new(suffixed.clone())];
+        if let Some(stored) = stored {
+            entry.stored = stored.backup_details[0].clone();
+        }
+        let live = Arc::clone(&entry.facts.schedules[0]);
+        Row::new(entry, Next::Keep(live))
+    };
+    let first = of(&[row(None)]);
+    let entry = &first.backup_details[0];
+    assert_eq!(entry.reason.as_deref(), Some("NameTaken"));
+    let message = entry.message.as_deref().unwrap();
+    assert!(message.contains(&suffixed.name_any()), "{message}");
+    assert!(holds(&first, "Ready"), "it works");
+    assert_eq!(
+        reasons(&BackupStatus::default(), &first),
+        ["NameTaken", "Scheduled"]
+    );
+    let second = of(&[row(Some(&first))]);
+    let reason = second.backup_details[0].reason.as_deref();
+    assert_eq!(reason, Some("WaitingForFirstRun"));
+    assert!(reasons(&first, &second).is_empty());
 }
 
 #[test]
