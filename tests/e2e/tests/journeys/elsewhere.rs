@@ -20,6 +20,7 @@ use testbed::{apply_yaml, wait_ok};
 
 use crate::restarts;
 use crate::restore::{App, entry, in_phase, into, objects_of, policy, reason, wait_created};
+use crate::store::{make_location, wait_location};
 use crate::world::{ONE, SPARE, TWO, name_in, spare, stack, stored, tenant_of, view};
 
 /// The backup of `source` into `targets`.
@@ -320,19 +321,12 @@ async fn members_of_one_shared_location_read_each_other_s_backups_in_it() {
     let tenant = tenant_of("elsewhere-root", &[ONE, TWO]).await;
     stack.bed().s3().unwrap().create_bucket("shared").unwrap();
     for member in [ONE, TWO] {
-        let locations: Api<BackupStorageLocation> = view(member).await.velero();
-        let mut spec = locations.get("default").await.unwrap().spec;
-        (spec.object_storage.prefix, spec.default) = (None, None);
-        "shared".clone_into(&mut spec.object_storage.bucket);
-        let shared = BackupStorageLocation::new("shared", spec);
-        locations
-            .create(&PostParams::default(), &shared)
-            .await
-            .unwrap();
-        let available = BackupStorageLocation::is_available;
-        await_object(&locations, "shared", "Available", PATIENCE, available)
-            .await
-            .unwrap();
+        let location = make_location(member, "shared", |spec| {
+            spec.object_storage.prefix = None;
+            "shared".clone_into(&mut spec.object_storage.bucket);
+        });
+        location.await;
+        wait_location(member, "shared", "Available").await;
     }
     APP.deploy(&[ONE]).await;
     let mut spec = only(ONE, APP.backup());

@@ -31,7 +31,7 @@ fn scheduled(schedule: &str) -> BackupSpec {
 }
 
 /// Changes a Backup.
-async fn patch(tenant: &Tenant, name: &str, body: Value) {
+pub(crate) async fn patch(tenant: &Tenant, name: &str, body: Value) {
     let params = PatchParams::default();
     tenant
         .backups()
@@ -41,13 +41,18 @@ async fn patch(tenant: &Tenant, name: &str, body: Value) {
 }
 
 /// Asks for one run everywhere.
-async fn run_now(tenant: &Tenant, name: &str, value: &str) {
+pub(crate) async fn run_now(tenant: &Tenant, name: &str, value: &str) {
     let annotation = json!({ "metadata": { "annotations": { labels::RUN_NOW: value } } });
     patch(tenant, name, annotation).await;
 }
 
 /// Waits until every cluster's newest run is one that was asked for by this value, and completed.
-async fn answered(tenant: &Tenant, name: &str, value: &str, clusters: &[&str]) -> Backup {
+pub(crate) async fn answered(
+    tenant: &Tenant,
+    name: &str,
+    value: &str,
+    clusters: &[&str],
+) -> Backup {
     let done = |backup: &Backup| {
         let Some(status) = &backup.status else {
             return false;
@@ -111,7 +116,7 @@ async fn run_names(backup: &Backup, member: &str) -> Vec<String> {
     view.backup_names_of(&backup.uid().unwrap()).await.unwrap()
 }
 
-async fn is_scheduled(tenant: &Tenant, name: &str) -> Backup {
+pub(crate) async fn is_scheduled(tenant: &Tenant, name: &str) -> Backup {
     let what = "Ready because Scheduled";
     let holds = |backup: &Backup| {
         is_phase(backup, Phase::Scheduled) && condition_reason(backup, "Ready") == "Scheduled"

@@ -2,16 +2,15 @@
 
 use api_types::condition::ConditionStatus;
 use api_types::external::velero;
-use api_types::labels;
 use api_types::phase::{EntryPhase, Phase};
 use e2e::specs::{self, demo_backup, demo_backup_of, demo_policy_in};
 use e2e::{FLEET, PATIENCE, condition_reason, condition_status, entry, is_phase, reason};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use kube::api::PostParams;
 use serde_json::json;
 use testbed::{apply_yaml, wait_ok};
 
+use crate::store::make_location;
 use crate::world::{
     BARE, ONE, SPARE, TWO, assert_completed, assert_one_object, name_in, spare, stack, tenant,
     tenant_of, view,
@@ -142,7 +141,10 @@ async fn a_storage_location_is_waited_for_until_velero_can_use_it() {
     let tenant = tenant("location").await;
     let mut spec = demo_backup();
     spec.policy = Some(demo_policy_in("later"));
-    make_location(ONE, "later", "made-later").await;
+    let made_later = |spec: &mut velero::BackupStorageLocationSpec| {
+        "made-later".clone_into(&mut spec.object_storage.bucket);
+    };
+    make_location(ONE, "later", made_later).await;
     tenant.back_up("later", spec).await.unwrap();
 
     let waits = |backup: &_| {
@@ -167,7 +169,7 @@ async fn a_storage_location_is_waited_for_until_velero_can_use_it() {
     }
 
     bed.s3().unwrap().create_bucket("made-later").unwrap();
-    make_location(TWO, "later", "made-later").await;
+    make_location(TWO, "later", made_later).await;
     let backup = tenant.wait_phase("later", Phase::Completed).await.unwrap();
     assert_completed(&backup, &[ONE, TWO]);
     let folder = format!("{ONE}/backups/{}/", name_in(&backup, ONE));
@@ -178,25 +180,6 @@ async fn a_storage_location_is_waited_for_until_velero_can_use_it() {
             .unwrap()
             .is_empty()
     );
-}
-
-/// A location like the member's own in another bucket.
-async fn make_location(member: &str, name: &str, bucket: &str) {
-    let locations = view(member).await.velero::<velero::BackupStorageLocation>();
-    let own = locations
-        .get(labels::DEFAULT_STORAGE_LOCATION)
-        .await
-        .unwrap();
-    let mut spec = velero::BackupStorageLocationSpec {
-        default: None,
-        ..own.spec
-    };
-    spec.object_storage.bucket = bucket.to_owned();
-    let location = velero::BackupStorageLocation::new(name, spec);
-    locations
-        .create(&PostParams::default(), &location)
-        .await
-        .unwrap();
 }
 
 #[tokio::test]

@@ -1,139 +1,91 @@
-//! What is in the way of a Restore is named, and it goes on by itself once that is mended.
+//! What is in the way on the member is named, and it goes on by itself once that is mended.
 
-use anyhow::ensure;
-use api_types::external::velero;
-use api_types::labels;
 use api_types::phase::Phase;
 use e2e::specs::{demo_backup, demo_policy_in};
 use e2e::{PATIENCE, await_gone};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
-use testbed::{S3, apply_yaml, wait_ok};
+use testbed::{S3, apply_yaml};
 
-use crate::restore::{in_phase, objects_of, of, with_reason};
+use super::{in_phase, objects_of, of, with_reason};
+use crate::store::{make_location, wait_location};
 use crate::world::{ONE, stack, tenant_of, view};
 
-/// A location of a test's own, with credentials of its own, in one member.
-struct Location {
-    name: &'static str,
-    member: &'static str,
+/// Name of the location, its credentials and its bucket.
+const FICKLE: &str = "fickle";
+
+/// Makes a location with credentials of its own in its own bucket.
+async fn make_fickle(member: &str) {
+    let bed = stack().await.bed();
+    bed.s3().unwrap().create_bucket(FICKLE).unwrap();
+    write_credentials(member).await;
+    let location = make_location(member, FICKLE, |spec| {
+        let credential = json!({ "name": FICKLE, "key": "cloud" });
+        spec.credential = Some(serde_json::from_value(credential).unwrap());
+        FICKLE.clone_into(&mut spec.object_storage.bucket);
+    });
+    location.await;
+    wait_location(member, FICKLE, "Available").await;
 }
 
-impl Location {
-    /// Makes it, with its bucket.
-    async fn make(&self) {
-        stack()
-            .await
-            .bed()
-            .s3()
-            .unwrap()
-            .create_bucket(self.name)
-            .unwrap();
-        self.write_credentials().await;
-        let locations = view(self.member)
-            .await
-            .velero::<velero::BackupStorageLocation>();
-        let own = locations
-            .get(labels::DEFAULT_STORAGE_LOCATION)
-            .await
-            .unwrap();
-        let mut spec = velero::BackupStorageLocationSpec {
-            default: None,
-            credential: Some(
-                serde_json::from_value(json!({ "name": self.name, "key": "cloud" })).unwrap(),
-            ),
-            ..own.spec
-        };
-        spec.object_storage.bucket = self.name.to_owned();
-        let location = velero::BackupStorageLocation::new(self.name, spec);
-        locations
-            .create(&PostParams::default(), &location)
-            .await
-            .unwrap();
-        self.wait("Available").await;
-    }
-
-    async fn write_credentials(&self) {
-        let profile = format!(
-            "[default]\naws_access_key_id={}\naws_secret_access_key={}\n",
-            S3::ACCESS_KEY,
-            S3::SECRET_KEY
-        );
-        let object = json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": { "name": self.name },
-            "stringData": { "cloud": profile },
-        });
-        let secrets: Api<Secret> = Api::namespaced(view(self.member).await.client, "velero");
-        let params = PatchParams::apply("e2e").force();
-        secrets
-            .patch(self.name, &params, &Patch::Apply(object))
-            .await
-            .unwrap();
-    }
-
-    /// Waits until Velero has looked and found it so.
-    async fn wait(&self, phase: &str) {
-        let locations = view(self.member)
-            .await
-            .velero::<velero::BackupStorageLocation>();
-        wait_ok(
-            &format!("location {} {phase}", self.name),
-            PATIENCE,
-            async || {
-                let found = locations.get(self.name).await?;
-                ensure!(found.phase() == phase, "it is {:?}", found.phase());
-                Ok(())
-            },
-        )
+async fn write_credentials(member: &str) {
+    let profile = format!(
+        "[default]\naws_access_key_id={}\naws_secret_access_key={}\n",
+        S3::ACCESS_KEY,
+        S3::SECRET_KEY
+    );
+    let object = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": { "name": FICKLE },
+        "stringData": { "cloud": profile },
+    });
+    let secrets: Api<Secret> = view(member).await.velero();
+    let params = PatchParams::apply("e2e").force();
+    secrets
+        .patch(FICKLE, &params, &Patch::Apply(object))
         .await
         .unwrap();
-    }
 }
 
 #[tokio::test]
 async fn credentials_or_a_bucket_that_are_away_hold_it_until_they_are_back() {
     let tenant = tenant_of("restore-store", &[ONE]).await;
-    let store = Location {
-        name: "fickle",
-        member: ONE,
-    };
-    store.make().await;
+    make_fickle(ONE).await;
     let mut spec = demo_backup();
-    spec.policy = Some(demo_policy_in(store.name));
+    spec.policy = Some(demo_policy_in(FICKLE));
     tenant.back_up("stored", spec).await.unwrap();
     tenant.wait_phase("stored", Phase::Completed).await.unwrap();
 
     // Wrong keys would do as well, but the bed's Velero has the right ones in its environment.
-    let secrets: Api<Secret> = Api::namespaced(view(ONE).await.client, "velero");
+    let secrets: Api<Secret> = view(ONE).await.velero();
     secrets
-        .delete(store.name, &DeleteParams::default())
+        .delete(FICKLE, &DeleteParams::default())
         .await
         .unwrap();
-    store.wait("Unavailable").await;
+    wait_location(ONE, FICKLE, "Unavailable").await;
     tenant.restore("keys", of("stored")).await.unwrap();
     let restore = with_reason(&tenant, "keys", ONE, "StorageLocationUnavailable").await;
     assert!(
         objects_of(&restore, ONE).await.is_empty(),
         "Velero would fail it for ever"
     );
-    store.write_credentials().await;
+    write_credentials(ONE).await;
     in_phase(&tenant, "keys", Phase::Completed).await;
 
     let data = stack().await.bed().s3().unwrap().data();
     let away = data.with_file_name("fickle-away");
-    std::fs::rename(data.join(store.name), &away).unwrap();
-    store.wait("Unavailable").await;
+    std::fs::rename(data.join(FICKLE), &away).unwrap();
+    wait_location(ONE, FICKLE, "Unavailable").await;
     tenant.restore("bucket", of("stored")).await.unwrap();
     let restore = with_reason(&tenant, "bucket", ONE, "StorageLocationUnavailable").await;
     assert!(
         objects_of(&restore, ONE).await.is_empty(),
         "Velero would fail it for ever"
     );
-    std::fs::rename(&away, data.join(store.name)).unwrap();
+    std::fs::rename(&away, data.join(FICKLE)).unwrap();
     in_phase(&tenant, "bucket", Phase::Completed).await;
 }
 

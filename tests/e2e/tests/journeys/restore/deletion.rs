@@ -1,0 +1,127 @@
+//! What goes with a Restore, and what a Restore holds back.
+
+use anyhow::ensure;
+use api_types::backup::Backup;
+use api_types::cluster::AttachedCluster;
+use api_types::common::DeletionPolicy;
+use api_types::external::velero;
+use api_types::phase::Phase;
+use api_types::restore::Restore;
+use e2e::PATIENCE;
+use e2e::specs::demo_backup;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use serde_json::json;
+use testbed::wait_ok;
+
+use super::{entry, in_phase, objects_of, of, with_reason};
+use crate::world::{ONE, SPARE, TWO, name_in, spare, stack, tenant, tenant_of, view};
+
+#[tokio::test]
+async fn deleting_removes_the_velero_restores_and_nothing_that_they_restored() {
+    let tenant = tenant("restore-delete").await;
+    tenant.back_up("all", demo_backup()).await.unwrap();
+    tenant.wait_phase("all", Phase::Completed).await.unwrap();
+    for name in ["one", "two"] {
+        tenant.restore(name, of("all")).await.unwrap();
+    }
+    let one = in_phase(&tenant, "one", Phase::Completed).await;
+    let two = in_phase(&tenant, "two", Phase::Completed).await;
+
+    tenant.delete_restore("one").await.unwrap();
+    tenant.wait_restore_gone("one").await.unwrap();
+    for member in [ONE, TWO] {
+        assert!(objects_of(&one, member).await.is_empty());
+        assert_eq!(objects_of(&two, member).await.len(), 1);
+        let pods: Api<Pod> = Api::namespaced(view(member).await.client, "kurator-backup");
+        assert!(pods.get_opt("busybox").await.unwrap().is_some());
+    }
+
+    // Also when the Backup is gone.
+    tenant.delete_backup("all").await.unwrap();
+    tenant.wait_backup_gone("all").await.unwrap();
+    tenant.delete_restore("two").await.unwrap();
+    tenant.wait_restore_gone("two").await.unwrap();
+    for member in [ONE, TWO] {
+        assert!(objects_of(&two, member).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_lies_in_a_cluster_that_is_gone_for_good_is_named_and_let_go() {
+    let stack = stack().await;
+    let (two, relay) = stack.attach_with_relay(TWO).unwrap();
+    let clusters = [stack.attach(ONE).unwrap(), two];
+    let tenant = stack.tenant("restore-gone", &clusters).await.unwrap();
+    tenant.back_up("all", demo_backup()).await.unwrap();
+    tenant.wait_phase("all", Phase::Completed).await.unwrap();
+    tenant.restore("left", of("all")).await.unwrap();
+    let restore = in_phase(&tenant, "left", Phase::Completed).await;
+    relay.cut();
+    tenant.wait_cluster(TWO, false).await.unwrap();
+    tenant.delete_restore("left").await.unwrap();
+    with_reason(&tenant, "left", TWO, "DeletionPending").await;
+
+    let attached = tenant.api::<AttachedCluster>();
+    let now = DeleteParams::default();
+    attached.delete(TWO, &now).await.unwrap();
+    let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+    attached
+        .patch(TWO, &PatchParams::default(), &free)
+        .await
+        .unwrap();
+    tenant.wait_restore_gone("left").await.unwrap();
+    let name = entry(&restore, TWO)
+        .unwrap()
+        .restore_name_in_cluster
+        .clone()
+        .unwrap();
+    wait_ok("the event", PATIENCE, async || {
+        let events = tenant.events("left").await?;
+        let told = events.iter().any(|event| {
+            event.reason.as_deref() == Some("ObjectsLeftBehind")
+                && event.note.as_ref().is_some_and(|text| text.contains(&name))
+        });
+        ensure!(told, "{events:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert!(objects_of(&restore, ONE).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_backup_that_is_read_is_deleted_only_after_the_restore_has_ended() {
+    let spare = spare().await;
+    let tenant = tenant_of("restore-reads", &[SPARE]).await;
+    let mut spec = demo_backup();
+    spec.deletion_policy = DeletionPolicy::Delete;
+    tenant.back_up("read", spec).await.unwrap();
+    let backup = tenant.wait_phase("read", Phase::Completed).await.unwrap();
+    spare.velero().process().freeze().unwrap();
+    tenant.restore("reader", of("read")).await.unwrap();
+    let created = |restore: &Restore| {
+        entry(restore, SPARE).is_some_and(|entry| entry.restore_status_in_cluster.is_some())
+    };
+    tenant
+        .wait_restore("reader", "a Velero Restore", created)
+        .await
+        .unwrap();
+
+    tenant.delete_backup("read").await.unwrap();
+    let waits = |backup: &Backup| {
+        e2e::entry(backup, SPARE)
+            .and_then(|entry| entry.message.clone())
+            .is_some_and(|message| message.contains("Restore reader"))
+    };
+    tenant
+        .wait_backup("read", "a wait for its reader", waits)
+        .await
+        .unwrap();
+    spare.velero().process().thaw().unwrap();
+    in_phase(&tenant, "reader", Phase::Completed).await;
+    tenant.wait_backup_gone("read").await.unwrap();
+    let objects = spare.view.velero::<velero::Backup>();
+    let name = name_in(&backup, SPARE);
+    assert!(objects.get_opt(&name).await.unwrap().is_none());
+}
