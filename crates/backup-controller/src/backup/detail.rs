@@ -12,7 +12,7 @@ use velero_kit::{classify, location};
 
 use super::Problem;
 use super::plan::{Entry, Next};
-use crate::operation::entry::{self, say, waiting_message};
+use crate::operation::entry::{self, say, say_trouble, waiting_message};
 
 /// The entry of one cluster.
 pub fn detail(entry: &Entry, next: &Next, now: Timestamp) -> BackupDetail {
@@ -60,23 +60,7 @@ fn follow(detail: &mut BackupDetail, entry: &Entry, object: &velero::Backup) {
     {
         detail.reason = Some(finer.to_owned());
     }
-    if !copy.invalid.is_empty() && (detail.reason.is_none() || !state.phase.is_final()) {
-        say(
-            detail,
-            &Problem::new(
-                reason::MEMBER_ANSWER_INVALID,
-                format!(
-                    "Velero's status has wrong types in {}: check its version",
-                    copy.invalid.join(", ")
-                ),
-            ),
-        );
-    }
-    if !state.phase.is_final()
-        && let Some(stuck) = &entry.stuck
-    {
-        say(detail, stuck);
-    }
+    say_trouble(detail, &copy.invalid, entry.stuck.as_ref());
     detail.backup_status_in_cluster = Some(copy.status);
     detail.backup_name_in_cluster = Some(name);
     if detail.storage.is_none() {

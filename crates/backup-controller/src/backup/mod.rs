@@ -28,8 +28,8 @@ pub use velero_kit::problem::Problem;
 
 use crate::context::Context;
 use crate::operation::draft::Draft;
+use crate::operation::hold;
 pub use crate::operation::{Error, is_settled};
-use crate::operation::{hold, sooner};
 use crate::schedule;
 use pass::Pass;
 pub use readers::goes_with_data;

@@ -169,16 +169,9 @@ fn plan_unclaimed(entry: &Entry, terms: &Terms<'_>) -> Next {
 /// The first thing that keeps an entry from beginning.
 fn obstacle(entry: &Entry, terms: &Terms<'_>) -> Option<Problem> {
     let facts = &entry.facts;
-    if let Some(problem) = &entry.problem {
-        return Some(problem.clone());
-    }
-    if let Some(problem) = member::no_cluster(&entry.key, facts.hub) {
-        return Some(problem);
-    }
-    if let Link::Down { problem, .. } = &facts.link {
-        return Some(problem.clone());
-    }
-    member::no_velero(&entry.key, facts.velero)
+    let problem = entry.problem.clone();
+    problem
+        .or_else(|| member::obstacle(&entry.key, facts.hub, &facts.link, facts.velero))
         .or_else(|| terms.hold.cloned())
         .or_else(|| location::usable(terms.location, facts.location.as_deref()).err())
 }

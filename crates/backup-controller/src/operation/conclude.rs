@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use velero_kit::problem::Problem;
 
 use super::deletion::Left;
-use super::{Detail, Operation, State, entry};
+use super::{Detail, Operation, State, entry, until};
 
 /// The entries of a kind.
 type DetailOf<K> = <<K as Operation>::Status as State>::Detail;
@@ -329,6 +329,16 @@ pub fn only_progress<S: State>(a: &S, b: &S) -> bool {
 /// Whether Velero will not change an object of this phase any more.
 pub fn velero_is_done(phase: &str) -> bool {
     VeleroPhase::of(phase).is_final()
+}
+
+/// How long until an unfinished entry has been out of reach for so long that it counts as stalled.
+pub fn until_stalled(details: &[impl Detail], now: Timestamp) -> Option<Duration> {
+    let open = details.iter().filter(|detail| !detail.phase().is_final());
+    open.filter_map(|detail| {
+        let stalled = detail.unreachable_since()?.checked_add(unreachable_limit());
+        until(stalled.ok()?, now).filter(|wait| !wait.is_zero())
+    })
+    .min()
 }
 
 /// How long an unfinished operation may be out of reach before it counts as stalled.

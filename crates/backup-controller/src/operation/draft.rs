@@ -108,6 +108,6 @@ impl<'a, K: Operation> Draft<'a, K> {
 
     /// How long until then; a time that has passed is nothing to wait for.
     pub fn until(&self, then: Timestamp) -> Option<Duration> {
-        Duration::try_from(then.duration_since(self.now)).ok()
+        super::until(then, self.now)
     }
 }

@@ -193,6 +193,20 @@ pub fn transition(detail: &mut impl Detail, before: EntryPhase, now: Timestamp) 
     }
 }
 
+/// Says what is wrong with a Velero object that is followed: the fields of its status that cannot be
+/// read, and the silence of its Velero. Neither takes back how it ended.
+pub fn say_trouble(detail: &mut impl Detail, invalid: &[&str], stuck: Option<&Problem>) {
+    let is_final = detail.phase().is_final();
+    if !invalid.is_empty() && (detail.reason().is_none() || !is_final) {
+        let fields = invalid.join(", ");
+        let text = format!("Velero's status has wrong types in {fields}: check its version");
+        say(detail, &Problem::new(reason::MEMBER_ANSWER_INVALID, text));
+    }
+    if let Some(stuck) = stuck.filter(|_| !is_final) {
+        say(detail, stuck);
+    }
+}
+
 /// What to say of an entry whose Velero object waits, or is in a phase that is too new.
 pub fn waiting_message(phase: &str, why: Option<&str>) -> Option<String> {
     match why? {

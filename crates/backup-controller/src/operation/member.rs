@@ -77,6 +77,17 @@ pub fn no_velero(key: &ClusterKey, velero: Served) -> Option<Problem> {
     Some(Problem::new(reason, message))
 }
 
+/// The first thing about a member that keeps anything from beginning there.
+pub fn obstacle(key: &ClusterKey, hub: HubObject, link: &Link, velero: Served) -> Option<Problem> {
+    let silent = || match link {
+        Link::Up { .. } => None,
+        Link::Down { problem, .. } => Some(problem.clone()),
+    };
+    no_cluster(key, hub)
+        .or_else(silent)
+        .or_else(|| no_velero(key, velero))
+}
+
 /// What an entry fails with that has not begun in time.
 pub fn too_late(cause: Option<&str>) -> Problem {
     let cause = cause.map_or_else(String::new, |cause| format!("; last: {cause}"));

@@ -22,6 +22,7 @@ use std::time::Duration;
 use api_types::aggregate;
 use controller_kit::hub::{self, WriteError};
 use controller_kit::reconcile::{Outcome, ReconcileError};
+use jiff::Timestamp;
 use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
@@ -116,6 +117,11 @@ pub fn sooner(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     }
+}
+
+/// How long until then; a time that has passed is nothing to wait for.
+pub fn until(then: Timestamp, now: Timestamp) -> Option<Duration> {
+    Duration::try_from(then.duration_since(now)).ok()
 }
 
 /// The pass was made from an old view; the newer one starts another.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::pass::Row;
 use super::plan::Next;
-use crate::operation::{conclude, sooner};
+use crate::operation::{conclude, sooner, until};
 use crate::timings::Timings;
 
 /// The time until the first thing is due that nobody else will tell us about.
@@ -19,8 +19,7 @@ pub fn next(
     now: Timestamp,
     timings: &Timings,
 ) -> Option<Duration> {
-    // A time that has passed is nothing to wait for.
-    let until = |then: Timestamp| Duration::try_from(then.duration_since(now)).ok();
+    let deadline = until(deadline, now);
     let of_row = |row: &Row| match &row.next {
         Next::Wait(problem) if problem.reason == reason::CONFIG_MAP_NOT_FOUND => {
             Some(timings.look_again)
@@ -28,20 +27,13 @@ pub fn next(
         Next::Look(_) => Some(row.look_in.unwrap_or(timings.look_again)),
         Next::Retry(_) => Some(timings.retry),
         Next::Choose | Next::Create | Next::GiveUp(_) => Some(Duration::ZERO),
-        Next::Wait(_) => until(deadline),
-        Next::Hold if !row.entry.seen() => until(deadline),
+        Next::Wait(_) => deadline,
+        Next::Hold if !row.entry.seen() => deadline,
         _ => None,
     };
-    let stalled = |detail: &RestoreDetail| {
-        let since = detail.unreachable_since.as_ref()?;
-        until(since.0.checked_add(conclude::unreachable_limit()).ok()?)
-            .filter(|wait| !wait.is_zero() && !detail.phase.is_final())
-    };
-    let empty = rows.is_empty().then(|| until(deadline)).flatten();
-    rows.iter()
-        .map(of_row)
-        .chain(details.iter().map(stalled))
-        .fold(empty, sooner)
+    let empty = deadline.filter(|_| rows.is_empty());
+    let stalled = conclude::until_stalled(details, now);
+    rows.iter().map(of_row).fold(sooner(empty, stalled), sooner)
 }
 
 #[cfg(test)]

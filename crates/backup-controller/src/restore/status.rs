@@ -18,7 +18,7 @@ use super::source::Source;
 use super::validate::Validated;
 use super::{Problem, apply};
 use crate::operation::conclude::{self, Frame};
-use crate::operation::entry::{self, say, waiting_message};
+use crate::operation::entry::{self, say, say_trouble, waiting_message};
 
 /// The status of a Restore that is not being deleted; `fleet_found`: its Fleet is there, as far as
 /// one is known.
@@ -142,23 +142,7 @@ fn follow(detail: &mut RestoreDetail, entry: &Entry, object: &velero::Restore) {
     if plain && is_partial(entry) {
         say(detail, &of_partial(entry));
     }
-    if !copy.invalid.is_empty() && (detail.reason.is_none() || !state.phase.is_final()) {
-        say(
-            detail,
-            &Problem::new(
-                reason::MEMBER_ANSWER_INVALID,
-                format!(
-                    "Velero's status has wrong types in {}: check its version",
-                    copy.invalid.join(", ")
-                ),
-            ),
-        );
-    }
-    if !state.phase.is_final()
-        && let Some(stuck) = &entry.stuck
-    {
-        say(detail, stuck);
-    }
+    say_trouble(detail, &copy.invalid, entry.stuck.as_ref());
     detail.restore_status_in_cluster = Some(copy.status);
     detail.restore_name_in_cluster = Some(name);
 }

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use api_types::condition::reason;
-use jiff::Timestamp;
 
 use super::pass::Row;
 use super::plan::{Next, Terms};
-use crate::operation::sooner;
+use crate::operation::{sooner, until};
 use crate::timings::Timings;
 
 /// The time until the first thing is due that nobody else will tell us about.
 pub fn next(rows: &[Row], terms: &Terms<'_>, timings: &Timings) -> Option<Duration> {
+    // A time that has passed is nothing to wait for.
+    let ahead = |then| until(then, terms.now).filter(|wait| !wait.is_zero());
     let of_row = |row: &Row| match &row.next {
         Next::Retry(_) | Next::Put => Some(row.retry.unwrap_or(timings.retry)),
         Next::Wait(problem) if problem.reason == reason::CONFIG_MAP_NOT_FOUND => {
@@ -21,21 +22,11 @@ pub fn next(rows: &[Row], terms: &Terms<'_>, timings: &Timings) -> Option<Durati
         Next::Keep(_) if !terms.spec.paused => {
             let missed = row.due(terms)?.checked_add(timings.run_missed).ok()?;
             // A missed run is told; then the present next run is what changes.
-            until(missed, terms.now).or_else(|| {
-                let next = terms.spec.when.next(terms.now)?;
-                until(next, terms.now)
-            })
+            ahead(missed).or_else(|| ahead(terms.spec.when.next(terms.now)?))
         }
         _ => None,
     };
     rows.iter().map(of_row).fold(None, sooner)
-}
-
-/// A time that has passed is nothing to wait for.
-fn until(then: Timestamp, now: Timestamp) -> Option<Duration> {
-    Duration::try_from(then.duration_since(now))
-        .ok()
-        .filter(|wait| !wait.is_zero())
 }
 
 #[cfg(test)]
