@@ -244,7 +244,7 @@ pub struct BackupStatus {
     /// When the next run is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_run_time: Option<Time>,
-    /// Clusters that left a scheduled Backup, until nothing of it is there any more.
+    /// Clusters that left a scheduled Backup or were built anew, until nothing that they have stored is kept any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4096), extend("x-kubernetes-list-type" = "atomic"))]
     pub former_clusters: Vec<FormerCluster>,
@@ -336,7 +336,7 @@ pub struct BackupRun {
     pub completion_timestamp: Option<Time>,
 }
 
-/// A cluster that left a scheduled Backup.
+/// A cluster that left a scheduled Backup, or that another one has taken the name of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FormerCluster {
@@ -351,4 +351,13 @@ pub struct FormerCluster {
     /// Where its runs lie, as its entry had it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StoragePlace>,
+    /// Its Schedules are gone, and what it has stored is only remembered: it does not hold its AttachedCluster.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub released: bool,
+    /// Another cluster answers under its name, so it cannot be asked: it does not hold the AttachedCluster.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
+    /// When the last of its known runs is past its ttl; if it cannot be asked, it is forgotten then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiration_time: Option<Time>,
 }

@@ -51,7 +51,7 @@ type Source = FleetName;
 struct Status {
     phase: Option<String>,
     backup_details: Option<Vec<Entry>>,
-    former_clusters: Option<Vec<Entry>>,
+    former_clusters: Option<Vec<Former>>,
     restore_details: Option<Vec<Entry>>,
     #[serde(rename = "sourceClusterStatus")]
     source: Option<Entry>,
@@ -64,6 +64,16 @@ struct Status {
 struct Entry {
     cluster_name: Option<Box<str>>,
     cluster_kind: Option<Box<str>>,
+}
+
+/// A cluster that left a scheduled Backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Former {
+    #[serde(flatten)]
+    entry: Entry,
+    released: bool,
+    replaced: bool,
 }
 
 /// Why an operation still needs what it names.
@@ -162,22 +172,25 @@ impl<K: Resource<DynamicType = ()>> Operation<K> {
         self.spec.backup_name.as_deref().filter(|_| !own)
     }
 
-    /// Whether its status names a cluster.
+    /// Whether its status names a cluster that it still works on. One that has left may only be
+    /// remembered, for what it has stored.
     pub fn names(&self, cluster: &ClusterKey) -> bool {
         let Some(status) = &self.status else {
             return false;
         };
         let lists = [
             &status.backup_details,
-            &status.former_clusters,
             &status.restore_details,
             &status.targets,
         ];
+        let former = status.former_clusters.iter().flatten();
+        let former = former.filter(|former| !former.released && !former.replaced);
         self.metadata.namespace.as_deref() == Some(&cluster.namespace)
             && lists
                 .into_iter()
                 .flatten()
                 .flatten()
+                .chain(former.map(|former| &former.entry))
                 .chain(&status.source)
                 .any(|entry| entry.means(cluster))
     }
@@ -330,6 +343,9 @@ mod tests {
     #[case(json!({"backupDetails": [{"clusterName": "bergen", "clusterKind": "Cluster"}]}), false)]
     #[case(json!({"backupDetails": [{"clusterName": "hamar", "clusterKind": "AttachedCluster"}]}), false)]
     #[case(json!({"formerClusters": [{"clusterName": "bergen", "clusterKind": "AttachedCluster"}]}), true)]
+    #[case(json!({"formerClusters": [{"clusterName": "bergen", "released": true}]}), false)]
+    #[case(json!({"formerClusters": [{"clusterName": "bergen", "replaced": true}]}), false)]
+    #[case(json!({"formerClusters": [{"clusterName": "bergen", "released": true}, {"clusterName": "bergen"}]}), true)]
     #[case(json!({"restoreDetails": [{"clusterName": "bergen", "clusterKind": "AttachedCluster"}]}), true)]
     #[case(json!({"targetClusterStatus": [{"clusterName": "bergen", "clusterKind": "AttachedCluster"}]}), true)]
     #[case(json!({"sourceClusterStatus": {"clusterName": "bergen", "clusterKind": "AttachedCluster"}}), true)]
@@ -352,6 +368,12 @@ mod tests {
         };
         assert!(at("InProgress", 1).holds_as(&at("InProgress", 2)));
         assert!(!at("InProgress", 2).holds_as(&at("Completed", 2)));
+
+        let former = |released: bool| {
+            let former = json!([{"clusterName": "bergen", "released": released}]);
+            operation::<Backup>(json!({"status": {"formerClusters": former}}))
+        };
+        assert!(!former(false).holds_as(&former(true)), "it lets go");
     }
 
     #[test]

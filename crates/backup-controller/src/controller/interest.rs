@@ -113,8 +113,7 @@ mod tests {
             former_clusters: vec![FormerCluster {
                 cluster_name: "oslo".to_owned(),
                 cluster_kind: "AttachedCluster".to_owned(),
-                member_uid: None,
-                storage: None,
+                ..FormerCluster::default()
             }],
             ..BackupStatus::default()
         });

@@ -48,10 +48,12 @@ pub struct OfCluster {
     pub asking: bool,
     /// How far the deletion of each Velero Backup is, by its name.
     pub deletions: HashMap<String, deletion::Memory>,
+    /// Name of the location that each of them was last seen in.
+    pub seen_in: HashMap<String, String>,
     /// What the member made of the last Schedule that was applied, if not what was wanted.
     pub accepted: Option<Accepted>,
-    /// A live look has shown that no Schedule is there any more.
-    pub stopped: bool,
+    /// The member of which a live look has shown that no Schedule is there any more.
+    pub stopped: Option<String>,
     /// The call that is under way.
     pub call: Slot,
     /// What it refused.

@@ -12,7 +12,7 @@ use super::apply::{self, Order};
 use super::look::look;
 use super::pass::{Pass, Row};
 use super::plan::{Entry, Next};
-use super::source::{Origin, Source, Which};
+use super::source::{Member, Origin, Source, Which};
 use super::wanted::Wanted;
 use crate::context::Context;
 use crate::operation::calls::{Answer, Call, NotNow};
@@ -48,13 +48,14 @@ impl Pass<'_> {
         let (target, run) = (target(entry)?, entry.run.clone().ok()?);
         let origin = entry.origin.clone().ok()?;
         let (ctx, owner, key) = self.parts(entry);
-        let purpose = format!("look at {:?} of {}", run.which, origin.member_uid);
+        let made_in = origin.made_in();
+        let purpose = format!("look at {:?} of {made_in:?}", run.which);
         let wanted = Wanted {
             which: run.which,
             namespace: owner.namespace.clone(),
             backup: source.name.clone(),
             owner_uid: source.backup.as_ref().and_then(|b| b.metadata.uid.clone()),
-            made_in: MemberId::from_uid(&origin.member_uid),
+            made_in,
             started: None,
         };
         Some(Call::new(key, purpose, async move {
@@ -84,7 +85,7 @@ impl Pass<'_> {
             namespace: owner.namespace.clone(),
             backup: source.name.clone(),
             owner_uid: None,
-            made_in: MemberId::from_uid(&origin.member_uid),
+            made_in: origin.made_in(),
             started: stored.backup_time.as_ref().map(|time| time.0),
         });
         let (looked, order) = (row.looked, Arc::clone(order));
@@ -116,8 +117,10 @@ fn origin(entry: &Entry, target: &Target) -> Result<Origin, Problem> {
     match (&entry.origin, &entry.stored.member_uid) {
         (Err(_), Some(uid)) if own => Ok(Origin {
             cluster: target.key.clone(),
-            member_uid: uid.clone(),
-            place: None,
+            members: vec![Member {
+                uid: uid.clone(),
+                place: None,
+            }],
         }),
         (origin, _) => origin.clone(),
     }

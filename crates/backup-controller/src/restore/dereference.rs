@@ -14,9 +14,10 @@ use velero_kit::identity::{self, Owner};
 use velero_kit::{NAMESPACE, location};
 
 use super::Problem;
+use super::origin::is_made_in;
 use super::plan::{Entry, Facts};
 use super::results::Results;
-use super::source::{self, Origin, Run, Source};
+use super::source::{self, Member, Origin, Run, Source};
 use super::validate::Validated;
 use crate::context::Context;
 use crate::operation::destination::{self, Requested};
@@ -65,25 +66,23 @@ pub fn entries(
         });
     }
     // Many targets may have one origin.
-    let mut runs = BTreeMap::new();
+    let mut known = BTreeMap::new();
     requested
         .into_iter()
         .map(|(key, problem)| {
-            let origin = source
-                .origin(&key)
-                .map(|origin| with_place(ctx, origin, source));
-            let run = match &origin {
-                Ok(origin) => runs
+            let stored = stored
+                .get(&key)
+                .cloned()
+                .unwrap_or_else(|| entry::fresh(&key));
+            let (origin, run) = match source.origin(&key) {
+                Ok(origin) => known
                     .entry(origin.cluster.clone())
-                    .or_insert_with(|| run(ctx, source, origin, now))
-                    .clone(),
-                Err(problem) => Err(problem.clone()),
+                    .or_insert_with(|| Found::new(ctx, source, origin, now))
+                    .of(&stored),
+                Err(problem) => (Err(problem.clone()), Err(problem)),
             };
             Entry {
-                stored: stored
-                    .get(&key)
-                    .cloned()
-                    .unwrap_or_else(|| entry::fresh(&key)),
+                stored,
                 problem,
                 origin,
                 run,
@@ -96,42 +95,90 @@ pub fn entries(
         .collect()
 }
 
-/// Whether the very member that an origin's backups were made in answers now.
-pub fn is_up(ctx: &Context, origin: &Origin) -> bool {
-    member::link(ctx, &origin.cluster)
-        == Link::Up {
-            member_uid: origin.member_uid.clone(),
+/// What is known of an origin, for all targets that have it.
+struct Found {
+    /// All members that it may be.
+    origin: Origin,
+    /// The run that is to be chosen, and those that may have made it.
+    run: Result<(Origin, Run), Problem>,
+}
+
+impl Found {
+    fn new(ctx: &Context, source: &Source, origin: Origin, now: Timestamp) -> Self {
+        let mut origin = with_place(ctx, origin, source);
+        // Its own backup is that of the member that answers.
+        if source.cluster.is_none()
+            && let Some(up) = up_member(ctx, &origin).cloned()
+        {
+            origin.members = vec![up];
         }
+        Self {
+            run: run(ctx, source, &origin, now),
+            origin,
+        }
+    }
+
+    /// What it means to an entry: a run that was chosen is of whichever member made it.
+    fn of(&self, stored: &RestoreDetail) -> (Result<Origin, Problem>, Result<Run, Problem>) {
+        let chosen = stored.backup_name_in_cluster.is_some();
+        match &self.run {
+            Ok((narrow, run)) => {
+                let origin = if chosen { &self.origin } else { narrow };
+                (Ok(origin.clone()), Ok(run.clone()))
+            }
+            Err(problem) => (Ok(self.origin.clone()), Err(problem.clone())),
+        }
+    }
+}
+
+/// The member of an origin that answers now.
+pub fn up_member<'a>(ctx: &Context, origin: &'a Origin) -> Option<&'a Member> {
+    match member::link(ctx, &origin.cluster) {
+        Link::Up { member_uid } => origin.members.iter().find(|of| of.uid == member_uid),
+        Link::Down { .. } => None,
+    }
 }
 
 /// Where a backup lies was written down when it was claimed; what is older is told by its member.
 fn with_place(ctx: &Context, mut origin: Origin, source: &Source) -> Origin {
-    if origin.place.is_none() && is_up(ctx, &origin) {
+    let unknown = up_member(ctx, &origin).filter(|up| up.place.is_none());
+    if let Some(uid) = unknown.map(|up| up.uid.clone()) {
         let policy = source.backup.as_ref().and_then(|b| b.spec.policy.as_ref());
         let location = policy
             .and_then(|policy| policy.storage_location.as_deref())
             .filter(|name| !name.is_empty())
             .unwrap_or(labels::DEFAULT_STORAGE_LOCATION);
         let location = ctx.locations.get(&origin.cluster, NAMESPACE, location);
-        origin.place = location.as_deref().map(location::storage);
+        let mut members = origin.members.iter_mut();
+        if let Some(up) = members.find(|member| member.uid == uid) {
+            up.place = location.as_deref().map(location::storage);
+        }
     }
     origin
 }
 
 /// The run of an origin that is to be restored now.
-fn run(ctx: &Context, source: &Source, origin: &Origin, now: Timestamp) -> Result<Run, Problem> {
+fn run(
+    ctx: &Context,
+    source: &Source,
+    origin: &Origin,
+    now: Timestamp,
+) -> Result<(Origin, Run), Problem> {
     let key = &origin.cluster;
     let backup = source.backup.as_ref();
     let uid = backup.and_then(|backup| backup.uid());
-    let shown = backup.is_some_and(|backup| backup.spec.is_scheduled())
-        && is_up(ctx, origin)
+    let is_shown = backup.is_some_and(|backup| backup.spec.is_scheduled())
         && member::is_live(&ctx.backups.state(key));
-    let seen = shown.then(|| {
+    let seen = up_member(ctx, origin).filter(|_| is_shown).map(|up| {
+        let made_in = origin.narrowed(|member| member == up).made_in();
         let mut seen = ctx.backups.list(key);
-        seen.retain(|object| identity::owner_uid(&object.metadata) == uid.as_deref());
-        seen
+        seen.retain(|object| {
+            identity::owner_uid(&object.metadata) == uid.as_deref() && is_made_in(&made_in, object)
+        });
+        (up.uid.as_str(), seen)
     });
-    source.run(origin, seen.as_deref(), now)
+    let seen = seen.as_ref().map(|(uid, seen)| (*uid, seen.as_slice()));
+    source.run(origin, seen, now)
 }
 
 /// The clusters that are to be restored.

@@ -8,6 +8,7 @@ use api_types::condition::reason;
 use api_types::external::velero::{self, BackupRecord, BackupStorageLocation};
 use api_types::key::ClusterKey;
 use api_types::labels;
+use api_types::names::MemberId;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use proxy_client::{Error as CallError, ListOptions, MemberApi};
@@ -16,8 +17,9 @@ use velero_kit::identity::Owner;
 use velero_kit::{copy, location};
 
 use super::Problem;
-use super::dereference::is_up;
+use super::dereference::up_member;
 use super::look::newest;
+use super::origin::is_made_in;
 use super::source::{Origin, Which};
 use super::wanted::{Wanted, restorable};
 use crate::context::Context;
@@ -32,7 +34,8 @@ pub async fn look(
     origin: &Origin,
     wanted: &Wanted,
 ) -> Result<velero::Backup, NotNow> {
-    let Some(place) = &origin.place else {
+    let places = origin.places();
+    if places.is_empty() {
         return Err(NotNow::Waits(Problem::new(
             reason::STORAGE_LOCATION_NOT_FOUND,
             format!(
@@ -40,13 +43,17 @@ pub async fn look(
                 origin.cluster.name
             ),
         )));
-    };
-    let location = open(ctx, owner, &target.key, place).await?;
+    }
+    // Of the members that a name has had, most store in one place.
+    let mut locations = Vec::new();
+    for place in places {
+        locations.push(open(ctx, owner, &target.key, place).await?);
+    }
     let reading = Reading {
         ctx,
         owner,
-        key: &target.key,
-        location,
+        target,
+        locations,
         origin,
         wanted,
     };
@@ -141,12 +148,13 @@ impl From<CallError> for NotSafe {
     }
 }
 
-/// One look at a target through an open location.
+/// One look at a target through open locations.
 struct Reading<'a> {
     ctx: &'a Context,
     owner: &'a Owner,
-    key: &'a ClusterKey,
-    location: BackupStorageLocation,
+    target: &'a Target,
+    /// One for each place of the origin.
+    locations: Vec<BackupStorageLocation>,
     origin: &'a Origin,
     wanted: &'a Wanted,
 }
@@ -154,16 +162,19 @@ struct Reading<'a> {
 impl Reading<'_> {
     /// The copy of a backup whose name is known. One that is not there is made, if that is safe.
     async fn named(&self, name: &str) -> Result<velero::Backup, NotNow> {
-        let api = objects::velero::<velero::Backup>(self.ctx, self.key);
+        let key = &self.target.key;
+        let api = objects::velero::<velero::Backup>(self.ctx, key);
         let found = api.get_opt(name).await?;
+        let lies_in = found.as_ref().and_then(|found| self.lies_in(found));
         if let Some(found) = &found
-            && !(self.wanted.is(found) && copy::lies_in(&found.metadata, &self.location.name_any()))
+            && !(self.wanted.is(found) && lies_in.is_some())
         {
             return Err(NotNow::Waits(self.hidden(name)));
         }
         let complete = found
             .as_ref()
-            .is_some_and(|found| copy::is_complete(found, &self.location));
+            .zip(lies_in)
+            .is_some_and(|(found, location)| self.is_complete(found, location));
         let found = match found {
             Some(found) if complete => found,
             found => {
@@ -178,25 +189,37 @@ impl Reading<'_> {
             }
         };
         let now = Timestamp::now();
-        restorable(self.wanted, name, self.key, Some(found), now).map_err(NotNow::Waits)
+        restorable(self.wanted, name, key, Some(found), now).map_err(NotNow::Waits)
     }
 
     /// The newest of the copies that Velero's sync has brought.
     async fn newest(&self, not_after: Option<Timestamp>) -> Result<velero::Backup, NotNow> {
-        if !copy::is_synced(&self.location) {
+        if !self.locations.iter().all(copy::is_synced) {
             return Err(NotNow::Waits(self.not_synced(&self.wanted.backup)));
         }
         let copies = ListOptions {
             labels: self.wanted.selector(),
             ..ListOptions::default()
         };
-        let api = objects::velero::<velero::Backup>(self.ctx, self.key);
+        let api = objects::velero::<velero::Backup>(self.ctx, &self.target.key);
         let mut copies = api.list(&copies).await?;
-        let name = self.location.name_any();
         copies.retain(|found| {
-            copy::lies_in(&found.metadata, &name) && copy::is_complete(found, &self.location)
+            let location = self.lies_in(found);
+            location.is_some_and(|location| self.is_complete(found, location))
         });
-        newest(self.wanted, self.key, &copies, not_after).map_err(NotNow::Waits)
+        newest(self.wanted, &self.target.key, &copies, not_after).map_err(NotNow::Waits)
+    }
+
+    /// The open location that a backup lies in.
+    fn lies_in(&self, found: &velero::Backup) -> Option<&BackupStorageLocation> {
+        let mut locations = self.locations.iter();
+        locations.find(|location| copy::lies_in(&found.metadata, &location.name_any()))
+    }
+
+    /// Whether all that belongs to a backup is there: so it is where it was made.
+    fn is_complete(&self, found: &velero::Backup, location: &BackupStorageLocation) -> bool {
+        let here = [self.target.member.clone()].into();
+        is_made_in(&here, found) || copy::is_complete(found, location)
     }
 
     /// The backup as its own member has it, if that answers and a copy by us would lack nothing. It
@@ -208,11 +231,16 @@ impl Reading<'_> {
             Arc::clone(memory.records.entry(key).or_default())
         });
         let ask = || async {
-            if !is_up(self.ctx, self.origin) {
-                return Err(NotSafe(format!("{} does not answer", source.name)));
-            }
+            let up = up_member(self.ctx, self.origin)
+                .ok_or_else(|| NotSafe(format!("{} does not answer", source.name)))?;
+            let own = MemberId::from_uid(&up.uid);
+            // A copy there does not tell whether the backup has volumes.
+            let is_own = |record: &BackupRecord| {
+                record.labels().get(labels::MEMBER).map(String::as_str) == Some(own.as_str())
+            };
             let records = objects::velero::<BackupRecord>(self.ctx, source);
-            let record = records.get_opt(name).await?.filter(copy::is_plain);
+            let record = records.get_opt(name).await?.filter(is_own);
+            let record = record.filter(copy::is_plain);
             let record =
                 record.ok_or_else(|| NotSafe("it has snapshots, or is gone".to_owned()))?;
             let by_file = objects::velero::<velero::PodVolumeBackup>(self.ctx, source);
@@ -226,8 +254,13 @@ impl Reading<'_> {
     }
 
     async fn copy(&self, record: &BackupRecord) -> Result<velero::Backup, NotNow> {
-        let copy = copy::build(record, &self.location.name_any());
-        let api = objects::velero::<BackupRecord>(self.ctx, self.key);
+        let up = up_member(self.ctx, self.origin).and_then(|up| up.place.as_ref());
+        let mut locations = self.locations.iter();
+        let location = up
+            .and_then(|place| locations.find(|location| location::is_at(location, place)))
+            .ok_or_else(|| NotNow::Waits(self.not_synced(&record.name_any())))?;
+        let copy = copy::build(record, &location.name_any());
+        let api = objects::velero::<BackupRecord>(self.ctx, &self.target.key);
         // One that was there already is looked at next time.
         let made = api.create(&copy, labels::BACKUP_MANAGER).await?;
         Ok(velero::Backup {
@@ -238,13 +271,11 @@ impl Reading<'_> {
     }
 
     fn not_synced(&self, what: &str) -> Problem {
-        let last = self.location.last_synced_time();
-        let last = last.map_or_else(String::new, |last| format!(", last at {last}"));
         Problem::new(
             reason::BACKUP_NOT_SYNCED,
             format!(
-                "Velero in {} has not taken over {what} of {} yet: it looks once a minute{last}",
-                self.key.name, self.origin.cluster.name
+                "Velero in {} has not taken over {what} of {} yet: it looks once a minute",
+                self.target.key.name, self.origin.cluster.name
             ),
         )
     }
@@ -255,7 +286,7 @@ impl Reading<'_> {
             format!(
                 "another Velero Backup {name} in {} hides the one of {}: delete it there if it is \
                  not needed",
-                self.key.name, self.origin.cluster.name
+                self.target.key.name, self.origin.cluster.name
             ),
         )
     }

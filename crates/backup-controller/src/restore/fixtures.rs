@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use api_types::backup::{Backup, BackupDetail, BackupStatus};
+use api_types::common::StoragePlace;
 use api_types::external::velero;
 use api_types::phase::EntryPhase;
 use api_types::restore::{Restore, RestoreDetail, RestoreSpec};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use super::Problem;
 use super::plan::{Entry, Facts, Next, Terms};
 use super::results::Results;
-use super::source::{Origin, Run, Source, Which};
+use super::source::{Member, Origin, Run, Source, Which};
 use super::validate::{Validated, validate};
 use crate::backup::fixtures::{self, OWNER_UID};
 pub(super) use crate::backup::fixtures::{MEMBER_UID, at, deadline, down, key, up};
@@ -80,8 +81,18 @@ pub(super) fn run() -> Run {
 pub(super) fn origin() -> Origin {
     Origin {
         cluster: key("oslo"),
-        member_uid: MEMBER_UID.to_owned(),
-        place: None,
+        members: vec![member(MEMBER_UID, None)],
+    }
+}
+
+/// A member that backed up, in a bucket of this name.
+pub(super) fn member(uid: &str, bucket: Option<&str>) -> Member {
+    Member {
+        uid: uid.to_owned(),
+        place: bucket.map(|bucket| StoragePlace {
+            bucket: bucket.to_owned(),
+            ..StoragePlace::default()
+        }),
     }
 }
 

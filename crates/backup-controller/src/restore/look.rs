@@ -7,8 +7,6 @@ use std::time::Duration;
 use api_types::condition::reason;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
-use api_types::labels;
-use api_types::names::MemberId;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use proxy_client::ListOptions;
@@ -16,6 +14,7 @@ use tokio::time::Instant;
 use velero_kit::identity::Owner;
 use velero_kit::{location, point};
 
+use super::origin::is_made_in;
 use super::source::{Origin, Which};
 use super::wanted::{Wanted, location_of, restorable};
 use super::{Problem, dereference, elsewhere};
@@ -39,15 +38,13 @@ pub struct Sight {
 impl Sight {
     /// What is seen now.
     fn of(ctx: &Context, key: &ClusterKey, origin: &Origin, which: &Which) -> Self {
-        let made_in = MemberId::from_uid(&origin.member_uid);
+        let made_in = origin.made_in();
         let mut copies = ctx.backups.list(key);
-        copies.retain(|copy| {
-            copy.labels().get(labels::MEMBER).map(String::as_str) == Some(made_in.as_str())
-        });
+        copies.retain(|copy| is_made_in(&made_in, copy));
         Self {
             origin: origin.clone(),
             which: which.clone(),
-            answers: dereference::is_up(ctx, origin),
+            answers: dereference::up_member(ctx, origin).is_some(),
             locations: ctx.locations.list(key),
             copies: copies
                 .iter()
@@ -112,7 +109,7 @@ pub async fn look(
     origin: &Origin,
     wanted: &Wanted,
 ) -> Result<velero::Backup, NotNow> {
-    if wanted.made_in == target.member {
+    if origin.is_only(&target.member) {
         return own(ctx, &target.key, wanted).await;
     }
     // Taken first: what changes while it looks is a reason for the next look.

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::super::fixtures::{origin, problem};
+use super::super::fixtures::{MEMBER_UID, member, origin, problem};
 use super::*;
 
 const AGAIN: Duration = Duration::from_secs(10);
@@ -56,10 +56,14 @@ async fn a_location_that_velero_has_only_checked_again_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn whatever_a_look_may_find_otherwise_makes_it_look_again_at_once() {
     type Edit = fn(&mut Sight);
-    let table: [(Edit, &str); 9] = [
-        (|s| s.origin.member_uid.push('2'), "another member"),
+    let table: [(Edit, &str); 10] = [
+        (|s| s.origin.members[0].uid.push('2'), "another member"),
         (
-            |s| s.origin.place = Some(api_types::common::StoragePlace::default()),
+            |s| s.origin.members.push(member("former", None)),
+            "a former member",
+        ),
+        (
+            |s| s.origin.members = vec![member(MEMBER_UID, Some("fleet-backups"))],
             "a place",
         ),
         (|s| s.which = Which::Newest(None), "another run"),

@@ -11,6 +11,7 @@ pub mod filter;
 #[cfg(test)]
 mod fixtures;
 pub mod look;
+pub mod origin;
 pub mod pass;
 pub mod plan;
 pub mod results;

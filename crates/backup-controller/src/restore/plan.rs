@@ -225,7 +225,7 @@ fn obstacle(entry: &Entry, terms: &Terms<'_>) -> Option<Problem> {
     };
     match &facts.link {
         Link::Down { problem, .. } => return Some(problem.clone()),
-        Link::Up { member_uid } if *member_uid != origin.member_uid => {
+        Link::Up { member_uid } if !origin.has(member_uid) => {
             if let Some(problem) = cannot_read(&entry.key, origin, terms.elsewhere) {
                 return Some(problem);
             }
@@ -247,7 +247,7 @@ fn cannot_read(key: &ClusterKey, origin: &Origin, elsewhere: bool) -> Option<Pro
             ),
         ));
     }
-    origin.place.is_none().then(|| {
+    origin.places().is_empty().then(|| {
         Problem::new(
             reason::STORAGE_LOCATION_NOT_FOUND,
             format!(

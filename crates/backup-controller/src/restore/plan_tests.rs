@@ -1,7 +1,8 @@
 use serde_json::json;
 
 use super::super::fixtures::{
-    MEMBER_UID, chosen, claimed, down, fresh, object, origin, problem, seen, short, terms,
+    MEMBER_UID, chosen, claimed, down, fresh, member as member_of, object, origin, problem, seen,
+    short, terms,
 };
 use super::*;
 use api_types::phase::EntryPhase;
@@ -66,7 +67,7 @@ fn each_obstacle_keeps_it_from_beginning_and_from_choosing() {
         (
             |entry| {
                 entry.origin = Ok(Origin {
-                    member_uid: "a former cluster".to_owned(),
+                    members: vec![member_of("a former cluster", None)],
                     ..origin()
                 });
             },
@@ -214,10 +215,9 @@ fn the_last_cause_is_quoted_when_it_is_too_late() {
 #[test]
 fn another_member_s_backup_is_read_where_it_is_asked_for_and_known_to_lie() {
     let mut entry = fresh();
-    let foreign = |place| {
+    let foreign = |bucket| {
         Ok(Origin {
-            member_uid: "of another cluster".to_owned(),
-            place,
+            members: vec![member_of("of another cluster", bucket)],
             ..origin()
         })
     };
@@ -225,7 +225,7 @@ fn another_member_s_backup_is_read_where_it_is_asked_for_and_known_to_lie() {
         elsewhere: true,
         ..terms(1)
     };
-    entry.origin = foreign(Some(api_types::common::StoragePlace::default()));
+    entry.origin = foreign(Some("fleet-backups"));
     assert_eq!(short(&plan(&entry, &asked)), "Claim");
     assert_eq!(next(&entry, 1), "Wait MemberReplaced");
     entry.origin = foreign(None);

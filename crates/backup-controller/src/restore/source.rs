@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use api_types::backup::{Backup, BackupDetail};
-use api_types::common::StoragePlace;
 use api_types::condition::reason;
 use api_types::external::velero;
 use api_types::key::{ClusterKey, ClusterKind};
@@ -14,6 +13,8 @@ use kube::ResourceExt;
 use velero_kit::point;
 
 use super::Problem;
+use super::origin::Index;
+pub use super::origin::{Member, Origin};
 use crate::operation::{entry, is_settled};
 
 /// The Backup that a Restore names, as the hub has it.
@@ -29,16 +30,8 @@ pub struct Source {
     pub cluster: Option<SourceCluster>,
     /// No run that began later is restored.
     pub not_after: Option<Timestamp>,
-}
-
-/// The cluster that a target is restored from, as the hub's Backup knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    pub cluster: ClusterKey,
-    /// The uid of the member that the backup was made in.
-    pub member_uid: String,
-    /// Where its backups lie, if that was written down.
-    pub place: Option<StoragePlace>,
+    /// The clusters of the Backup.
+    index: Index,
 }
 
 /// A backup that may be restored.
@@ -66,7 +59,10 @@ impl Source {
         let fleet = named
             .or_else(|| backup.as_ref().map(|backup| &backup.spec.destination))
             .map(|destination| destination.fleet.clone());
+        let namespace = restore.namespace().unwrap_or_default();
+        let index = backup.as_ref().map(|backup| Index::new(backup, &namespace));
         Self {
+            index: index.unwrap_or_default(),
             name: restore.spec.backup_name.clone(),
             backup,
             fleet,
@@ -122,64 +118,95 @@ impl Source {
         })
     }
 
-    /// The cluster that `target` is restored from.
+    /// The cluster that `target` is restored from. One that is named has all members that its name
+    /// has had; else a cluster restores its own backup, and not a former one's.
     pub fn origin(&self, target: &ClusterKey) -> Result<Origin, Problem> {
         let backup = self.backup()?;
         let key = match &self.cluster {
-            Some(named) => of_backup(backup, named, target)?,
+            Some(named) => self.of_backup(named, target)?,
             None => target.clone(),
         };
+        let mut members = self.index.members(backup, &key);
+        let named = self.cluster.is_some() && backup.spec.is_scheduled();
+        if !named && self.index.is_claimed(backup, &key) {
+            members.truncate(1);
+        }
+        if members.is_empty() {
+            return Err(self.nowhere(backup, &key));
+        }
+        Ok(Origin {
+            cluster: key,
+            members,
+        })
+    }
+
+    /// Why there is no member that has backed up under this name.
+    fn nowhere(&self, backup: &Backup, key: &ClusterKey) -> Problem {
         let (name, cluster) = (&self.name, &key.name);
-        let detail = detail(backup, &key);
-        // One that has left and is listed again has an entry that knows nothing yet.
-        let known = detail.and_then(claimed).or_else(|| former(backup, &key));
-        if let Some((member_uid, place)) = known {
-            return Ok(Origin {
-                member_uid,
-                place,
-                cluster: key,
-            });
-        }
-        if let Some(detail) = detail {
-            return Err(run_of(name, detail).err().unwrap_or_else(|| {
-                Problem::new(
-                    reason::NO_COMPLETED_BACKUP,
-                    format!("Backup {name} has not begun in {cluster} yet"),
-                )
-            }));
-        }
-        let status = backup.status.clone().unwrap_or_default();
-        let begun = status.start_time.is_some() || !status.backup_details.is_empty();
-        let (reason, message) = if begun {
-            (
-                reason::BACKUP_NOT_FOUND,
-                format!("Backup {name} does not cover {cluster}: leave it out of destination"),
-            )
-        } else if is_settled(backup) {
-            (
-                reason::BACKUP_NOT_RESTORABLE,
-                format!("Backup {name} ended without a backup of any cluster: make a new one"),
-            )
-        } else {
-            (
+        let not_yet = || {
+            Problem::new(
                 reason::NO_COMPLETED_BACKUP,
                 format!("Backup {name} has not begun in {cluster} yet"),
             )
         };
-        Err(Problem::new(reason, message))
+        if let Some(detail) = self.index.entry(backup, key) {
+            return run_of(name, detail).err().unwrap_or_else(not_yet);
+        }
+        let begun = backup
+            .status
+            .as_ref()
+            .is_some_and(|status| status.start_time.is_some() || !status.backup_details.is_empty());
+        if begun {
+            return Problem::new(
+                reason::BACKUP_NOT_FOUND,
+                format!("Backup {name} does not cover {cluster}: leave it out of destination"),
+            );
+        }
+        if is_settled(backup) {
+            return Problem::new(
+                reason::BACKUP_NOT_RESTORABLE,
+                format!("Backup {name} ended without a backup of any cluster: make a new one"),
+            );
+        }
+        not_yet()
     }
 
-    /// The run of an origin that is to be restored, or why there is none. `seen`: the Velero Backups
-    /// that this Backup has there, if its member shows them now.
+    /// The cluster of the Backup that `named` means.
+    fn of_backup(&self, named: &SourceCluster, target: &ClusterKey) -> Result<ClusterKey, Problem> {
+        let mut found = self.index.named(named, &target.namespace);
+        match found.len() {
+            // As it is named: what the Backup says of it is that it does not cover it.
+            0 => Ok(ClusterKey::new(
+                &target.namespace,
+                named.kind.parse().unwrap_or(ClusterKind::AttachedCluster),
+                &named.name,
+            )),
+            1 => Ok(found.remove(0)),
+            _ => Err(Problem::new(
+                reason::AMBIGUOUS_CLUSTER,
+                format!(
+                    "the Backup covers two clusters named {}: write the kind in sourceCluster",
+                    named.name
+                ),
+            )),
+        }
+    }
+
+    /// The run of an origin that is to be restored and the members that may have made it, or why
+    /// there is none. `seen`: the uid of the member that answers, and the Velero Backups that this
+    /// Backup has there, if it shows them now.
+    ///
+    /// The runs of the member that answers come first; where none of them will do, the newest of
+    /// those before it is looked for on the target.
     pub fn run(
         &self,
         origin: &Origin,
-        seen: Option<&[Arc<velero::Backup>]>,
+        seen: Option<(&str, &[Arc<velero::Backup>])>,
         now: Timestamp,
-    ) -> Result<Run, Problem> {
+    ) -> Result<(Origin, Run), Problem> {
         let backup = self.backup()?;
         if !backup.spec.is_scheduled() {
-            let known = detail(backup, &origin.cluster);
+            let known = self.index.entry(backup, &origin.cluster);
             let known = known.ok_or_else(|| {
                 Problem::new(
                     reason::BACKUP_NOT_FOUND,
@@ -187,21 +214,32 @@ impl Source {
                 )
             })?;
             self.in_time(known)?;
-            return run_of(&self.name, known);
+            return Ok((origin.clone(), run_of(&self.name, known)?));
         }
-        let Some(seen) = seen else {
-            return Ok(Run {
-                which: Which::Newest(self.not_after),
-                partial: false,
-            });
+        let newest = Run {
+            which: Which::Newest(self.not_after),
+            partial: false,
+        };
+        let Some((uid, seen)) = seen else {
+            return Ok((origin.clone(), newest));
         };
         let seen: Vec<&velero::Backup> = seen.iter().map(Arc::as_ref).collect();
-        let found = point::newest(&seen, self.not_after, now)
-            .map_err(|problem| self.of_cluster(&origin.cluster, &problem))?;
-        Ok(Run {
-            which: Which::Named(found.name_any()),
-            partial: found.phase() == "PartiallyFailed",
-        })
+        match point::newest(&seen, self.not_after, now) {
+            Ok(found) => {
+                let run = Run {
+                    which: Which::Named(found.name_any()),
+                    partial: found.phase() == "PartiallyFailed",
+                };
+                Ok((origin.narrowed(|member| member.uid == uid), run))
+            }
+            Err(problem) => {
+                let before = origin.narrowed(|member| member.uid != uid);
+                if before.members.is_empty() {
+                    return Err(self.of_cluster(&origin.cluster, &problem));
+                }
+                Ok((before, newest))
+            }
+        }
     }
 
     /// A problem with the runs of a cluster, in full.
@@ -231,77 +269,6 @@ impl Source {
             _ => Ok(()),
         }
     }
-}
-
-/// The cluster of a Backup that `named` means.
-fn of_backup(
-    backup: &Backup,
-    named: &SourceCluster,
-    target: &ClusterKey,
-) -> Result<ClusterKey, Problem> {
-    let status = backup.status.iter();
-    let former = status.flat_map(|status| &status.former_clusters);
-    let former = former.filter_map(|former| {
-        let kind = former.cluster_kind.parse().ok()?;
-        Some(ClusterKey::new(
-            &target.namespace,
-            kind,
-            &former.cluster_name,
-        ))
-    });
-    let mut found: Vec<ClusterKey> = clusters(backup)
-        .into_iter()
-        .chain(former)
-        .filter(|key| named.selects(key))
-        .collect();
-    found.sort();
-    found.dedup();
-    match found.len() {
-        // As it is named: what the Backup says of it is that it does not cover it.
-        0 => Ok(ClusterKey::new(
-            &target.namespace,
-            named.kind.parse().unwrap_or(ClusterKind::AttachedCluster),
-            &named.name,
-        )),
-        1 => Ok(found.remove(0)),
-        _ => Err(Problem::new(
-            reason::AMBIGUOUS_CLUSTER,
-            format!(
-                "the Backup covers two clusters named {}: write the kind in sourceCluster",
-                named.name
-            ),
-        )),
-    }
-}
-
-/// The entry of a cluster.
-fn detail<'a>(backup: &'a Backup, key: &ClusterKey) -> Option<&'a BackupDetail> {
-    let details = backup
-        .status
-        .iter()
-        .flat_map(|status| &status.backup_details);
-    details
-        .into_iter()
-        .find(|detail| entry::key_of(&key.namespace, *detail).as_ref() == Some(key))
-}
-
-/// The member that an entry was claimed in, and where its runs lie.
-fn claimed(detail: &BackupDetail) -> Option<(String, Option<StoragePlace>)> {
-    Some((detail.member_uid.clone()?, detail.storage.clone()))
-}
-
-/// The same of a cluster that has left.
-fn former(backup: &Backup, key: &ClusterKey) -> Option<(String, Option<StoragePlace>)> {
-    let former = backup
-        .status
-        .iter()
-        .flat_map(|status| &status.former_clusters);
-    former
-        .filter(|former| {
-            former.cluster_name == key.name
-                && former.cluster_kind.parse::<ClusterKind>() == Ok(key.kind)
-        })
-        .find_map(|former| Some((former.member_uid.clone()?, former.storage.clone())))
 }
 
 /// The one run of a one-time Backup.

@@ -1,15 +1,15 @@
-use api_types::backup::BackupStatus;
+use api_types::backup::{BackupStatus, FormerCluster};
 use api_types::common::DeletionPolicy;
 use api_types::phase::Phase;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::super::fixtures::{MEMBER_UID, RUN, at, backup, key, origin, restore, source};
+use super::super::fixtures::{MEMBER_UID, RUN, at, backup, key, member, origin, restore, source};
 use super::*;
 
 fn run_in(source: &Source, target: &str) -> Result<Run, Problem> {
     let origin = source.origin(&key(target))?;
-    source.run(&origin, None, at(0))
+    source.run(&origin, None, at(0)).map(|(_, run)| run)
 }
 
 #[test]
@@ -76,22 +76,16 @@ fn from(spec: serde_json::Value, backup: Backup) -> Source {
 #[test]
 fn every_target_is_restored_from_the_cluster_that_is_named() {
     let mut stored = backup(EntryPhase::Completed);
-    let place = StoragePlace {
-        bucket: "fleet-backups".to_owned(),
-        ..StoragePlace::default()
-    };
-    stored.status.as_mut().unwrap().backup_details[0].storage = Some(place.clone());
+    let oslo = member(MEMBER_UID, Some("fleet-backups"));
+    stored.status.as_mut().unwrap().backup_details[0].storage = oslo.place.clone();
     let named = from(
         json!({ "sourceCluster": { "name": "oslo" } }),
         stored.clone(),
     );
     for target in ["bergen", "oslo"] {
         let origin = named.origin(&key(target)).unwrap();
-        assert_eq!(
-            (origin.cluster.name.as_str(), &origin.place),
-            ("oslo", &Some(place.clone()))
-        );
-        assert_eq!(origin.member_uid, MEMBER_UID);
+        assert_eq!(origin.cluster.name, "oslo");
+        assert_eq!(origin.members, [oslo.clone()]);
     }
     let absent = from(
         json!({ "sourceCluster": { "name": "turku" } }),
@@ -120,44 +114,126 @@ fn every_target_is_restored_from_the_cluster_that_is_named() {
     assert_eq!(origin.cluster.kind, ClusterKind::Cluster);
 }
 
+fn former(name: &str, uid: &str, bucket: &str) -> FormerCluster {
+    FormerCluster {
+        cluster_name: name.to_owned(),
+        cluster_kind: "AttachedCluster".to_owned(),
+        member_uid: Some(uid.to_owned()),
+        storage: member(uid, Some(bucket)).place,
+        ..FormerCluster::default()
+    }
+}
+
+fn members(scheduled: Backup) -> Result<Vec<Member>, &'static str> {
+    let named = from(json!({ "sourceCluster": { "name": "oslo" } }), scheduled);
+    let origin = named.origin(&key("bergen"));
+    let origin = origin.map_err(|problem| problem.reason)?;
+    assert_eq!(origin.cluster, key("oslo"));
+    Ok(origin.members)
+}
+
 #[test]
 fn a_cluster_that_has_left_a_scheduled_backup_is_still_a_source() {
-    let left = || {
-        let mut scheduled = scheduled();
-        let status = scheduled.status.as_mut().unwrap();
-        status.backup_details.clear();
-        status.former_clusters = vec![api_types::backup::FormerCluster {
-            cluster_name: "oslo".to_owned(),
-            cluster_kind: "AttachedCluster".to_owned(),
-            member_uid: Some(MEMBER_UID.to_owned()),
-            storage: Some(StoragePlace::default()),
-        }];
-        scheduled
-    };
-    let origin = |scheduled: Backup| {
-        let named = from(json!({ "sourceCluster": { "name": "oslo" } }), scheduled);
-        named.origin(&key("bergen"))
-    };
-    let found = origin(left()).unwrap();
-    assert_eq!(
-        (found.member_uid.as_str(), &found.place),
-        (MEMBER_UID, &Some(StoragePlace::default()))
-    );
+    let mut left = scheduled();
+    let status = left.status.as_mut().unwrap();
+    status.backup_details.clear();
+    status.former_clusters = vec![former("oslo", MEMBER_UID, "a")];
+    let found = Ok(vec![member(MEMBER_UID, Some("a"))]);
+    assert_eq!(members(left.clone()), found);
 
     // Listed by name and out of the Fleet, or back and not reached yet: an entry that was not claimed.
-    let mut listed = left();
+    let mut listed = left;
     let status = listed.status.as_mut().unwrap();
     status.backup_details = vec![crate::backup::fixtures::detail("oslo", EntryPhase::Pending)];
-    assert_eq!(origin(listed.clone()), Ok(found));
+    assert_eq!(members(listed.clone()), found);
+    let own = from(json!({}), listed.clone()).origin(&key("oslo"));
+    assert_eq!(own.unwrap().members, found.unwrap());
     listed.status.as_mut().unwrap().former_clusters[0].cluster_name = "turku".to_owned();
-    assert_eq!(origin(listed).unwrap_err().reason, "NoCompletedBackup");
+    assert_eq!(members(listed), Err("NoCompletedBackup"));
+}
 
-    // Claimed again, be it in another member: that is the cluster.
-    let mut back = left();
-    let status = back.status.as_mut().unwrap();
-    status.backup_details = vec![crate::backup::fixtures::detail("oslo", EntryPhase::Pending)];
-    status.backup_details[0].member_uid = Some("another".to_owned());
-    assert_eq!(origin(back).unwrap().member_uid, "another");
+/// Oslo, claimed anew, and two that bore its name before, of which one was claimed twice.
+fn rebuilt() -> Backup {
+    let mut rebuilt = scheduled();
+    let status = rebuilt.status.as_mut().unwrap();
+    status.backup_details[0].storage = member("", Some("a")).place;
+    status.former_clusters = vec![
+        former("oslo", "the first", "a"),
+        former("oslo", "the second", "b"),
+        former("oslo", MEMBER_UID, "b"),
+        former("turku", "another", "a"),
+    ];
+    rebuilt
+}
+
+#[test]
+fn every_cluster_that_bore_the_name_is_a_source_of_a_schedule_s_runs() {
+    let expected = [
+        member(MEMBER_UID, Some("a")),
+        member("the first", Some("a")),
+        member("the second", Some("b")),
+    ];
+    let found = members(rebuilt()).unwrap();
+    assert_eq!(found, expected);
+    let origin = Origin {
+        cluster: key("oslo"),
+        members: found,
+    };
+    assert_eq!(origin.places().len(), 2, "each place once");
+    assert_eq!(origin.made_in().len(), 3);
+    // Each cluster's own backup is its own, and a backup that ran once is of one member.
+    let own = from(json!({}), rebuilt()).origin(&key("oslo")).unwrap();
+    assert_eq!(own.members, expected[..1]);
+    let mut once = rebuilt();
+    once.spec.schedule.clear();
+    assert_eq!(members(once).unwrap(), expected[..1]);
+}
+
+#[test]
+fn the_runs_of_the_cluster_that_answers_come_first_and_those_before_it_are_looked_for() {
+    let named = |spec: serde_json::Value| {
+        let mut spec = spec;
+        spec["sourceCluster"] = json!({ "name": "oslo" });
+        from(spec, rebuilt())
+    };
+    let seen = [run_at(100, "Completed"), run_at(200, "PartiallyFailed")];
+    let chosen = |source: &Source, seen: Option<(&str, &[Arc<velero::Backup>])>| {
+        let origin = source.origin(&key("bergen")).unwrap();
+        let (origin, run) = source.run(&origin, seen, at(400)).unwrap();
+        let uids = origin.members.into_iter().map(|member| member.uid);
+        (uids.collect::<Vec<_>>().join(", "), run.which)
+    };
+    let newest = named(json!({}));
+    assert_eq!(
+        chosen(&newest, Some((MEMBER_UID, &seen))),
+        (
+            MEMBER_UID.to_owned(),
+            Which::Named("nightly-100".to_owned())
+        )
+    );
+    let before = "the first, the second".to_owned();
+    assert_eq!(
+        chosen(&newest, Some((MEMBER_UID, &[]))),
+        (before.clone(), Which::Newest(None))
+    );
+    let earlier = named(json!({ "pointInTime": at(50).to_string() }));
+    assert_eq!(
+        chosen(&earlier, Some((MEMBER_UID, &seen))),
+        (before.clone(), Which::Newest(Some(at(50))))
+    );
+    // Nobody answers: any of them may have the newest.
+    assert_eq!(
+        chosen(&newest, None),
+        (format!("{MEMBER_UID}, {before}"), Which::Newest(None))
+    );
+}
+
+fn run_at(start: i64, phase: &str) -> Arc<velero::Backup> {
+    let object = json!({
+        "metadata": { "name": format!("nightly-{start}") },
+        "status": { "phase": phase, "startTimestamp": at(start).to_string() },
+    });
+    Arc::new(serde_json::from_value(object).unwrap())
 }
 
 fn scheduled() -> Backup {
@@ -168,20 +244,15 @@ fn scheduled() -> Backup {
 
 #[test]
 fn of_a_schedule_the_newest_run_in_time_is_restored() {
-    let run_at = |start: i64, phase: &str| {
-        let object = json!({
-            "metadata": { "name": format!("nightly-{start}") },
-            "status": { "phase": phase, "startTimestamp": at(start).to_string() },
-        });
-        Arc::new(serde_json::from_value::<velero::Backup>(object).unwrap())
-    };
     let seen = [
         run_at(100, "Completed"),
         run_at(200, "PartiallyFailed"),
         run_at(300, "Completed"),
     ];
     let chosen = |spec: serde_json::Value, seen: Option<&[Arc<velero::Backup>]>| {
-        from(spec, scheduled()).run(&origin(), seen, at(400))
+        let seen = seen.map(|seen| (MEMBER_UID, seen));
+        let found = from(spec, scheduled()).run(&origin(), seen, at(400));
+        found.map(|(_, run)| run)
     };
     let named = |start: i64, partial: bool| {
         Ok(Run {

@@ -1,5 +1,7 @@
 //! Is a Velero Backup the one that is to be restored, and can it be? Pure.
 
+use std::collections::BTreeSet;
+
 use api_types::backup::BackupStatus;
 use api_types::condition::reason;
 use api_types::external::velero;
@@ -10,6 +12,7 @@ use jiff::Timestamp;
 use velero_kit::identity;
 
 use super::Problem;
+use super::origin::is_made_in;
 use super::source::Which;
 use crate::operation::State;
 
@@ -24,8 +27,8 @@ pub struct Wanted {
     pub backup: String,
     /// The uid of that, while the run has not been chosen.
     pub owner_uid: Option<String>,
-    /// The member that made it.
-    pub made_in: MemberId,
+    /// The members of which one made it.
+    pub made_in: BTreeSet<MemberId>,
     /// When it began, once the run has been chosen.
     pub started: Option<Timestamp>,
 }
@@ -87,7 +90,7 @@ impl Wanted {
             self.namespace.as_str(),
             self.backup.as_str(),
         );
-        label(labels::MEMBER) == Some(self.made_in.as_str())
+        is_made_in(&self.made_in, found)
             && identity::hub_object(&found.metadata) == Some(of_hub)
             && self
                 .owner_uid
@@ -98,14 +101,15 @@ impl Wanted {
                 .is_none_or(|started| found.start_timestamp() == Some(started))
     }
 
-    /// Selects the backups of the hub's Backup that were made in its member.
+    /// Selects the backups of the hub's Backup that were made in one of its members.
     pub fn selector(&self) -> Option<String> {
         let uid = self.owner_uid.as_ref()?;
+        let members: Vec<&str> = self.made_in.iter().map(MemberId::as_str).collect();
         Some(format!(
-            "{}={uid},{}={}",
+            "{}={uid},{} in ({})",
             labels::OWNER_UID,
             labels::MEMBER,
-            self.made_in
+            members.join(",")
         ))
     }
 }

@@ -8,7 +8,7 @@ fn wanted() -> Wanted {
         namespace: "team-a".to_owned(),
         backup: "nightly-shop".to_owned(),
         owner_uid: Some(OWNER_UID.to_owned()),
-        made_in: MemberId::from_uid(MEMBER_UID),
+        made_in: [MemberId::from_uid(MEMBER_UID)].into(),
         started: Some(at(-60)),
     }
 }
@@ -80,4 +80,22 @@ fn a_namesake_is_never_restored() {
         reason(&later, Some(velero_backup("Completed")), 0),
         not_found
     );
+}
+
+#[test]
+fn every_member_that_may_have_made_it_is_selected_and_taken() {
+    let mut wanted = wanted();
+    let own = MemberId::from_uid(MEMBER_UID);
+    let selected = |members: &str| {
+        Some(format!(
+            "kurator.dev/owner-uid={OWNER_UID},kurator.dev/member in ({members})"
+        ))
+    };
+    assert_eq!(wanted.selector(), selected(own.as_str()));
+    let former = MemberId::from_uid("the former one");
+    wanted.made_in.insert(former.clone());
+    let mut both = [own.as_str(), former.as_str()];
+    both.sort_unstable();
+    assert_eq!(wanted.selector(), selected(&both.join(",")));
+    assert_eq!(reason(&wanted, Some(velero_backup("Completed")), 0), None);
 }

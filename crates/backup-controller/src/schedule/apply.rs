@@ -254,8 +254,13 @@ pub async fn stop(
     let unanswered = |error: CallError| Problem::from(&error);
     let found = match api.list(&of_owner(owner, member)).await {
         Ok(found) => found,
-        // Velero's types are gone, and so is all that was of them.
-        Err(CallError::NotServed(_)) => return Ok(Left::default()),
+        // Velero's types are gone, and so are its objects. What it has stored is not.
+        Err(CallError::NotServed(_)) => {
+            return Ok(Left {
+                schedules: false,
+                runs: true,
+            });
+        }
         Err(error) => return Err(unanswered(error)),
     };
     for schedule in &found {

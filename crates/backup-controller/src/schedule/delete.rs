@@ -1,25 +1,27 @@
 //! Deleting a scheduled Backup: its Schedules stop first, in every cluster that has or had one; then
 //! its runs stay or go, as the policy says.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::backup::{Backup, BackupDetail};
+use api_types::backup::{Backup, BackupDetail, FormerCluster};
 use api_types::common::DeletionPolicy;
 use api_types::condition::reason;
-use api_types::key::ClusterKey;
-use api_types::names::MemberId;
+use api_types::labels;
 use controller_kit::reconcile::Outcome;
 use velero_kit::deletion::Step;
 use velero_kit::identity::Owner;
 
 use super::{Error, Problem, apply};
-use crate::backup::delete::{Left, left_by, location, member};
+use crate::backup::delete::member::{self, Known};
+use crate::backup::delete::{Left, left_by, location};
 use crate::backup::readers;
 use crate::context::Context;
 use crate::operation::calls::{self, Answer, Call};
-use crate::operation::deletion;
+use crate::operation::member::{HubObject, hub_object};
 use crate::operation::objects::Target;
+use crate::operation::{deletion, entry};
 
 /// What the deletion waits for in one cluster.
 #[derive(Debug, Clone)]
@@ -36,8 +38,24 @@ const DONE: Cleared = Cleared {
     again: Duration::ZERO,
 };
 
-/// Where to look, if anything was ever made there, or why that cannot be done now.
-type Place = Result<Option<Target>, Problem>;
+/// A cluster that has, or had, something of this Backup.
+#[derive(Debug, Clone, PartialEq)]
+struct Holder {
+    detail: BackupDetail,
+    /// What is remembered of it, if it has left.
+    former: Option<FormerCluster>,
+}
+
+/// Where to look.
+#[derive(Debug, Clone)]
+enum Place {
+    /// There.
+    Here(Target),
+    /// Nowhere: nothing that has to go is there.
+    Nothing,
+    /// It cannot be asked, for this reason, and is not waited for: `true`; or is.
+    Lost(Problem, bool),
+}
 
 /// What is to be cleared beside the Schedules.
 #[derive(Debug, Clone)]
@@ -66,25 +84,41 @@ pub async fn reconcile(ctx: &Arc<Context>, backup: Backup, owner: Owner) -> Resu
     deletion::go_on(ctx, backup, owner, left).await
 }
 
-/// Every cluster that has, or had, something of this Backup.
-fn everywhere(backup: &Backup) -> Vec<BackupDetail> {
+/// Every cluster that has, or had, something of this Backup, each once.
+fn everywhere(backup: &Backup) -> Vec<Holder> {
     let status = backup.status.clone().unwrap_or_default();
-    let mut all = status.backup_details;
-    for former in status.former_clusters {
-        let known = all.iter().any(|detail| {
-            detail.cluster_name == former.cluster_name
-                && detail.cluster_kind == former.cluster_kind
-                && detail.member_uid == former.member_uid
-        });
-        if !known {
-            all.push(BackupDetail {
-                cluster_name: former.cluster_name,
-                cluster_kind: former.cluster_kind,
-                member_uid: former.member_uid,
-                ..BackupDetail::default()
-            });
-        }
-    }
+    let former = status.former_clusters.into_iter();
+    let mut former: BTreeMap<_, FormerCluster> = former
+        .map(|former| {
+            let FormerCluster {
+                cluster_name,
+                cluster_kind,
+                member_uid,
+                ..
+            } = former.clone();
+            ((cluster_name, cluster_kind, member_uid), former)
+        })
+        .collect();
+    let details = status.backup_details.into_iter();
+    let mut all: Vec<Holder> = details
+        .map(|detail| {
+            let (name, kind) = (detail.cluster_name.clone(), detail.cluster_kind.clone());
+            Holder {
+                former: former.remove(&(name, kind, detail.member_uid.clone())),
+                detail,
+            }
+        })
+        .collect();
+    all.extend(former.into_values().map(|former| Holder {
+        detail: BackupDetail {
+            cluster_name: former.cluster_name.clone(),
+            cluster_kind: former.cluster_kind.clone(),
+            member_uid: former.member_uid.clone(),
+            storage: former.storage.clone(),
+            ..BackupDetail::default()
+        },
+        former: Some(former),
+    }));
     all
 }
 
@@ -97,12 +131,15 @@ async fn look_everywhere(
 ) -> Vec<Left> {
     let places: Vec<_> = everywhere(backup)
         .into_iter()
-        .map(|detail| (place(ctx, owner, &detail), detail))
+        .map(|holder| (place(ctx, owner, &holder, runs), holder.detail))
         .collect();
     let location = location(backup);
-    // Of the members that one name has had, one answers at most: no two calls share a cluster.
+    // Of the members that one name has had, one answers at most, and only that one has a place: no
+    // two calls share a cluster.
     let call = |(place, detail): &(Place, BackupDetail)| {
-        let Ok(Some(target)) = place else { return None };
+        let Place::Here(target) = place else {
+            return None;
+        };
         let (ctx, owner, detail) = (Arc::clone(ctx), owner.clone(), detail.clone());
         let (runs, location, target) = (runs.clone(), location.to_owned(), target.clone());
         let purpose = format!("clear {runs:?} of {}", target.member);
@@ -113,13 +150,14 @@ async fn look_everywhere(
     let calls = places.iter().filter_map(call).collect();
     let mut answers = calls::answers(ctx, owner, calls).await;
     let left = |(place, detail): (Place, BackupDetail)| {
+        let let_go = matches!(place, Place::Lost(_, true));
         let cleared = match place {
-            Ok(Some(target)) => match answers.remove(&target.key) {
+            Place::Here(target) => match answers.remove(&target.key) {
                 Some(Answer::Cleared(cleared)) => cleared,
                 _ => Err(deletion::pending(&calls::unanswered(&target.key))),
             },
-            Ok(None) => Ok(DONE),
-            Err(problem) => Err(problem),
+            Place::Nothing => Ok(DONE),
+            Place::Lost(problem, _) => Err(problem),
         };
         let (problem, again) = match cleared {
             Ok(cleared) => (cleared.waits_for, cleared.again),
@@ -128,18 +166,63 @@ async fn look_everywhere(
         Left {
             detail,
             problem,
-            let_go: false,
+            let_go,
             again,
         }
     };
     places.into_iter().map(left).collect()
 }
 
-/// Where the Schedule of an entry is to be looked for: one where no run has begun has it all the same.
-fn place(ctx: &Context, owner: &Owner, detail: &BackupDetail) -> Place {
-    let mut named = detail.clone();
+/// Where the Schedule of a cluster is to be looked for: one where no run has begun has it all the
+/// same.
+fn place(ctx: &Context, owner: &Owner, holder: &Holder, runs: &Runs) -> Place {
+    let mut named = holder.detail.clone();
     named.backup_name_in_cluster = Some("the Schedule".to_owned());
-    deletion::place(ctx, owner, &named)
+    match deletion::place(ctx, owner, &named) {
+        Ok(Some(target)) => Place::Here(target),
+        Ok(None) => Place::Nothing,
+        Err(problem) => {
+            let key = entry::key_of(&owner.namespace, &holder.detail);
+            let hub = key.map_or(HubObject::Present, |key| hub_object(ctx, &key));
+            lost(holder, hub, problem, matches!(runs, Runs::Stay))
+        }
+    }
+}
+
+/// What a cluster means to the deletion that cannot be asked. Pure.
+fn lost(holder: &Holder, hub: HubObject, problem: Problem, retain: bool) -> Place {
+    let released = holder.former.as_ref().is_some_and(|former| former.released);
+    let replaced = problem.reason == reason::MEMBER_REPLACED;
+    let (name, force) = (&holder.detail.cluster_name, labels::FORCE_DELETE);
+    // What it has left was seen to be gone, and the runs stay.
+    if retain && released {
+        return Place::Nothing;
+    }
+    let why = if replaced {
+        format!("another cluster answers as {name}")
+    } else if hub == HubObject::Absent {
+        format!("{} {name} is gone", holder.detail.cluster_kind)
+    } else {
+        return Place::Lost(problem, false);
+    };
+    let (reason, message) = match (retain, replaced) {
+        (true, true) => (
+            reason::MEMBER_REPLACED,
+            format!("{why}: should the former one still run, its Schedule goes on there"),
+        ),
+        (true, false) => (
+            reason::DELETION_PENDING,
+            format!("{why}, and its Schedule may go on: attach it again, or annotate {force}=true"),
+        ),
+        (false, _) => (
+            reason::DELETION_PENDING,
+            format!(
+                "{why}: what the former one has stored cannot be deleted; bring it back, or \
+                 annotate {force}=true to leave it"
+            ),
+        ),
+    };
+    Place::Lost(Problem::new(reason, message), retain && replaced)
 }
 
 /// Takes the next step in one cluster.
@@ -161,23 +244,20 @@ async fn look(
         return Ok(waits("the Velero Schedule is going away".to_owned()));
     }
     match runs {
-        Runs::Stay => Ok(DONE),
-        Runs::Held(reader) => Ok(waits(format!(
-            "{reader} still reads this Backup: wait for it or delete it"
-        ))),
-        Runs::Go => clear_runs(ctx, owner, detail, (key, member), location).await,
+        Runs::Stay => return Ok(DONE),
+        Runs::Held(reader) => {
+            return Ok(waits(format!(
+                "{reader} still reads this Backup: wait for it or delete it"
+            )));
+        }
+        Runs::Go => {}
     }
-}
-
-async fn clear_runs(
-    ctx: &Context,
-    owner: &Owner,
-    detail: &BackupDetail,
-    place: (&ClusterKey, &MemberId),
-    location: &str,
-) -> Result<Cleared, Problem> {
-    let known = names(detail);
-    let steps = member::look_at_all(ctx, owner, place, known, location).await;
+    let known = Known {
+        names: names(detail),
+        storage: detail.storage.as_ref(),
+        location,
+    };
+    let steps = member::look_at_all(ctx, owner, (key, member), known).await;
     let steps = steps.map_err(|error| deletion::pending(&Problem::from(&error)))?;
     Ok(all_of(steps, ctx.timings.look_again))
 }
@@ -214,74 +294,5 @@ fn all_of(steps: Vec<(String, Step)>, look_again: Duration) -> Cleared {
 }
 
 #[cfg(test)]
-mod tests {
-    use api_types::backup::{BackupRun, FormerCluster};
-
-    use super::*;
-    use crate::schedule::fixtures::{backup, placed};
-
-    #[test]
-    fn clusters_that_left_are_cleared_too_and_each_once() {
-        let mut backup = backup();
-        let status = backup.status.get_or_insert_default();
-        status.backup_details = vec![placed().stored];
-        let former = |name: &str, uid: &str| FormerCluster {
-            cluster_name: name.to_owned(),
-            cluster_kind: "AttachedCluster".to_owned(),
-            member_uid: Some(uid.to_owned()),
-            storage: None,
-        };
-        status.former_clusters = vec![
-            former("bergen", "u"),
-            former("oslo", crate::backup::fixtures::MEMBER_UID),
-        ];
-        let all = everywhere(&backup);
-        let names: Vec<&str> = all
-            .iter()
-            .map(|detail| detail.cluster_name.as_str())
-            .collect();
-        assert_eq!(names, ["oslo", "bergen"]);
-    }
-
-    #[test]
-    fn every_run_of_the_status_must_be_gone() {
-        let mut detail = placed().stored;
-        assert_eq!(names(&detail), Vec::<String>::new());
-        detail.backup_name_in_cluster = Some("new".to_owned());
-        detail.runs = vec![BackupRun {
-            name: "old".to_owned(),
-            ..BackupRun::default()
-        }];
-        assert_eq!(names(&detail), ["new", "old"]);
-    }
-
-    #[test]
-    fn a_failed_deletion_of_one_run_is_told_before_those_that_go_on() {
-        let look_again = Duration::from_secs(10);
-        let wait = |seconds| Step::Wait {
-            why: "Velero is deleting the backup".to_owned(),
-            again: Duration::from_secs(seconds),
-        };
-        assert!(all_of(Vec::new(), look_again).waits_for.is_none());
-        let going = all_of(
-            vec![("a".to_owned(), wait(300)), ("b".to_owned(), wait(3))],
-            look_again,
-        );
-        assert_eq!(going.again, Duration::from_secs(3));
-        assert!(
-            going
-                .waits_for
-                .unwrap()
-                .message
-                .starts_with("2 runs are left; a:")
-        );
-        let failed = Step::Failed {
-            why: "bucket is read-only".to_owned(),
-            again: Duration::from_secs(20),
-        };
-        let steps = vec![("a".to_owned(), wait(300)), ("b".to_owned(), failed)];
-        let told = all_of(steps, look_again).waits_for.unwrap();
-        assert_eq!(told.reason, "DeletionFailed");
-        assert!(told.message.contains("b: bucket is read-only"), "{told:?}");
-    }
-}
+#[path = "delete_tests.rs"]
+mod tests;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use api_types::backup::{Backup, BackupDetail, BackupStatus, FormerCluster};
 use api_types::key::{ClusterKey, ClusterKind};
+use jiff::Timestamp;
 use kube::ResourceExt;
 use velero_kit::NAMESPACE;
 use velero_kit::identity::{Owner, owner_uid};
 
-use super::former::{self, Former};
+use super::former::{self, Former, Keep};
 use super::plan::{Entry, Facts};
 use super::validate::Validated;
 use crate::context::Context;
@@ -26,20 +27,33 @@ pub struct Clusters {
 }
 
 /// Gathers both.
-pub fn clusters(ctx: &Context, backup: &Backup, spec: &Validated, owner: &Owner) -> Clusters {
+pub fn clusters(
+    ctx: &Context,
+    backup: &Backup,
+    spec: &Validated,
+    (owner, now): (&Owner, Timestamp),
+) -> Clusters {
     let namespace = &owner.namespace;
+    let keep = Keep::new(backup, now);
     let status = backup.status.clone().unwrap_or_default();
     let mut stored = stored(namespace, &status);
     let requested = requested(ctx, backup, spec, &stored);
+    let mut left: Vec<FormerCluster> = Vec::new();
     let entries: Vec<Entry> = requested
         .into_iter()
         .map(|(key, problem)| {
             let facts = facts(ctx, &key, &spec.location, &owner.uid);
-            let stored = former::goes_on(problem.as_ref())
+            let known = former::goes_on(problem.as_ref())
                 .then(|| stored.remove(&key))
-                .flatten()
-                .filter(|stored| !is_replaced(stored, &facts))
-                .unwrap_or_else(|| entry::fresh(&key));
+                .flatten();
+            let stored = match known {
+                Some(known) if is_replaced(&known, &facts) => {
+                    left.extend(former::replaced(known, keep));
+                    entry::fresh(&key)
+                }
+                Some(known) => known,
+                None => entry::fresh(&key),
+            };
             Entry {
                 stored,
                 problem,
@@ -54,11 +68,9 @@ pub fn clusters(ctx: &Context, backup: &Backup, spec: &Validated, owner: &Owner)
         })
         .collect();
     // What is still in `stored` has left; without a claim nothing of ours was ever made there.
-    let left: Vec<FormerCluster> = stored
-        .into_values()
-        .filter(|detail| detail.member_uid.is_some())
-        .map(former::of)
-        .collect();
+    let claimed = |detail: &BackupDetail| detail.member_uid.is_some();
+    let gone = stored.into_values().filter(claimed);
+    left.extend(gone.map(|detail| former::of(detail, keep)));
     let has_left = !left.is_empty();
     let former = former::distinct(left.into_iter().chain(status.former_clusters))
         .into_iter()
@@ -88,7 +100,8 @@ fn stored(namespace: &str, status: &BackupStatus) -> BTreeMap<ClusterKey, Backup
         .collect()
 }
 
-/// A cluster that answers as another one than it was: what is known of the former is no news of this.
+/// A cluster that answers as another one than it was: what is known of the former is no news of this,
+/// and is remembered apart.
 fn is_replaced(stored: &BackupDetail, facts: &Facts) -> bool {
     match (&stored.member_uid, facts.member_uid()) {
         (Some(claimed), Some(answers)) => claimed != answers,

@@ -1,15 +1,19 @@
-//! Clusters that left: they lose their Schedule, and are remembered until nothing of ours is there.
+//! Clusters that left, and those whose name another one has taken. They lose their Schedule, and are
+//! remembered while what they have stored can be restored, or is still to be deleted. Pure.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use api_types::backup::{BackupDetail, FormerCluster};
+use api_types::backup::{Backup, BackupDetail, FormerCluster};
 use api_types::common::DeletionPolicy;
 use api_types::condition::reason;
 use api_types::key::ClusterKey;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use velero_kit::problem::Problem;
 
 use super::dereference;
-use super::plan::{Entry, Facts, HubObject};
+use super::plan::{Entry, Facts, HubObject, Served};
 
 /// A cluster that left.
 #[derive(Debug, Clone)]
@@ -22,6 +26,36 @@ pub struct Former {
 
 /// The schema takes no more.
 const MOST: usize = 4096;
+
+/// How long Velero keeps a backup that names no ttl, unless its server is told otherwise.
+const VELERO_TTL: Duration = Duration::from_hours(720);
+
+/// How long what has left is remembered when nothing better is known.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep {
+    pub policy: DeletionPolicy,
+    ttl: Duration,
+    now: Timestamp,
+}
+
+impl Keep {
+    /// As the spec has it now.
+    pub fn new(backup: &Backup, now: Timestamp) -> Self {
+        let policy = backup.spec.policy.as_ref();
+        let ttl = policy.and_then(|policy| policy.ttl.as_ref()?.parse().ok());
+        Self {
+            policy: backup.spec.deletion_policy,
+            ttl: ttl
+                .filter(|ttl: &Duration| !ttl.is_zero())
+                .unwrap_or(VELERO_TTL),
+            now,
+        }
+    }
+
+    fn from(self, then: Timestamp) -> Time {
+        Time(then.checked_add(self.ttl).unwrap_or(Timestamp::MAX))
+    }
+}
 
 /// What is to be done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +73,7 @@ pub enum Next {
 pub struct Left {
     /// Schedules are still there, on their way out.
     pub schedules: bool,
-    /// Runs are still there.
+    /// Runs are still there, or may lie in its storage.
     pub runs: bool,
 }
 
@@ -50,13 +84,29 @@ pub fn goes_on(problem: Option<&Problem>) -> bool {
 }
 
 /// What is remembered of a cluster that leaves.
-pub fn of(detail: BackupDetail) -> FormerCluster {
+pub fn of(detail: BackupDetail, keep: Keep) -> FormerCluster {
+    let newest = detail.backup_status_in_cluster.as_ref();
+    let told = newest.and_then(|run| run.expiration.clone());
+    let began = newest.and_then(|run| run.start_timestamp.as_ref());
+    let counted = || keep.from(began.map_or(keep.now, |began| began.0));
     FormerCluster {
+        expiration_time: Some(told.unwrap_or_else(counted)),
         cluster_name: detail.cluster_name,
         cluster_kind: detail.cluster_kind,
         member_uid: detail.member_uid,
         storage: detail.storage,
+        ..FormerCluster::default()
     }
+}
+
+/// The same of one that cannot be asked any more, since another one answers in its place: without a
+/// run there is nothing to remember.
+pub fn replaced(detail: BackupDetail, keep: Keep) -> Option<FormerCluster> {
+    let has_run = detail.backup_name_in_cluster.is_some();
+    has_run.then(|| FormerCluster {
+        replaced: true,
+        ..of(detail, keep)
+    })
 }
 
 /// Its key.
@@ -64,7 +114,7 @@ pub fn key_of(namespace: &str, cluster: &FormerCluster) -> Option<ClusterKey> {
     dereference::key(namespace, &cluster.cluster_kind, &cluster.cluster_name)
 }
 
-/// Each once, in the order of entries.
+/// Each once, in the order of entries; what comes first counts.
 pub fn distinct(clusters: impl Iterator<Item = FormerCluster>) -> Vec<FormerCluster> {
     let identity = |cluster: &FormerCluster| {
         (
@@ -96,125 +146,89 @@ pub fn unclaimed<'a>(former: Vec<Former>, entries: impl Iterator<Item = &'a Entr
     former.into_iter().filter(|f| !is_claimed(f)).collect()
 }
 
-/// Decides from what is known without asking. `stopped`: a live look has shown that it has no
-/// Schedule of ours any more.
-pub fn next(former: &Former, stopped: bool) -> Next {
-    let Some(facts) = &former.facts else {
-        return Next::Keep;
-    };
-    match (facts.member_uid(), former.cluster.member_uid.as_deref()) {
-        // Nobody knows where the cluster is that had it.
-        (Some(answers), Some(claimed)) if answers != claimed => Next::Forget,
-        (None, _) => Next::Keep,
-        _ if stopped && facts.schedules.is_empty() && !facts.runs.is_empty() => Next::Keep,
-        _ => Next::Stop,
-    }
+/// Who answers under its name.
+enum Answers {
+    Itself,
+    Another,
+    Nobody,
 }
 
-/// Decides after a live look. While `policy` keeps data, a cluster whose own object goes is let go
-/// once it is stopped: what it has stored stays until its ttl, and must not hold the cluster back.
-pub fn after(former: &Former, left: Left, policy: DeletionPolicy) -> Next {
-    let goes = former
-        .facts
-        .as_ref()
-        .is_some_and(|facts| facts.hub != HubObject::Present);
-    match left {
-        Left {
-            schedules: true, ..
-        } => Next::Keep,
-        Left { runs: false, .. } => Next::Forget,
-        _ if goes && policy == DeletionPolicy::Retain => Next::Forget,
-        _ => Next::Keep,
+impl Former {
+    fn answers(&self) -> Answers {
+        let answers = self.facts.as_ref().and_then(Facts::member_uid);
+        match (answers, self.cluster.member_uid.as_deref()) {
+            (None, _) => Answers::Nobody,
+            (Some(answers), Some(claimed)) if answers == claimed => Answers::Itself,
+            (Some(_), _) => Answers::Another,
+        }
+    }
+
+    fn is_past(&self, keep: Keep) -> bool {
+        let end = self.cluster.expiration_time.as_ref();
+        end.is_some_and(|end| end.0 <= keep.now)
+    }
+
+    /// Whether it has no Schedule any more. `stopped`: a live look of this process has shown that.
+    fn is_stopped(&self, facts: &Facts, stopped: bool) -> bool {
+        (stopped || self.cluster.released) && facts.schedules.is_empty()
+    }
+
+    /// Takes in what is known of it now.
+    pub fn refresh(&mut self, keep: Keep, stopped: bool) {
+        let answers = self.answers();
+        if let (Answers::Itself, Some(facts)) = (&answers, &self.facts) {
+            let ends = facts.runs.iter().filter_map(|run| run.expiration());
+            let released = keep.policy == DeletionPolicy::Retain && self.is_stopped(facts, stopped);
+            if let Some(last) = ends.max() {
+                self.cluster.expiration_time = Some(Time(last));
+            }
+            (self.cluster.released, self.cluster.replaced) = (released, false);
+        } else if matches!(answers, Answers::Another) {
+            self.cluster.replaced = true;
+        }
+        // Of an earlier version, which did not write it down.
+        let bound = keep.from(keep.now);
+        self.cluster.expiration_time.get_or_insert(bound);
+    }
+
+    /// Decides from what is known without asking.
+    pub fn next(&self, keep: Keep, stopped: bool) -> Next {
+        let remembered = if self.is_past(keep) {
+            Next::Forget
+        } else {
+            Next::Keep
+        };
+        let Some(facts) = &self.facts else {
+            return remembered;
+        };
+        match self.answers() {
+            Answers::Itself if self.is_stopped(facts, stopped) => match facts.velero {
+                Served::No => remembered,
+                _ if facts.runs.is_empty() => Next::Stop,
+                _ => Next::Keep,
+            },
+            Answers::Itself => Next::Stop,
+            Answers::Another => remembered,
+            Answers::Nobody if self.cluster.released || facts.hub == HubObject::Absent => {
+                remembered
+            }
+            // Its Schedule may go on there.
+            Answers::Nobody => Next::Keep,
+        }
+    }
+
+    /// Decides after a live look. While `policy` keeps data, it holds nobody any more once it is
+    /// stopped.
+    pub fn after(&mut self, left: Left, policy: DeletionPolicy) -> Next {
+        self.cluster.released = policy == DeletionPolicy::Retain && !left.schedules;
+        if left == Left::default() {
+            Next::Forget
+        } else {
+            Next::Keep
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backup::fixtures::{MEMBER_UID, down, key};
-    use crate::schedule::fixtures::{claimed, facts, fresh, run, schedule};
-
-    fn oslo() -> Former {
-        Former {
-            cluster: FormerCluster {
-                cluster_name: "oslo".to_owned(),
-                cluster_kind: "AttachedCluster".to_owned(),
-                member_uid: Some(MEMBER_UID.to_owned()),
-                storage: None,
-            },
-            key: Some(key("oslo")),
-            facts: Some(facts()),
-        }
-    }
-
-    fn with(edit: impl FnOnce(&mut Facts)) -> Former {
-        let mut former = oslo();
-        edit(former.facts.as_mut().unwrap());
-        former
-    }
-
-    #[test]
-    fn it_is_asked_until_a_live_look_has_shown_that_it_is_stopped_and_again_once_its_runs_are_gone()
-    {
-        let runs = || vec![run("a", "Completed", 0)];
-        let schedules = || vec![std::sync::Arc::new(schedule())];
-        assert_eq!(next(&oslo(), false), Next::Stop, "a watch may lag behind");
-        let with_runs = with(|facts| facts.runs = runs());
-        assert_eq!(next(&with_runs, false), Next::Stop);
-        assert_eq!(next(&with_runs, true), Next::Keep, "until they expire");
-        let again = with(|facts| (facts.runs, facts.schedules) = (runs(), schedules()));
-        assert_eq!(next(&again, true), Next::Stop);
-        assert_eq!(next(&oslo(), true), Next::Stop);
-        let silent = with(|facts| facts.link = down("Unreachable", None));
-        assert_eq!(next(&silent, false), Next::Keep);
-        let mut replaced = oslo();
-        replaced.cluster.member_uid = Some("another".to_owned());
-        assert_eq!(next(&replaced, true), Next::Forget);
-    }
-
-    #[test]
-    fn it_is_forgotten_when_nothing_of_ours_is_left_there() {
-        use DeletionPolicy::{Delete, Retain};
-        let left = |schedules, runs| Left { schedules, runs };
-        assert_eq!(after(&oslo(), left(true, false), Retain), Next::Keep);
-        assert_eq!(after(&oslo(), left(false, false), Delete), Next::Forget);
-        assert_eq!(after(&oslo(), left(false, true), Retain), Next::Keep);
-        let going = with(|facts| facts.hub = HubObject::Terminating);
-        assert_eq!(after(&going, left(true, true), Retain), Next::Keep);
-        assert_eq!(after(&going, left(false, true), Retain), Next::Forget);
-        assert_eq!(after(&going, left(false, true), Delete), Next::Keep);
-    }
-
-    #[test]
-    fn a_listed_cluster_that_is_no_member_has_left() {
-        assert!(goes_on(None));
-        assert!(goes_on(Some(&Problem::new(reason::FLEET_NOT_FOUND, ""))));
-        assert!(!goes_on(Some(&Problem::new(
-            reason::CLUSTER_NOT_IN_FLEET,
-            ""
-        ))));
-    }
-
-    #[test]
-    fn one_that_is_back_is_remembered_until_that_very_member_is_claimed() {
-        let left = |entry: Entry| unclaimed(vec![oslo()], [entry].iter()).len();
-        assert_eq!(
-            left(fresh("oslo")),
-            1,
-            "it answers, and may still have to wait"
-        );
-        assert_eq!(left(claimed()), 0);
-        let mut another = claimed();
-        another.stored.member_uid = Some("another".to_owned());
-        assert_eq!(left(another), 1);
-        let mut elsewhere = claimed();
-        elsewhere.key = key("bergen");
-        assert_eq!(left(elsewhere), 1);
-    }
-
-    #[test]
-    fn each_is_remembered_once() {
-        let clusters = [oslo().cluster, oslo().cluster];
-        assert_eq!(distinct(clusters.into_iter()), [oslo().cluster]);
-    }
-}
+#[path = "former_tests.rs"]
+mod tests;

@@ -239,7 +239,8 @@ impl<'a> Pass<'a> {
     /// Decides for each cluster, and for the annotation.
     fn plan(&self, spec: &Validated, terms: &Terms<'_>) -> Plan {
         let (ctx, backup) = (self.0.ctx, &self.0.object);
-        let found = dereference::clusters(ctx, backup, spec, &self.0.owner);
+        let by = (&self.0.owner, self.0.now);
+        let found = dereference::clusters(ctx, backup, spec, by);
         let mut is_news = found.left;
         let mut rows: Vec<Row> = found
             .entries

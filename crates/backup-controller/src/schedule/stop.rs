@@ -9,24 +9,35 @@ use api_types::key::ClusterKey;
 use api_types::names::MemberId;
 
 use super::apply;
-use super::former::{self, Former, Next};
+use super::former::{Former, Keep, Next};
 use crate::operation::calls::{self, Answer, Call};
 use crate::operation::draft::Draft;
 
 /// Whether a cluster that left is to be asked what it has.
 pub fn is_due(draft: &Draft<'_, Backup>, former: &Former) -> bool {
-    former::next(former, is_stopped(draft, former)) == Next::Stop
+    next(draft, former) == Next::Stop
 }
 
-/// Takes the Schedules, and forgets the clusters where nothing of ours is left. Returns when to look
-/// again.
+fn next(draft: &Draft<'_, Backup>, former: &Former) -> Next {
+    former.next(keep(draft), is_stopped(draft, former))
+}
+
+fn keep(draft: &Draft<'_, Backup>) -> Keep {
+    Keep::new(&draft.object, draft.now)
+}
+
+/// Takes the Schedules, and forgets the clusters of which nothing is to be remembered. Returns when to
+/// look again.
 pub async fn stop(draft: &Draft<'_, Backup>, former: &mut Vec<Former>) -> Option<Duration> {
+    for former in former.iter_mut() {
+        former.refresh(keep(draft), is_stopped(draft, former));
+    }
     let due = former.iter().filter(|former| is_due(draft, former));
     let calls: Vec<Call> = due.filter_map(|former| call(draft, former)).collect();
     let asked = !calls.is_empty();
     let mut answers = calls::answers(draft.ctx, &draft.owner, calls).await;
     let known = former.len();
-    former.retain(|former| is_kept(draft, former, &mut answers));
+    former.retain_mut(|former| is_kept(draft, former, &mut answers));
     let open = former.iter().any(|former| is_due(draft, former));
     (asked && (open || former.len() < known)).then_some(draft.ctx.timings.retry)
 }
@@ -35,34 +46,48 @@ fn call(draft: &Draft<'_, Backup>, former: &Former) -> Option<Call> {
     let key = former.key.clone()?;
     let member = MemberId::from_uid(former.cluster.member_uid.as_deref()?);
     let (ctx, owner) = (Arc::clone(draft.ctx), draft.owner.clone());
-    Some(Call::new(key.clone(), "stop".to_owned(), async move {
+    let purpose = format!("stop {member}");
+    Some(Call::new(key.clone(), purpose, async move {
         Answer::Stopped(apply::stop(&ctx, &owner, &key, &member).await)
     }))
 }
 
 /// Whether a live look has shown that it has no Schedule any more.
 fn is_stopped(draft: &Draft<'_, Backup>, former: &Former) -> bool {
-    let Some(key) = &former.key else { return false };
+    let (Some(key), Some(uid)) = (&former.key, &former.cluster.member_uid) else {
+        return false;
+    };
     draft.ctx.memory.with(&draft.owner.uid, |memory| {
-        memory.clusters.get(key).is_some_and(|of| of.stopped)
+        let of = memory.clusters.get(key);
+        of.is_some_and(|of| of.stopped.as_ref() == Some(uid))
     })
 }
 
+/// Of the members that one name has had, one answers at most: the answer is that of the one that was
+/// due.
 fn is_kept(
     draft: &Draft<'_, Backup>,
-    former: &Former,
+    former: &mut Former,
     answers: &mut BTreeMap<ClusterKey, Answer>,
 ) -> bool {
-    if former::next(former, is_stopped(draft, former)) == Next::Forget {
-        return false;
+    match next(draft, former) {
+        Next::Keep => return true,
+        Next::Forget => return false,
+        Next::Stop => {}
     }
-    let answer = former.key.as_ref().and_then(|key| answers.remove(key));
-    let (Some(Answer::Stopped(Ok(left))), Some(key)) = (answer, &former.key) else {
+    let Some(key) = former.key.clone() else {
+        return true;
+    };
+    let Some(Answer::Stopped(Ok(left))) = answers.remove(&key) else {
         return true;
     };
     draft.ctx.memory.with(&draft.owner.uid, |memory| {
-        let of = memory.clusters.entry(key.clone()).or_default();
-        of.stopped = !left.schedules;
+        let of = memory.clusters.entry(key).or_default();
+        of.stopped = former
+            .cluster
+            .member_uid
+            .clone()
+            .filter(|_| !left.schedules);
     });
-    former::after(former, left, draft.object.spec.deletion_policy) != Next::Forget
+    former.after(left, draft.object.spec.deletion_policy) != Next::Forget
 }

@@ -1,8 +1,9 @@
 //! Deleting the Velero Backups of one member.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api_types::backup::BackupDetail;
+use api_types::common::StoragePlace;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
 use api_types::labels;
@@ -10,13 +11,14 @@ use api_types::names::{self, MemberId};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use proxy_client::{Error as CallError, ListOptions, MemberApi, Preconditions};
-use velero_kit::classify;
 use velero_kit::deletion::{self as steps, Observed, Step};
 use velero_kit::identity::Owner;
+use velero_kit::{borrowed, classify, location as places};
 
 use crate::backup::{Problem, apply};
 use crate::context::Context;
 use crate::operation::{deletion, objects};
+use crate::restore::wanted::location_of;
 
 /// Reads what is there, decides and does the next step in one cluster.
 pub(super) async fn look(
@@ -43,14 +45,24 @@ pub(super) async fn look(
 /// Backups of one owner that are deleted at a time in one member.
 const AT_A_TIME: usize = 50;
 
-/// The same for every Velero Backup of this owner in one cluster, those of these names among them
-/// whether they are there or not.
+/// What the hub knows of the Velero Backups of one cluster.
+#[derive(Debug)]
+pub(crate) struct Known<'a> {
+    /// Their names, as far as they are known.
+    pub(crate) names: Vec<String>,
+    /// Where they lie, if that was written down.
+    pub(crate) storage: Option<&'a StoragePlace>,
+    /// Name of the location that new ones are stored in.
+    pub(crate) location: &'a str,
+}
+
+/// The same for every Velero Backup of this owner in one cluster, the known ones among them whether
+/// they are there or not.
 pub(crate) async fn look_at_all(
     ctx: &Context,
     owner: &Owner,
     place: (&ClusterKey, &MemberId),
-    known: Vec<String>,
-    location: &str,
+    known: Known<'_>,
 ) -> Result<Vec<(String, Step)>, CallError> {
     let target = OnMember {
         ctx,
@@ -58,7 +70,39 @@ pub(crate) async fn look_at_all(
         key: place.0,
         member: place.1.clone(),
     };
-    target.all_steps(known, location).await
+    target.all_steps(known).await
+}
+
+/// When Velero last looked at what a Backup lies in: the location that it was `seen_in`, else the one
+/// at the place that is written down, else the one of today's spec. In another one its absence proves
+/// nothing.
+fn synced(
+    locations: &[velero::BackupStorageLocation],
+    seen_in: Option<&String>,
+    known: &Known<'_>,
+) -> Option<Timestamp> {
+    let named = |name: &str| {
+        let mut locations = locations.iter();
+        locations.find(|location| location.metadata.name.as_deref() == Some(name))
+    };
+    let own = |location: &&velero::BackupStorageLocation| {
+        !borrowed::is_borrowed(location.metadata.name.as_deref().unwrap_or_default())
+    };
+    let found = match (seen_in, known.storage) {
+        (Some(name), _) => named(name),
+        (None, Some(storage)) => {
+            let today = named(known.location);
+            let is_there =
+                |location: &&velero::BackupStorageLocation| places::is_at(location, storage);
+            let mut others = locations.iter().filter(own);
+            today
+                .filter(is_there)
+                .or_else(|| others.find(is_there))
+                .or(today)
+        }
+        (None, None) => named(known.location),
+    };
+    found.and_then(velero::BackupStorageLocation::last_synced_time)
 }
 
 /// The Velero Backups of one member that are to go.
@@ -85,31 +129,37 @@ impl OnMember<'_> {
             .await
     }
 
-    async fn all_steps(
-        &self,
-        known: Vec<String>,
-        location: &str,
-    ) -> Result<Vec<(String, Step)>, CallError> {
-        let last_synced = self.last_synced(location).await?;
+    async fn all_steps(&self, known: Known<'_>) -> Result<Vec<(String, Step)>, CallError> {
+        // Before the Backups, as above.
+        let locations = objects::velero::<velero::BackupStorageLocation>(self.ctx, self.key);
+        let locations = locations.list(&ListOptions::default()).await?;
         let backups = self.backups().list(&self.ours()).await?;
         let requests = self.requests().await?;
-        let remembered = self.ctx.memory.with(&self.owner.uid, |memory| {
-            let of = memory.clusters.get(self.key);
-            of.map(|of| of.deletions.keys().cloned().collect::<Vec<_>>())
-        });
-        let names: BTreeSet<String> = known
+        let backups: BTreeMap<String, velero::Backup> = backups
             .into_iter()
-            .chain(remembered.unwrap_or_default())
-            .chain(backups.iter().map(ResourceExt::name_any))
+            .map(|found| (found.name_any(), found))
+            .collect();
+        let (remembered, seen_in) = self.ctx.memory.with(&self.owner.uid, |memory| {
+            let of = memory.clusters.entry(self.key.clone()).or_default();
+            for (name, found) in &backups {
+                of.seen_in.insert(name.clone(), location_of(found));
+            }
+            let names: Vec<String> = of.deletions.keys().cloned().collect();
+            (names, of.seen_in.clone())
+        });
+        let names: BTreeSet<&String> = known
+            .names
+            .iter()
+            .chain(&remembered)
+            .chain(backups.keys())
             .collect();
         let mut steps = Vec::new();
         for name in names {
-            let backup = backups.iter().find(|found| found.name_any() == name);
-            let step = self
-                .take_step(&name, backup, &requests, last_synced)
-                .await?;
+            let last_synced = synced(&locations, seen_in.get(name), &known);
+            let backup = backups.get(name);
+            let step = self.take_step(name, backup, &requests, last_synced).await?;
             if step != Step::Done {
-                steps.push((name, step));
+                steps.push((name.clone(), step));
             }
             if steps.len() >= AT_A_TIME {
                 break;
@@ -228,5 +278,56 @@ impl OnMember<'_> {
             Ok(_) | Err(CallError::Conflict(_)) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn location(name: &str, bucket: &str, second: i64) -> velero::BackupStorageLocation {
+        let object = json!({
+            "metadata": { "name": name },
+            "spec": { "provider": "aws", "objectStorage": { "bucket": bucket } },
+            "status": { "lastSyncedTime": Timestamp::from_second(second).unwrap().to_string() },
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn a_run_is_missed_only_where_it_lay() {
+        let locations = [
+            location("kurator-from-0123456789", "old", 1),
+            location("archive", "old", 2),
+            location("default", "new", 3),
+        ];
+        let at = |bucket: &str| StoragePlace {
+            provider: "aws".to_owned(),
+            bucket: bucket.to_owned(),
+            ..StoragePlace::default()
+        };
+        let (old, new, none) = (at("old"), at("new"), at("elsewhere"));
+        let of = |seen_in: Option<&str>, storage: Option<&StoragePlace>| {
+            let seen_in = seen_in.map(str::to_owned);
+            let known = Known {
+                names: Vec::new(),
+                storage,
+                location: "default",
+            };
+            let synced = synced(&locations, seen_in.as_ref(), &known);
+            synced.map(Timestamp::as_second)
+        };
+        assert_eq!(of(Some("archive"), Some(&new)), Some(2));
+        assert_eq!(of(Some("removed"), Some(&new)), None);
+        assert_eq!(
+            of(None, Some(&old)),
+            Some(2),
+            "never a location that only reads"
+        );
+        assert_eq!(of(None, Some(&new)), Some(3));
+        assert_eq!(of(None, Some(&none)), Some(3));
+        assert_eq!(of(None, None), Some(3));
     }
 }
