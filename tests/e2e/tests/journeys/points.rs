@@ -21,18 +21,21 @@ use crate::world::{ONE, SPARE, name_in, spare, stack};
 
 const APP: App = App("points");
 
-/// Makes a run now, and waits for its end; returns its name and start.
-async fn run(tenant: &Tenant, value: &str) -> (String, Timestamp) {
+/// Name and start of a run.
+pub(crate) type Chosen = (String, Timestamp);
+
+/// Makes a run of a Backup now, and waits for its end in a cluster.
+pub(crate) async fn run(tenant: &Tenant, (name, cluster): (&str, &str), value: &str) -> Chosen {
     let annotation = json!({ "metadata": { "annotations": { labels::RUN_NOW: value } } });
     tenant
         .backups()
-        .patch("points", &PatchParams::default(), &Patch::Merge(annotation))
+        .patch(name, &PatchParams::default(), &Patch::Merge(annotation))
         .await
         .unwrap();
     let done = |backup: &Backup| {
         let status = backup.status.as_ref();
         status.is_some_and(|status| status.last_run_now.as_deref() == Some(value))
-            && e2e::entry(backup, ONE).is_some_and(|entry| {
+            && e2e::entry(backup, cluster).is_some_and(|entry| {
                 let time = status.and_then(|status| status.last_run_now_time.as_ref());
                 let suffix = time.map(|time| time.0.strftime("-%Y%m%d%H%M%S").to_string());
                 let name = entry.backup_name_in_cluster.as_deref().unwrap_or_default();
@@ -40,14 +43,15 @@ async fn run(tenant: &Tenant, value: &str) -> (String, Timestamp) {
                     && suffix.is_some_and(|suffix| name.ends_with(&suffix))
             })
     };
-    let backup = tenant.wait_backup("points", "a run", done).await.unwrap();
-    let velero = e2e::entry(&backup, ONE).unwrap();
+    let backup = tenant.wait_backup(name, "a run", done).await.unwrap();
+    let velero = e2e::entry(&backup, cluster).unwrap();
     let velero = velero.backup_status_in_cluster.clone().unwrap();
-    (name_in(&backup, ONE), velero.start_timestamp.unwrap().0)
+    (name_in(&backup, cluster), velero.start_timestamp.unwrap().0)
 }
 
-async fn greet(client: &Client, word: &str) {
-    let settings: Api<ConfigMap> = Api::namespaced(client.clone(), APP.0);
+/// Changes what the settings of an application say.
+pub(crate) async fn greet(client: &Client, app: &App, word: &str) {
+    let settings: Api<ConfigMap> = Api::namespaced(client.clone(), app.0);
     let data = json!({ "data": { "greeting": word } });
     settings
         .patch("settings", &PatchParams::default(), &Patch::Merge(data))
@@ -56,32 +60,51 @@ async fn greet(client: &Client, word: &str) {
 }
 
 /// What is restored: the settings, into a namespace of the Restore's own.
-fn as_copy(mut spec: RestoreSpec, copy: &str, not_after: Option<Timestamp>) -> RestoreSpec {
+pub(crate) fn as_copy_of(
+    app: &App,
+    mut spec: RestoreSpec,
+    copy: &str,
+    not_after: Option<Timestamp>,
+) -> RestoreSpec {
     spec.point_in_time = not_after.map(|time| UserTime(time.to_string()));
     spec.policy = Some(policy(json!({
-        "namespaceMapping": { APP.0: copy },
+        "namespaceMapping": { app.0: copy },
         "resourceFilter": {
-            "includedNamespaces": [APP.0],
+            "includedNamespaces": [app.0],
             "includedNamespaceScopedResources": ["configmaps"],
         },
     })));
     spec
 }
 
-/// Checks that a Restore named the run that it chose, and brought back what was in it.
-async fn assert_chosen(
+fn as_copy(spec: RestoreSpec, copy: &str, not_after: Option<Timestamp>) -> RestoreSpec {
+    as_copy_of(&APP, spec, copy, not_after)
+}
+
+/// Checks that a Restore named the run of this cluster that it chose, and brought back what was in it.
+pub(crate) async fn assert_chosen_of(
+    source: &str,
     restore: &Restore,
     (member, client): (&str, &Client),
     copy: &str,
-    (run, word): (&(String, Timestamp), &str),
+    (run, word): (&Chosen, &str),
 ) {
     let found = entry(restore, member).unwrap();
     assert_eq!(found.backup_name_in_cluster.as_ref(), Some(&run.0));
     assert_eq!(found.backup_time.as_ref().map(|time| time.0), Some(run.1));
-    assert_eq!(found.source_cluster_name.as_deref(), Some(ONE));
+    assert_eq!(found.source_cluster_name.as_deref(), Some(source));
     let settings: Api<ConfigMap> = Api::namespaced(client.clone(), copy);
     let data = settings.get("settings").await.unwrap().data.unwrap();
     assert_eq!(data["greeting"], word, "in {copy}");
+}
+
+async fn assert_chosen(
+    restore: &Restore,
+    target: (&str, &Client),
+    copy: &str,
+    chosen: (&Chosen, &str),
+) {
+    assert_chosen_of(ONE, restore, target, copy, chosen).await;
 }
 
 #[tokio::test]
@@ -102,11 +125,11 @@ async fn a_chosen_point_in_time_is_restored_be_its_cluster_there_or_not() {
     let early = as_copy(into("points", &[ONE]), "points-early", None);
     tenant.restore("early", early).await.unwrap();
     with_reason(&tenant, "early", ONE, "NoCompletedBackup").await;
-    let first = run(&tenant, "first").await;
+    let first = run(&tenant, ("points", ONE), "first").await;
     let early = in_phase(&tenant, "early", Phase::Completed).await;
     assert_chosen(&early, (ONE, &client), "points-early", (&first, "hello")).await;
-    greet(&client, "changed").await;
-    let second = run(&tenant, "second").await;
+    greet(&client, &APP, "changed").await;
+    let second = run(&tenant, ("points", ONE), "second").await;
 
     // Its own cluster, and another one: the newest, and the one before.
     let other = &spare.view.client;

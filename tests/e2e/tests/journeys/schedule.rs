@@ -3,6 +3,7 @@
 //! asked for.
 
 mod history;
+mod left;
 mod members;
 mod runs;
 
