@@ -17,8 +17,8 @@ use serde_json::json;
 use testbed::{apply_yaml, wait_ok};
 
 use crate::world::{
-    ONE, SPARE, TWO, assert_completed, assert_one_object, name_in, spare, stack, stored, tenant,
-    tenant_of, view, wait_nothing_left,
+    ONE, SPARE, TWO, assert_completed, assert_one_object, left_behind, name_in, spare, stack,
+    stored, tenant, tenant_of, view, wait_nothing_left,
 };
 
 #[tokio::test]
@@ -156,23 +156,9 @@ async fn force_lets_go_and_names_what_stays() {
         .unwrap();
     tenant.wait_backup_gone("forced").await.unwrap();
 
-    wait_ok("the event about what stays", PATIENCE, async || {
-        let events = tenant.events("forced").await?;
-        let left = events
-            .iter()
-            .find(|event| event.reason.as_deref() == Some("ObjectsLeftBehind"));
-        let note = left
-            .and_then(|event| event.note.clone())
-            .unwrap_or_default();
-        anyhow::ensure!(
-            note.contains(TWO) && note.contains(&name_in(&backup, TWO)),
-            "{events:?}"
-        );
-        anyhow::ensure!(!note.contains(ONE), "nothing is left there: {note}");
-        Ok(())
-    })
-    .await
-    .unwrap();
+    let note = left_behind(&tenant, "forced").await;
+    let named = note.contains(TWO) && note.contains(&name_in(&backup, TWO));
+    assert!(named && !note.contains(ONE), "{note}");
     assert_one_object(&backup, TWO).await;
 }
 

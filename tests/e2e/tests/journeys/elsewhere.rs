@@ -1,9 +1,10 @@
 //! What one cluster has backed up comes up in another one, be the first one alive, cut off or gone for
 //! good; and nothing that was needed for it stays.
 
+mod dead;
+
 use anyhow::{Context, ensure};
 use api_types::backup::{Backup, BackupSpec};
-use api_types::cluster::AttachedCluster;
 use api_types::external::velero::{self, BackupStorageLocation};
 use api_types::labels;
 use api_types::names;
@@ -13,15 +14,14 @@ use e2e::specs::{cluster_ref, demo_policy_in};
 use e2e::{MemberView, PATIENCE, Tenant, await_gone, await_object};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use testbed::{apply_yaml, wait_ok};
 
-use crate::points::{as_copy_of, assert_chosen_of, greet, run};
 use crate::restarts;
 use crate::restore::{App, entry, in_phase, into, objects_of, policy, reason, wait_created};
-use crate::store::{make_location, wait_location};
+use crate::store::one_place;
 use crate::world::{ONE, SPARE, TWO, name_in, spare, stack, stored, tenant_of, view};
 
 /// The backup of `source` into `targets`.
@@ -193,109 +193,6 @@ async fn two_restores_of_one_backup_share_its_location_which_goes_with_the_last(
 }
 
 #[tokio::test]
-async fn a_cluster_that_is_destroyed_comes_up_in_another_one_and_starts_nothing_there() {
-    const APP: App = App("elsewhere-dead");
-    let spare = spare().await;
-    let tenant = tenant_of("elsewhere-dead", &[SPARE, TWO]).await;
-    APP.deploy(&[SPARE]).await;
-    let schedules: Api<velero::Schedule> = spare.view.velero();
-    let mut schedule = velero::Schedule::new("of-the-dead", velero::ScheduleSpec::default());
-    "0 3 1 1 *".clone_into(&mut schedule.spec.schedule);
-    schedules
-        .create(&PostParams::default(), &schedule)
-        .await
-        .unwrap();
-    let mut whole = APP.backup();
-    whole.policy = None;
-    let backup = backed_up(&tenant, "whole", only(SPARE, whole)).await;
-    let before = APP.objects_within(SPARE, APP.0).await;
-    let gone = DeleteParams::default();
-    schedules.delete("of-the-dead", &gone).await.unwrap();
-    let mut nightly = only(SPARE, APP.backup());
-    "0 0 1 1 *".clone_into(&mut nightly.schedule);
-    tenant.back_up("nightly", nightly).await.unwrap();
-    let first = run(&tenant, ("nightly", SPARE), "first").await;
-    greet(&spare.view.client, &APP, "the last word").await;
-    let last = run(&tenant, ("nightly", SPARE), "last").await;
-
-    // Its processes, its place in the fleet and its object on the hub.
-    spare.velero().kill().await.unwrap();
-    spare
-        .member()
-        .control_plane()
-        .stop_apiserver()
-        .await
-        .unwrap();
-    tenant.change_fleet(&[TWO]).await.unwrap();
-    let attached: Api<AttachedCluster> = tenant.api();
-    // It holds a Schedule that nobody can take from it.
-    let forced = json!({ "metadata": { "annotations": { labels::FORCE_DELETE: "true" } } });
-    let (params, forced) = (PatchParams::default(), Patch::Merge(forced));
-    attached.patch(SPARE, &params, &forced).await.unwrap();
-    attached.delete(SPARE, &gone).await.unwrap();
-    await_gone(&attached, SPARE, PATIENCE).await.unwrap();
-
-    let mut spec = from(SPARE, "whole", &[TWO]);
-    spec.policy = Some(policy(json!({
-        "resourceFilter": { "includedNamespaces": [APP.0, "velero"] },
-    })));
-    tenant.restore("again", spec).await.unwrap();
-    let of_nightly =
-        |copy: &str, not_after| as_copy_of(&APP, from(SPARE, "nightly", &[TWO]), copy, not_after);
-    let newest = of_nightly("elsewhere-dead-newest", None);
-    tenant.restore("newest", newest).await.unwrap();
-    let earlier = of_nightly("elsewhere-dead-earlier", Some(first.1));
-    tenant.restore("earlier", earlier).await.unwrap();
-    waits_for_sync(&tenant, "again", TWO).await;
-    // What comes of it does not depend on what became of the dead: others may have it.
-    drop(spare);
-    let restore = in_phase(&tenant, "again", Phase::Completed).await;
-    assert_restored_from(&restore, TWO, SPARE, &backup).await;
-    assert_eq!(APP.objects_within(TWO, APP.0).await, before);
-
-    let two = view(TWO).await;
-    let newest = in_phase(&tenant, "newest", Phase::Completed).await;
-    let (target, chosen) = ((TWO, &two.client), (&last, "the last word"));
-    assert_chosen_of(SPARE, &newest, target, "elsewhere-dead-newest", chosen).await;
-    let earlier = in_phase(&tenant, "earlier", Phase::Completed).await;
-    let chosen = (&first, "hello");
-    assert_chosen_of(SPARE, &earlier, target, "elsewhere-dead-earlier", chosen).await;
-
-    let schedules: Api<velero::Schedule> = two.velero();
-    assert!(schedules.get_opt("of-the-dead").await.unwrap().is_none());
-    wait_clean(&two, &location_of(SPARE).await).await;
-    let of_spare = ListParams::default().labels(&format!("{}={SPARE}", labels::CLUSTER));
-    assert_none(&two.velero::<velero::Backup>(), &of_spare).await;
-    assert_none(&two.velero::<velero::Restore>(), &of_spare).await;
-
-    // Its Schedule cannot be taken from it: that is said, until somebody gives it up.
-    tenant.delete_backup("nightly").await.unwrap();
-    let says = |backup: &Backup| {
-        let message = e2e::entry(backup, SPARE).and_then(|entry| entry.message.as_deref());
-        message.is_some_and(|message| message.contains(labels::FORCE_DELETE))
-    };
-    let what = "a deletion that waits for the dead";
-    tenant.wait_backup("nightly", what, says).await.unwrap();
-    let backups = tenant.backups();
-    backups.patch("nightly", &params, &forced).await.unwrap();
-    tenant.wait_backup_gone("nightly").await.unwrap();
-    let reasons = tenant.event_reasons("nightly").await.unwrap();
-    assert!(
-        reasons.contains(&"ObjectsLeftBehind".to_owned()),
-        "{reasons:?}"
-    );
-}
-
-async fn assert_none<K>(api: &Api<K>, select: &ListParams)
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
-{
-    let found = api.list(select).await.unwrap().items;
-    let found: Vec<String> = found.iter().map(ResourceExt::name_any).collect();
-    assert!(found.is_empty(), "there are {found:?}");
-}
-
-#[tokio::test]
 async fn a_source_that_does_not_answer_is_waited_for_and_its_return_is_noticed() {
     const APP: App = App("elsewhere-cut");
     let stack = stack().await;
@@ -360,15 +257,7 @@ async fn members_of_one_shared_location_read_each_other_s_backups_in_it() {
     const APP: App = App("elsewhere-root");
     let stack = stack().await;
     let tenant = tenant_of("elsewhere-root", &[ONE, TWO]).await;
-    stack.bed().s3().unwrap().create_bucket("shared").unwrap();
-    for member in [ONE, TWO] {
-        let location = make_location(member, "shared", |spec| {
-            spec.object_storage.prefix = None;
-            "shared".clone_into(&mut spec.object_storage.bucket);
-        });
-        location.await;
-        wait_location(member, "shared", "Available").await;
-    }
+    one_place("shared", &[ONE, TWO]).await;
     APP.deploy(&[ONE]).await;
     let mut spec = only(ONE, APP.backup());
     spec.policy = Some(api_types::backup::BackupPolicy {

@@ -7,7 +7,7 @@ use e2e::PATIENCE;
 use kube::api::{Api, PostParams};
 use testbed::wait_ok;
 
-use crate::world::view;
+use crate::world::{stack, view};
 
 /// A location like the member's own, but for `edit`.
 pub(crate) async fn make_location(
@@ -36,4 +36,18 @@ pub(crate) async fn wait_location(member: &str, name: &str, phase: &str) {
     })
     .await
     .unwrap();
+}
+
+/// Makes a location of this name in each of these members, all at the root of one new bucket.
+pub(crate) async fn one_place(name: &str, members: &[&str]) {
+    let stack = stack().await;
+    stack.bed().s3().unwrap().create_bucket(name).unwrap();
+    for member in members {
+        make_location(member, name, |spec| {
+            spec.object_storage.prefix = None;
+            name.clone_into(&mut spec.object_storage.bucket);
+        })
+        .await;
+        wait_location(member, name, "Available").await;
+    }
 }

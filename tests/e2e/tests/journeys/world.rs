@@ -4,11 +4,12 @@ use anyhow::{Context, Result, bail, ensure};
 use api_types::aggregate::VeleroPhase;
 use api_types::backup::{Backup, BackupSpec};
 use api_types::condition::ConditionStatus;
-use api_types::external::velero;
+use api_types::external::velero::{self, BackupStorageLocation};
 use api_types::labels;
 use api_types::phase::{EntryPhase, Phase};
-use e2e::{Attached, MemberView, PATIENCE, Stack, Tenant, condition_status, entry};
+use e2e::{Attached, MemberView, PATIENCE, Stack, Tenant, await_object, condition_status, entry};
 use futures::{StreamExt, TryStreamExt, pin_mut};
+use kube::api::PostParams;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use testbed::{Member, Velero, wait_ok};
@@ -120,6 +121,18 @@ pub(crate) async fn assert_one_object(backup: &Backup, member: &str) {
     let view = view(member).await;
     let found = view.backup_names_of(&backup.uid().unwrap()).await.unwrap();
     assert_eq!(found, [name_in(backup, member)], "in {member}");
+}
+
+/// Waits for what the event says that an object left behind.
+pub(crate) async fn left_behind(tenant: &Tenant, object: &str) -> String {
+    wait_ok("the event about what stays", PATIENCE, async || {
+        let events = tenant.events(object).await?;
+        let mut events = events.into_iter();
+        let left = events.find(|event| event.reason.as_deref() == Some("ObjectsLeftBehind"));
+        left.and_then(|event| event.note).context("there is none")
+    })
+    .await
+    .unwrap()
 }
 
 /// A turn with the member that is there to be broken.
