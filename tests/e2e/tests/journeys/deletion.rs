@@ -14,7 +14,7 @@ use e2e::{
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
-use testbed::{apply_yaml, wait_ok};
+use testbed::apply_yaml;
 
 use crate::world::{
     ONE, SPARE, TWO, assert_completed, assert_one_object, left_behind, name_in, spare, stack,
