@@ -55,6 +55,9 @@ pub const FORCE_DELETE: &str = "kurator.dev/force-delete";
 pub const RUN_NOW: &str = "kurator.dev/run-now";
 /// Annotation of an AttachedCluster: it takes over the store of the member with this id.
 pub const ADOPT_STORE: &str = "kurator.dev/adopt-store";
+/// Annotation of a member's hub object: `"true"` lets its kubeconfig say `insecure-skip-tls-verify`,
+/// where the proxy was started with `--allow-insecure-members`.
+pub const INSECURE: &str = "cluster.kurator.dev/insecure-skip-tls-verify";
 /// Annotation of a Fleet: Kurator v0.5.0's control plane, which is not offered.
 pub const CONTROL_PLANE: &str = "fleet.kurator.dev/controlplane";
 /// Prefix of the annotations of a read-only location that name who uses it.

@@ -1,11 +1,11 @@
 //! Command line flags.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr};
 
 use clap::Parser;
 use controller_kit::args::{HttpArgs, HubArgs, TelemetryArgs};
 
-use crate::credentials::address::Cidr;
+use crate::{credentials::address::Cidr, link::rate::Rate};
 
 /// Gives Kurator's controllers access to member clusters, each to what its job needs.
 #[derive(Clone, Debug, Parser)]
@@ -24,6 +24,13 @@ pub struct Args {
     /// A range of addresses that members may not have, such as the hub's Service range
     #[arg(long, env = "KURATOR_REFUSE_ADDRESS", value_delimiter = ',')]
     pub refuse_address: Vec<Cidr>,
+    /// Lets a member go unverified whose kubeconfig says insecure-skip-tls-verify and whose object on
+    /// the hub is annotated with cluster.kurator.dev/insecure-skip-tls-verify=true
+    #[arg(long, env = "KURATOR_ALLOW_INSECURE_MEMBERS")]
+    pub allow_insecure_members: bool,
+    /// How fast each member is called.
+    #[command(flatten)]
+    pub rate: RateArgs,
     /// The most members that metrics name; the slowest are
     #[arg(long, env = "KURATOR_METRICS_CLUSTER_LIMIT", default_value_t = 200)]
     pub metrics_cluster_limit: usize,
@@ -36,6 +43,26 @@ pub struct Args {
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+}
+
+/// How fast each member is called.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct RateArgs {
+    /// Calls a second that each member gets at most
+    #[arg(long, env = "KURATOR_MEMBER_RATE", default_value = "50")]
+    pub member_rate: NonZeroU32,
+    /// Calls that a member gets at once after a pause
+    #[arg(long, env = "KURATOR_MEMBER_BURST", default_value = "100")]
+    pub member_burst: NonZeroU32,
+}
+
+impl From<RateArgs> for Rate {
+    fn from(args: RateArgs) -> Self {
+        Self {
+            per_second: args.member_rate,
+            burst: args.member_burst,
+        }
+    }
 }
 
 /// Where the API is served. Callers are not authenticated, so only this machine may reach it.
@@ -99,6 +126,24 @@ mod tests {
     #[test]
     fn the_flags_are_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn members_get_fifty_calls_a_second_and_are_verified_unless_told_otherwise() {
+        let rate = |flags: &[&str]| {
+            let args = Args::try_parse_from([&["cluster-proxy"], flags].concat())?;
+            let rate = Rate::from(args.rate);
+            let insecure = args.allow_insecure_members;
+            Ok::<_, clap::Error>((rate.per_second.get(), rate.burst.get(), insecure))
+        };
+        assert_eq!(rate(&[]).unwrap(), (50, 100, false));
+        let set = [
+            "--member-rate=5",
+            "--member-burst=7",
+            "--allow-insecure-members",
+        ];
+        assert_eq!(rate(&set).unwrap(), (5, 7, true));
+        assert!(rate(&["--member-rate=0"]).is_err());
     }
 
     #[test]

@@ -63,6 +63,8 @@ impl Proxy {
             policy,
             allow_address,
             refuse_address,
+            allow_insecure_members,
+            rate,
             metrics_cluster_limit,
             http,
             hub,
@@ -80,6 +82,8 @@ impl Proxy {
             gate: Arc::new(ConnectGate::default()),
             loads: Arc::new(LoadGate::default()),
             calls: Arc::default(),
+            rate: rate.into(),
+            allow_insecure: allow_insecure_members,
             metrics: Arc::clone(&metrics),
         });
         let links = LinkCollector::new(Arc::clone(&registry), metrics_cluster_limit);

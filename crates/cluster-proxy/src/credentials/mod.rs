@@ -37,6 +37,15 @@ pub enum CredentialError {
     },
 }
 
+/// Who says that a member may go unverified; both must.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Insecure {
+    /// `--allow-insecure-members`.
+    pub flag: bool,
+    /// The annotation of the hub object.
+    pub annotation: bool,
+}
+
 /// What is needed to speak to one member.
 pub struct Credentials {
     /// Host name or address of the server.
@@ -53,6 +62,8 @@ pub struct Credentials {
     pub authorization: Option<HeaderValue>,
     /// The earliest expiry of certificate and token.
     pub expiry: Option<Timestamp>,
+    /// The member is not verified: whoever answers at its address gets our credentials.
+    pub insecure: bool,
     /// Tells versions apart without keeping them.
     pub digest: [u8; 32],
 }
@@ -69,7 +80,7 @@ impl fmt::Debug for Credentials {
 
 impl Credentials {
     /// Reads and judges the content of a Secret's key.
-    pub fn parse(bytes: &[u8]) -> Result<Self, CredentialError> {
+    pub fn parse(bytes: &[u8], insecure: Insecure) -> Result<Self, CredentialError> {
         if bytes.len() > SIZE_MAX {
             return Err(CredentialError::Refused {
                 field: "kubeconfig",
@@ -81,7 +92,7 @@ impl Credentials {
         let config =
             Kubeconfig::from_yaml(text).map_err(|_| invalid("it is not a kubeconfig in YAML"))?;
         let (cluster, user) = select(&config)?;
-        refuse_cluster(cluster)?;
+        refuse_cluster(cluster, insecure)?;
         refuse_user(user)?;
         let server = Server::parse(cluster)?;
         let token = token(user)?;
@@ -107,6 +118,7 @@ impl Credentials {
             tls: Arc::new(tls),
             authorization,
             expiry,
+            insecure: is_insecure(cluster),
             digest: Sha256::digest(bytes).into(),
         })
     }
@@ -143,8 +155,25 @@ fn select(config: &Kubeconfig) -> Result<(&Cluster, &AuthInfo), CredentialError>
     ))
 }
 
-fn refuse_cluster(cluster: &Cluster) -> Result<(), CredentialError> {
+fn is_insecure(cluster: &Cluster) -> bool {
+    cluster.insecure_skip_tls_verify == Some(true)
+}
+
+fn refuse_cluster(cluster: &Cluster, insecure: Insecure) -> Result<(), CredentialError> {
     let inline = "the proxy opens no files: put the data inline";
+    let unverified = match insecure {
+        Insecure {
+            annotation: true, ..
+        } => {
+            "members are verified: add certificate-authority-data, or start the proxy with \
+             --allow-insecure-members"
+        }
+        Insecure { flag: true, .. } => {
+            "members are verified: add certificate-authority-data, or annotate the hub object with \
+             cluster.kurator.dev/insecure-skip-tls-verify=true"
+        }
+        Insecure { .. } => "members are always verified: add certificate-authority-data",
+    };
     refuse(&[
         (
             cluster.certificate_authority.is_some(),
@@ -152,9 +181,14 @@ fn refuse_cluster(cluster: &Cluster) -> Result<(), CredentialError> {
             inline,
         ),
         (
-            cluster.insecure_skip_tls_verify == Some(true),
+            is_insecure(cluster) && !(insecure.flag && insecure.annotation),
             "insecure-skip-tls-verify",
-            "members are always verified: add certificate-authority-data",
+            unverified,
+        ),
+        (
+            is_insecure(cluster) && cluster.certificate_authority_data.is_some(),
+            "insecure-skip-tls-verify",
+            "it and certificate-authority-data exclude each other",
         ),
         (
             cluster.proxy_url.is_some(),

@@ -28,8 +28,12 @@ fn kubeconfig(server: &str, cluster: &str, user: &str) -> String {
 }
 
 fn parse(text: &str) -> Result<Credentials, CredentialError> {
+    parse_as(text, Insecure::default())
+}
+
+fn parse_as(text: &str, insecure: Insecure) -> Result<Credentials, CredentialError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Credentials::parse(text.as_bytes())
+    Credentials::parse(text.as_bytes(), insecure)
 }
 
 #[test]
@@ -114,6 +118,39 @@ fn what_would_run_or_read_something_is_refused_with_its_field() {
 }
 
 #[test]
+fn a_member_goes_unverified_only_where_flag_annotation_and_kubeconfig_all_say_so() {
+    let skip = kubeconfig("https://h", ", insecure-skip-tls-verify: true", "token: t");
+    for (flag, annotation, missing) in [
+        (false, false, "always verified"),
+        (true, false, "annotate the hub object"),
+        (false, true, "--allow-insecure-members"),
+    ] {
+        let refused = parse_as(&skip, Insecure { flag, annotation }).unwrap_err();
+        let text = refused.to_string();
+        assert!(
+            text.starts_with("insecure-skip-tls-verify is refused"),
+            "{text}"
+        );
+        assert!(text.contains(missing), "{text}");
+    }
+    let both = Insecure {
+        flag: true,
+        annotation: true,
+    };
+    assert!(parse_as(&skip, both).unwrap().insecure);
+
+    let ca = format!(", certificate-authority-data: {}", pki().ca);
+    let verified = kubeconfig("https://h", &ca, "token: t");
+    assert!(!parse_as(&verified, both).unwrap().insecure);
+    let neither = kubeconfig("https://h", "", "token: t");
+    assert!(parse_as(&neither, both).is_err());
+    let contradiction = format!("{ca}, insecure-skip-tls-verify: true");
+    let contradiction = kubeconfig("https://h", &contradiction, "token: t");
+    let refused = parse_as(&contradiction, both).unwrap_err().to_string();
+    assert!(refused.contains("exclude each other"), "{refused}");
+}
+
+#[test]
 fn what_lacks_something_is_invalid_and_says_what() {
     let ca = format!(", certificate-authority-data: {}", pki().ca);
     let der = format!(
@@ -147,7 +184,7 @@ fn what_lacks_something_is_invalid_and_says_what() {
         let error = parse(&text).unwrap_err().to_string();
         assert!(error.contains(wanted), "{error:?} must contain {wanted:?}");
     }
-    assert!(Credentials::parse(&vec![b' '; 65 * 1024]).is_err());
+    assert!(parse(&" ".repeat(65 * 1024)).is_err());
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::{
 use api_types::{
     cluster::AttachedCluster,
     key::{ClusterKey, ClusterKind},
+    labels::INSECURE,
 };
 use controller_kit::http::Readiness;
 use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
@@ -325,6 +326,11 @@ fn from_metadata(metadata: &ObjectMeta) -> Wanted {
         labels: metadata.labels.clone().unwrap_or_default(),
         spec: LinkSpec {
             secret: None,
+            insecure: metadata
+                .annotations
+                .as_ref()
+                .and_then(|annotations| annotations.get(INSECURE))
+                .is_some_and(|value| value == "true"),
             deleting: metadata.deletion_timestamp.is_some(),
             secret_revision: 0,
         },

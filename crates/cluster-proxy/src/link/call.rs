@@ -156,6 +156,7 @@ impl Link {
                 && may_repeat(request, &error)
                 && Instant::now() + pause < retry_until
                 && self.status.borrow().is_up()
+                && self.limiter.token_now()
                 && self.unary.spend();
             if !again {
                 return Err(error);

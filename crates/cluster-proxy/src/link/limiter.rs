@@ -1,4 +1,8 @@
-//! How many calls a member may have at once.
+//! How many calls a member may have at once, and how many a second.
+//!
+//! Calls of controllers and the pages of lists that watches begin with are counted. Opening a watch is
+//! not: the proxy does that by itself, one for each shared watch, and after a connection is lost all
+//! of them are due at once and must not stand in line with calls.
 
 use std::{
     sync::{
@@ -9,11 +13,12 @@ use std::{
 };
 
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::timeout_at,
+    sync::{Mutex, Semaphore, SemaphorePermit},
+    time::{Instant, sleep_until, timeout_at},
 };
 use tonic::Code;
 
+use super::rate::{Bucket, Rate};
 use crate::{
     error::{CallError, Retryable},
     request::deadline::Deadline,
@@ -41,10 +46,15 @@ pub struct CallPlace<'a> {
     _of_all: SemaphorePermit<'a>,
 }
 
-/// 64 calls in flight, 256 waiting in order; more are refused at once.
+/// A rate, and behind it 64 calls in flight; 256 wait in order for the one or the other, more are
+/// refused at once.
 #[derive(Debug)]
 pub struct Limiter {
     all: Arc<AllCalls>,
+    rate: Rate,
+    /// Whoever waits for a token holds it, so that all others wait behind in their order and a caller
+    /// that gives up takes no token along.
+    bucket: Mutex<Bucket>,
     permits: Semaphore,
     waiting: AtomicUsize,
 }
@@ -60,16 +70,18 @@ impl Drop for Waiting<'_> {
 
 impl Limiter {
     /// A limiter for one member.
-    pub fn new(all: Arc<AllCalls>) -> Self {
+    pub fn new(all: Arc<AllCalls>, rate: Rate) -> Self {
         Self {
             all,
+            rate,
+            bucket: Mutex::new(Bucket::new(rate)),
             permits: Semaphore::new(IN_FLIGHT),
             waiting: AtomicUsize::new(0),
         }
     }
 
-    /// Waits for a place, in order of arrival. No call waits because of what others do elsewhere: when
-    /// the proxy as a whole has too many, it is refused.
+    /// Waits for a token and a place, in order of arrival. No call waits because of what others do
+    /// elsewhere: when the proxy as a whole has too many, it is refused.
     pub async fn enter(&self, deadline: Deadline) -> Result<CallPlace<'_>, CallError> {
         let of_member = self.of_member(deadline).await?;
         let Ok(of_all) = self.all.0.try_acquire() else {
@@ -82,7 +94,8 @@ impl Limiter {
     }
 
     async fn of_member(&self, deadline: Deadline) -> Result<SemaphorePermit<'_>, CallError> {
-        if let Ok(permit) = self.permits.try_acquire() {
+        let token = self.token_now();
+        if token && let Ok(permit) = self.permits.try_acquire() {
             return Ok(permit);
         }
         let queued = self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -90,12 +103,31 @@ impl Limiter {
         if queued >= QUEUED {
             return Err(full("this member", "256 calls are waiting already"));
         }
-        match timeout_at(deadline.within(WAIT_MAX), self.permits.acquire()).await {
+        let until = deadline.within(WAIT_MAX);
+        if !token && timeout_at(until, self.token()).await.is_err() {
+            let rate = self.rate.per_second;
+            let why = format!("it gets no more than {rate} a second");
+            return Err(full("this member", &why));
+        }
+        match timeout_at(until, self.permits.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(full(
                 "this member",
                 "64 calls are in flight and none ended in time",
             )),
+        }
+    }
+
+    /// Takes a token if there is one and nobody waits for it. A retry needs one, and keeps its place.
+    pub fn token_now(&self) -> bool {
+        let bucket = self.bucket.try_lock();
+        bucket.is_ok_and(|mut bucket| bucket.take(Instant::now()).is_ok())
+    }
+
+    async fn token(&self) {
+        let mut bucket = self.bucket.lock().await;
+        while let Err(next) = bucket.take(Instant::now()) {
+            sleep_until(next).await;
         }
     }
 }
@@ -111,11 +143,83 @@ fn full(whom: &str, why: &str) -> CallError {
 
 #[cfg(test)]
 mod tests {
+    use std::{num::NonZeroU32, pin::Pin};
+
+    use futures::{StreamExt, stream::FuturesUnordered};
+
     use super::*;
+    use crate::error::WriteOutcome;
+
+    const PLENTY: Rate = Rate {
+        per_second: NonZeroU32::MAX,
+        burst: NonZeroU32::MAX,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_beyond_the_rate_wait_in_order_and_none_is_lost() {
+        let limiter = Limiter::new(
+            Arc::default(),
+            Rate {
+                per_second: NonZeroU32::new(50).unwrap(),
+                burst: NonZeroU32::new(100).unwrap(),
+            },
+        );
+        let deadline = Deadline::after(Duration::from_mins(1));
+        let started = Instant::now();
+        let calls = (0..120).map(async |call| {
+            drop(limiter.enter(deadline).await.unwrap());
+            (call, started.elapsed())
+        });
+        let done: Vec<_> = FuturesUnordered::from_iter(calls).collect().await;
+        let order: Vec<_> = done.iter().map(|(call, _)| *call).collect();
+        assert_eq!(order, (0..120).collect::<Vec<_>>());
+        assert!(done[..100].iter().all(|(_, at)| at.is_zero()));
+        // One each 20 ms, on a timer of 1 ms.
+        let last = done[119].1.as_millis();
+        assert!((400..=440).contains(&last), "{last}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_a_token_is_bounded_in_number_and_time_and_given_up_at_no_cost() {
+        let rate = Rate {
+            per_second: NonZeroU32::new(1).unwrap(),
+            burst: NonZeroU32::MIN,
+        };
+        let limiter = Limiter::new(Arc::default(), rate);
+        let deadline = Deadline::after(Duration::from_mins(1));
+        drop(limiter.enter(deadline).await.unwrap());
+        let mut waiting: Vec<_> = (0..QUEUED)
+            .map(|_| Box::pin(limiter.enter(deadline)))
+            .collect();
+        for wait in &mut waiting {
+            assert!(futures::poll!(wait.as_mut()).is_pending());
+        }
+        let refused = limiter.enter(deadline).await.unwrap_err();
+        assert_eq!(refused.reason, "QUEUE_FULL");
+        // All but the last give up; it still gets the first token.
+        let mut last = waiting.pop().unwrap();
+        drop(waiting);
+        drop(last.as_mut().await.unwrap());
+        assert_eq!(limiter.waiting.load(Ordering::Relaxed), 0);
+
+        let mut six: Vec<_> = (0..6).map(|_| Box::pin(limiter.enter(deadline))).collect();
+        let ends = futures::future::join_all(six.iter_mut().map(Pin::as_mut)).await;
+        let passed = ends.iter().filter(|end| end.is_ok()).count();
+        assert!((4..=5).contains(&passed), "{passed}");
+        let refused = ends[5].as_ref().unwrap_err();
+        assert_eq!(refused.reason, "QUEUE_FULL");
+        assert_eq!(refused.write_outcome, WriteOutcome::NotSent);
+        assert_eq!(refused.retry_after, Some(Duration::from_secs(1)));
+        assert!(refused.message.contains("1 a second"), "{refused}");
+        let hurried = Deadline::after(Duration::from_millis(10));
+        let begun = Instant::now();
+        limiter.enter(hurried).await.unwrap_err();
+        assert!(begun.elapsed() < Duration::from_millis(20));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn calls_beyond_the_places_wait_in_bounded_number_and_time() {
-        let limiter = Limiter::new(Arc::default());
+        let limiter = Limiter::new(Arc::default(), PLENTY);
         let deadline = Deadline::after(Duration::from_mins(1));
         let mut held = Vec::new();
         for _ in 0..IN_FLIGHT {
@@ -146,7 +250,7 @@ mod tests {
         let all = Arc::default();
         let deadline = Deadline::after(Duration::from_mins(1));
         let members: Vec<_> = (0..=IN_FLIGHT_ALL / IN_FLIGHT)
-            .map(|_| Limiter::new(Arc::clone(&all)))
+            .map(|_| Limiter::new(Arc::clone(&all), PLENTY))
             .collect();
         let (last, busy) = members.split_last().unwrap();
         let mut held = Vec::new();

@@ -17,6 +17,7 @@ pub mod latency;
 pub mod limiter;
 pub mod load;
 mod probe;
+pub mod rate;
 pub mod spread;
 pub mod status;
 mod supervisor;
@@ -48,6 +49,7 @@ use self::{
     latency::Latency,
     limiter::{AllCalls, Limiter},
     load::{LoadGate, Sizes},
+    rate::Rate,
     spread::MoreConnections,
     status::LinkStatus,
 };
@@ -66,6 +68,8 @@ const WATCH_LIST_RETRY: Duration = Duration::from_hours(1);
 pub struct LinkSpec {
     /// Name and key of the Secret with the kubeconfig.
     pub secret: Option<(String, String)>,
+    /// The hub object says that the member's certificate need not be verified.
+    pub insecure: bool,
     /// The hub object is being deleted.
     pub deleting: bool,
     /// Grows with each change of the Secret.
@@ -96,6 +100,10 @@ pub struct LinkContext {
     pub loads: Arc<LoadGate>,
     /// The calls to all members.
     pub calls: Arc<AllCalls>,
+    /// The most calls that each member gets.
+    pub rate: Rate,
+    /// Members that ask for it may go unverified.
+    pub allow_insecure: bool,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -159,7 +167,7 @@ impl Link {
             hub_uid,
             labels: ArcSwap::from_pointee(labels),
             seat: context.gate.join(),
-            limiter: Limiter::new(Arc::clone(&context.calls)),
+            limiter: Limiter::new(Arc::clone(&context.calls), context.rate),
             context,
             spec: watch::Sender::new(spec),
             status: watch::Sender::new(LinkStatus::connecting()),

@@ -79,6 +79,8 @@ pub mod reason {
     pub const CONNECTING: &str = "Connecting";
     /// Works, with a warning.
     pub const DEGRADED: &str = "Degraded";
+    /// Works, but is not verified.
+    pub const NOT_VERIFIED: &str = "NotVerified";
     /// Does not answer.
     pub const UNREACHABLE: &str = "Unreachable";
     /// The kubeconfig's Secret is gone.

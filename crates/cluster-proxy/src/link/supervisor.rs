@@ -10,6 +10,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
+use self::kubeconfig::UNVERIFIED;
 use super::{
     Link, LinkSpec, Session, Signal,
     breaker::{BACKOFF_CAP, backoff, backoff_within, jitter},
@@ -343,10 +344,7 @@ impl Supervisor {
 
     fn set_up(&self) {
         let deleting = self.spec.borrow().deleting;
-        let problem = self.secret_problem.clone().or_else(|| {
-            let warning = self.warning.clone()?;
-            Some((reason::DEGRADED, warning))
-        });
+        let problem = self.problem();
         self.set(match (deleting, problem) {
             (true, problem) => {
                 let message = problem.map(|(_, message)| message).unwrap_or_default();
@@ -355,6 +353,20 @@ impl Supervisor {
             (false, Some((reason, message))) => Condition::new(State::Degraded, reason, message),
             (false, None) => Condition::new(State::Ready, reason::CONNECTED, ""),
         });
+    }
+
+    /// What is wrong with a member that answers. That it goes unverified is always said.
+    fn problem(&self) -> Option<(&'static str, String)> {
+        let warning = || Some((reason::DEGRADED, self.warning.clone()?));
+        let problem = self.secret_problem.clone().or_else(warning);
+        if !self.credentials.as_ref().is_some_and(|c| c.insecure) {
+            return problem;
+        }
+        let unverified = format!("the member is not verified: {UNVERIFIED}");
+        Some(match problem {
+            Some((reason, message)) => (reason, format!("{message}; {unverified}")),
+            None => (reason::NOT_VERIFIED, unverified),
+        })
     }
 
     fn set(&self, condition: Condition) {

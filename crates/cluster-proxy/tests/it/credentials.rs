@@ -174,6 +174,64 @@ async fn a_vanished_secret_leaves_the_link_and_a_vanished_cluster_ends_it() {
     rig.until("m2", State::Ready, SOON).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_goes_unverified_only_with_the_flag_and_the_annotation_and_that_shows() {
+    const INSECURE: &str = "cluster.kurator.dev/insecure-skip-tls-verify";
+    let loopback = ["--allow-address", "127.0.0.0/8"];
+    let without = Rig::start_with(bed().await, "verified", &loopback).await;
+    let flags = [&loopback[..], &["--allow-insecure-members"]].concat();
+    let with = Rig::start_with(bed().await, "unverified", &flags).await;
+    let member = bed().await.member("m1").unwrap();
+    let good = member.relayed_kubeconfig();
+    for rig in [&without, &with] {
+        rig.attach_as("m1", &unverified(&good)).await;
+        let status = rig.until_reason("m1", "KubeconfigRefused").await;
+        assert_eq!(status.state(), State::Misconfigured);
+        let text = status.message;
+        assert!(text.contains("insecure-skip-tls-verify"), "{text}");
+        rig.annotate("m1", INSECURE, Some("true")).await;
+    }
+    let status = with.until_reason("m1", "NotVerified").await;
+    assert_eq!(status.state(), State::Degraded);
+    assert!(
+        status.message.contains("not verified"),
+        "{}",
+        status.message
+    );
+    assert_eq!(
+        with.get("m1", "nothing").await.unwrap_err().code(),
+        Code::NotFound
+    );
+    let refused = testbed::wait_for("the flag to be asked for", SOON, async || {
+        let status = without.status("m1").await?;
+        let asked = status.message.contains("--allow-insecure-members");
+        asked.then_some(status.reason)
+    });
+    assert_eq!(refused.await.unwrap(), "KubeconfigRefused");
+
+    // Without the annotation the open connection ends too.
+    with.annotate("m1", INSECURE, None).await;
+    with.until_reason("m1", "KubeconfigRefused").await;
+    let refused = with.get("m1", "nothing").await.unwrap_err();
+    assert_eq!(info(&refused).reason, "CREDENTIALS_REFUSED");
+    with.put_secret("m1", &good).await;
+    with.until_reason("m1", "Connected").await;
+}
+
+/// The same kubeconfig without its CA.
+fn unverified(kubeconfig: &str) -> String {
+    let parsed = kube::config::Kubeconfig::from_yaml(kubeconfig).unwrap();
+    let mut json = serde_json::to_value(parsed).unwrap();
+    let cluster = &mut json["clusters"][0]["cluster"];
+    cluster["insecure-skip-tls-verify"] = true.into();
+    let removed = cluster
+        .as_object_mut()
+        .unwrap()
+        .remove("certificate-authority-data");
+    assert!(removed.is_some(), "the bed's members are verified");
+    json.to_string()
+}
+
 /// The same kubeconfig for a user that is asked of a programme.
 fn with_exec(kubeconfig: &str) -> String {
     let parsed = kube::config::Kubeconfig::from_yaml(kubeconfig).unwrap();

@@ -18,6 +18,7 @@ mod discovery;
 mod fake;
 mod faults;
 mod hostile;
+mod rate;
 mod rig;
 mod secrets;
 mod start;

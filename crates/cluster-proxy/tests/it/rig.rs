@@ -211,6 +211,15 @@ impl Rig {
             .unwrap();
     }
 
+    pub(crate) async fn annotate(&self, name: &str, key: &str, value: Option<&str>) {
+        let clusters: Api<AttachedCluster> = Api::namespaced(self.hub.clone(), &self.namespace);
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {key: value}}}));
+        clusters
+            .patch(name, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    }
+
     pub(crate) async fn delete_cluster(&self, name: &str) {
         let clusters: Api<AttachedCluster> = Api::namespaced(self.hub.clone(), &self.namespace);
         clusters

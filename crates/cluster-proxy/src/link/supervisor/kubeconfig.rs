@@ -6,7 +6,11 @@ use super::{
     super::status::{Condition, State, reason},
     Supervisor,
 };
-use crate::credentials::{CredentialError, Credentials, source::SourceError};
+use crate::credentials::{CredentialError, Credentials, Insecure, source::SourceError};
+
+/// What is wrong with a member that goes unverified.
+pub(super) const UNVERIFIED: &str = "its kubeconfig says insecure-skip-tls-verify, so whoever \
+    answers at its address gets the credentials: add certificate-authority-data";
 
 impl Supervisor {
     /// Reads the Secret and judges what it holds.
@@ -24,7 +28,11 @@ impl Supervisor {
             Err(error) => return self.no_secret(&error),
         };
         self.secret_problem = None;
-        match Credentials::parse(&bytes) {
+        let insecure = Insecure {
+            flag: self.link.context.allow_insecure,
+            annotation: spec.insecure,
+        };
+        match Credentials::parse(&bytes, insecure) {
             Ok(new)
                 if self
                     .credentials
@@ -32,6 +40,12 @@ impl Supervisor {
                     .is_some_and(|c| c.digest == new.digest) => {}
             Ok(new) => {
                 tracing::info!(cluster = %self.link.key, "using the kubeconfig of the Secret");
+                if new.insecure {
+                    tracing::warn!(
+                        cluster = %self.link.key, host = %new.host,
+                        "this member is not verified: {UNVERIFIED}"
+                    );
+                }
                 self.credentials = Some(Arc::new(new));
                 self.unusable = None;
                 self.attempt = 0;
