@@ -88,6 +88,17 @@ pub enum Projection {
     SecretMetadata,
 }
 
+impl Projection {
+    /// Whether the other one can be made of this one.
+    pub fn holds(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::WithManagedFields, Self::Full | Self::Metadata)
+            | (Self::Full, Self::Metadata) => true,
+            _ => self == other,
+        }
+    }
+}
+
 /// An object's identity, and its bytes after projection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Projected {

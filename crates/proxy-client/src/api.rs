@@ -143,6 +143,7 @@ impl<K: MemberResource> MemberApi<K> {
         let request = proto::GetRequest {
             target: Some(self.target(name)),
             projection: Some(self.projection()),
+            ..Default::default()
         };
         let send = |mut client: AccessClient, request| async move { client.get(request).await };
         let object = self.unary(&subject, request, send).await?;
@@ -169,7 +170,7 @@ impl<K: MemberResource> MemberApi<K> {
             field_selector: options.fields.clone().unwrap_or_default(),
             projection: Some(self.projection()),
             limit: options.limit.unwrap_or_default(),
-            continue_token: String::new(),
+            ..Default::default()
         };
         let send = |mut client: AccessClient, request| async move { client.list(request).await };
         let chunks = self

@@ -357,6 +357,18 @@ impl Link {
         shared
     }
 
+    /// The shared watches that someone has now and whose key is as wanted.
+    pub fn shared_watches(
+        &self,
+        wanted: impl Fn(&WatchKey) -> bool,
+    ) -> Vec<(WatchKey, Arc<SharedWatch>)> {
+        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = watches.iter().filter(|(key, _)| wanted(key));
+        wanted
+            .filter_map(|(key, watch)| Some((key.clone(), watch.upgrade()?)))
+            .collect()
+    }
+
     /// How long the member takes to answer; None before its first answer.
     pub fn latency(&self) -> Option<Duration> {
         self.latency.average()

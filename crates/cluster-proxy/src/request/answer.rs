@@ -113,7 +113,8 @@ impl Answer {
         };
         error.http_code = Some(http);
         error.retry_after = matches!(http, 429 | 503 | 504).then(|| self.retry_after(status));
-        error.weight = u32::from(matches!(http, 500 | 502..=504));
+        let callers_fault = status.is_some_and(KubeStatus::asks_for_the_future);
+        error.weight = u32::from(matches!(http, 500 | 502..=504) && !callers_fault);
         error.kube_status = status.map(|status| status.to_detail(asked.is_secret()));
         error
     }
@@ -291,6 +292,17 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.reason, "APPLY_CONFLICT");
         assert_eq!(error.retryable, Retryable::No);
+    }
+
+    #[test]
+    fn a_version_that_does_not_exist_yet_speaks_against_the_caller_only() {
+        let cause = r#"{"causes":[{"reason":"ResourceVersionTooLarge","message":"Too large"}]}"#;
+        let error = status_body(504, "Timeout", cause)
+            .success(READ)
+            .unwrap_err();
+        assert_eq!((error.code, error.weight), (Code::DeadlineExceeded, 0));
+        let error = status_body(504, "Timeout", "{}").success(READ);
+        assert_eq!(error.unwrap_err().weight, 1);
     }
 
     #[test]

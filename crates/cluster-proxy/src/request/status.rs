@@ -70,6 +70,12 @@ impl KubeStatus {
         })
     }
 
+    /// A caller named a version that the member has not reached.
+    pub(super) fn asks_for_the_future(&self) -> bool {
+        let mut causes = self.details.causes.iter();
+        causes.any(|cause| cause.reason == "ResourceVersionTooLarge")
+    }
+
     /// As JSON for the caller. About a Secret it says no more than which error it is: messages and
     /// causes quote what was sent.
     pub(super) fn to_detail(&self, secret: bool) -> Bytes {

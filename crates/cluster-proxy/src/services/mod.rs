@@ -1,8 +1,10 @@
 //! The gRPC services. Each call passes the same steps: caller, policy, link, member, answer.
 
 mod access;
+mod consistency;
 mod ensure;
 mod inventory;
+mod list;
 mod read;
 mod subscribe;
 mod write;

@@ -239,6 +239,7 @@ pub fn to_proto(object: &Projected, cluster: &ClusterKey, gvr: &proto::Gvr) -> p
         generation: object.generation,
         json: object.json.clone().into(),
         content_type: "application/json".to_owned(),
+        freshness: None,
     }
 }
 

@@ -110,7 +110,7 @@ impl Subscriber {
     }
 }
 
-type Objects = HashMap<ObjectId, Arc<Projected>>;
+pub(super) type Objects = HashMap<ObjectId, Arc<Projected>>;
 
 #[derive(Debug)]
 pub(super) struct Cache {
@@ -230,6 +230,12 @@ impl Cache {
         self.synced
     }
 
+    /// What it holds, if that is complete and was not disowned by the member.
+    pub(super) fn held(&self) -> Option<(&Objects, &str)> {
+        let served = self.state.state != link_state::State::GvrNotServed;
+        (self.synced && served).then_some((&self.objects, self.revision.as_str()))
+    }
+
     /// Whether a list that is being read still fits.
     pub(super) fn fits(&self, bytes: usize) -> bool {
         self.budget.fits(bytes)
@@ -344,8 +350,16 @@ fn is_stale(known: &Projected, new: &Projected) -> bool {
 
 /// Whether `a` is an earlier version than `b`; false where they cannot be compared.
 pub(super) fn is_older(a: &str, b: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
-    digits(a) && digits(b) && (a.len(), a) < (b.len(), b)
+    is_integer(a) && is_integer(b) && (a.len(), a) < (b.len(), b)
+}
+
+/// Whether `a` is no earlier version than `b`; false where they cannot be compared.
+pub(super) fn is_at_least(a: &str, b: &str) -> bool {
+    is_integer(a) && is_integer(b) && !is_older(a, b)
+}
+
+fn is_integer(revision: &str) -> bool {
+    !revision.is_empty() && revision.bytes().all(|c| c.is_ascii_digit())
 }
 
 #[cfg(test)]

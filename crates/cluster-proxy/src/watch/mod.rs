@@ -6,6 +6,7 @@
 
 mod cache;
 pub mod event;
+pub mod held;
 mod initial;
 pub mod lines;
 pub mod selector;

@@ -23,6 +23,11 @@ const OWN_PREFIXES: [&str; 2] = ["kurator.dev/", "fleet.kurator.dev/"];
 pub struct Filter(Option<Arc<Selector>>);
 
 impl Filter {
+    /// Of a selector that the proxy judges.
+    pub(super) fn of(selector: Selector) -> Self {
+        Self((!selector.selects_all()).then(|| Arc::new(selector)))
+    }
+
     /// Whether the subscriber selects the object as it is here.
     pub fn matches(&self, object: &Projected) -> bool {
         let selects = |selector: &Arc<Selector>| selector.matches(&json::labels(&object.json));
@@ -41,7 +46,7 @@ pub fn split(field: &'static str, text: &str) -> Result<(String, Filter), CallEr
     if selector.selects_all() || selector.clone().into_iter().any(|e| is_own(key(&e))) {
         return Ok(upstream());
     }
-    Ok((String::new(), Filter(Some(Arc::new(selector)))))
+    Ok((String::new(), Filter::of(selector)))
 }
 
 fn key(expression: &Expression) -> &str {

@@ -190,6 +190,7 @@ async fn what_the_policy_does_not_allow_never_reaches_a_member() {
     let get = proto::GetRequest {
         target: Some(target),
         projection: None,
+        ..Default::default()
     };
     let denied = rig.access().get(request(get)).await.unwrap_err();
     assert_eq!(denied.code(), Code::PermissionDenied);
@@ -198,6 +199,7 @@ async fn what_the_policy_does_not_allow_never_reaches_a_member() {
     let allowed = proto::GetRequest {
         target: rig.target("m1", "x"),
         projection: None,
+        ..Default::default()
     };
     for caller in ["stranger", "other-tester"] {
         let call = rig.access().get(request_as(caller, allowed.clone())).await;
@@ -222,6 +224,7 @@ async fn wrong_requests_are_refused_with_the_field() {
         let get = proto::GetRequest {
             target: Some(target),
             projection: None,
+            ..Default::default()
         };
         rig.access().get(request(get)).await.unwrap_err()
     };

@@ -81,6 +81,7 @@ async fn a_type_that_one_of_the_servers_own_groups_lacks_is_not_served() {
             ..rig.target("m1", "x").unwrap()
         }),
         projection: None,
+        ..Default::default()
     };
     let absent = rig.access().get(request(get)).await.unwrap_err();
     assert_eq!(

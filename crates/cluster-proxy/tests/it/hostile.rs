@@ -53,6 +53,7 @@ async fn the_callers_trace_reaches_the_member_and_its_credentials_do_not() {
     let get = proto::GetRequest {
         target: rig.target("m1", "x"),
         projection: None,
+        ..Default::default()
     };
     let mut get = request(get);
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

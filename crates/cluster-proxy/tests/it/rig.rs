@@ -286,6 +286,7 @@ impl Rig {
         let get = proto::GetRequest {
             target: self.target(cluster, name),
             projection: None,
+            ..Default::default()
         };
         let object = self.access().get(request(get)).await?.into_inner();
         assert_eq!(object.name, name);

@@ -57,6 +57,7 @@ async fn a_secret_is_written_and_only_its_metadata_can_be_read() {
                 ..rig.target("m1", "fleet-velero-s3").unwrap()
             }),
             projection: Some(proto::Projection { mode: mode.into() }),
+            ..Default::default()
         };
         let object = access.get(request(get)).await.unwrap().into_inner();
         let body: serde_json::Value = serde_json::from_slice(&object.json).unwrap();
