@@ -12,6 +12,8 @@ mod call;
 mod endpoint;
 mod ensure;
 mod error;
+#[cfg(feature = "fake")]
+pub mod fake;
 mod inventory;
 mod members;
 pub mod trace;

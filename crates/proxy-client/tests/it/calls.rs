@@ -6,13 +6,16 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::core::PartialObjectMeta;
 use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
 use opentelemetry_sdk::{propagation::TraceContextPropagator, trace::SdkTracerProvider};
-use proxy_client::{Deleted, ListOptions, Preconditions, SecretSpec, Written};
+use proxy_client::{
+    Deleted, ListOptions, Preconditions, SecretSpec, Written,
+    fake::{Proxy, soon},
+};
 use serde_json::json;
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::fake::{Proxy, oslo, soon, value};
+use crate::fixture::{oslo, value};
 
 fn prices(value: &str) -> ConfigMap {
     serde_json::from_value(json!({
@@ -43,16 +46,7 @@ async fn an_object_can_be_created_read_applied_and_deleted() {
         .unwrap();
     let listed = soon(api.list(&ListOptions::default())).await.unwrap();
     assert_eq!(listed.iter().map(value).collect::<Vec<_>>(), ["high"]);
-    let stored = proxy
-        .fake
-        .state
-        .lock()
-        .unwrap()
-        .objects
-        .values()
-        .next()
-        .cloned()
-        .unwrap();
+    let stored = proxy.fake.state().objects.values().next().cloned().unwrap();
     assert_eq!(
         (&stored["apiVersion"], &stored["kind"]),
         (&json!("v1"), &json!("ConfigMap"))
@@ -82,7 +76,7 @@ async fn metadata_alone_can_be_asked_for() {
         .metadata_only();
     let read = soon(api.get("prices")).await.unwrap();
     assert_eq!(read.metadata.name.as_deref(), Some("prices"));
-    let last = proxy.fake.state.lock().unwrap().last.clone();
+    let last = proxy.fake.state().last.clone();
     assert!(
         last.contains("Metadata") && last.contains("configmaps"),
         "{last}"
@@ -144,7 +138,7 @@ async fn every_call_carries_caller_deadline_and_trace() {
     let call = async { soon(api.create(&prices("low"), "tester")).await };
     call.instrument(parent).await.unwrap();
 
-    let (_, metadata) = proxy.fake.state.lock().unwrap().calls.remove(0);
+    let (_, metadata) = proxy.fake.state().calls.remove(0);
     assert_eq!(metadata.get("x-kurator-caller").unwrap(), "test-controller");
     assert!(metadata.get("grpc-timeout").is_some());
     let sent = metadata.get("traceparent").unwrap().to_str().unwrap();

@@ -1,38 +1,16 @@
 //! Every class of error that the proxy can send, and those that it cannot.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use proxy_client::{Error, ListOptions, MemberApi, Origin, PatchKind, Retry, WriteOutcome};
+use proxy_client::{
+    Error, ListOptions, MemberApi, Origin, PatchKind, Retry, WriteOutcome,
+    fake::{BY_MEMBER as MEMBER, BY_PROXY as PROXY, Proxy, soon, status},
+};
 use serde_json::json;
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic::Code;
 
-use crate::fake::{Proxy, oslo, soon};
-
-const MEMBER: &str = "kubernetes";
-const PROXY: &str = "cluster-proxy.kurator.dev";
-
-/// A status as the proxy sends it; `extra` are the entries of the metadata.
-fn status_with(
-    code: Code,
-    reason: &str,
-    domain: &str,
-    message: &str,
-    extra: &[(&str, &str)],
-) -> Status {
-    let metadata: HashMap<String, String> = extra
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect();
-    let mut details = ErrorDetails::with_error_info(reason, domain, metadata);
-    details.set_retry_info(Some(Duration::from_secs(7)));
-    Status::with_error_details(code, message, details)
-}
-
-pub(crate) fn status(code: Code, reason: &str, domain: &str, message: &str) -> Status {
-    status_with(code, reason, domain, message, &[])
-}
+use crate::fixture::oslo;
 
 async fn create(api: &MemberApi<ConfigMap>) -> Error {
     let mut map = ConfigMap::default();
@@ -180,7 +158,7 @@ async fn every_answer_of_the_proxy_has_its_own_error() {
     let proxy = Proxy::start();
     let api = proxy.members().api::<ConfigMap>(&oslo()).namespace("shop");
     for (code, reason, domain, category, retry) in ANSWERS {
-        proxy.fake.state.lock().unwrap().failure = Some(status(code, reason, domain, "because"));
+        proxy.fake.state().failure = Some(status(code, reason, domain, "because", &[]));
         let error = soon(api.get("prices")).await.unwrap_err();
         assert_eq!(error.category(), category, "{code:?} {reason}");
         let detail = error.detail();
@@ -223,8 +201,8 @@ async fn the_outcome_of_a_write_is_what_the_proxy_says_it_is() {
     ];
     for (said, category, outcome) in cases {
         let extra = [("write_outcome", said), ("retryable", "no")];
-        let status = status_with(Code::Unavailable, "CLUSTER_UNREACHABLE", PROXY, "m", &extra);
-        proxy.fake.state.lock().unwrap().failure = Some(status);
+        let status = status(Code::Unavailable, "CLUSTER_UNREACHABLE", PROXY, "m", &extra);
+        proxy.fake.state().failure = Some(status);
         let error = create(&api).await;
         assert_eq!(
             (error.category(), error.write_outcome()),
@@ -245,7 +223,7 @@ async fn a_proxy_that_is_down_is_told_apart_from_an_unknown_outcome() {
     let mut proxy = Proxy::start();
     let api = proxy.members().api::<ConfigMap>(&oslo()).namespace("shop");
 
-    proxy.fake.state.lock().unwrap().hangs = true;
+    proxy.fake.state().hangs = true;
     let during = tokio::spawn({
         let api = api.clone();
         async move { create(&api).await }
@@ -271,7 +249,7 @@ async fn a_call_that_is_not_answered_ends_at_its_deadline() {
         .api::<ConfigMap>(&oslo())
         .namespace("shop")
         .deadline(Duration::from_millis(50));
-    proxy.fake.state.lock().unwrap().hangs = true;
+    proxy.fake.state().hangs = true;
     let error = create(&api).await;
     assert!(matches!(error, Error::OutcomeUnknown(_)), "{error}");
     let error = soon(api.get("prices")).await.unwrap_err();
@@ -294,7 +272,7 @@ async fn an_answer_that_cannot_be_read_does_not_hide_that_the_write_happened() {
     let error = soon(patch).await.unwrap_err();
     assert!(matches!(error, Error::Malformed(_)), "{error}");
 
-    proxy.fake.state.lock().unwrap().breaks_lists = true;
+    proxy.fake.state().breaks_lists = true;
     let error = soon(api.list(&ListOptions::default())).await.unwrap_err();
     assert!(error.to_string().contains("broke off"), "{error}");
     assert_eq!(error.write_outcome(), WriteOutcome::NotSent);
@@ -310,5 +288,5 @@ async fn an_object_that_is_too_large_is_refused_before_it_is_sent() {
         .unwrap_err();
     assert!(matches!(error, Error::Invalid(_)), "{error}");
     assert_eq!(error.write_outcome(), WriteOutcome::NotSent);
-    assert!(proxy.fake.state.lock().unwrap().calls.is_empty());
+    assert!(proxy.fake.state().calls.is_empty());
 }

@@ -3,10 +3,11 @@
 use api_types::key::ClusterKey;
 use proxy_client::{
     Inventory, MemberState, cluster_ref,
+    fake::{Proxy, soon},
     proto::{ClusterStatus, cluster_event::Type, cluster_status::State},
 };
 
-use crate::fake::{Proxy, bergen, oslo, soon};
+use crate::fixture::{bergen, oslo};
 
 fn status(cluster: &ClusterKey, state: State) -> ClusterStatus {
     ClusterStatus {

@@ -9,6 +9,6 @@
 
 mod calls;
 mod errors;
-mod fake;
+mod fixture;
 mod inventory;
 mod watch;

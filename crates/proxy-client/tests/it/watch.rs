@@ -4,11 +4,12 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use proxy_client::{
     Change, Clusters, Found, Link, MemberWatch, Selection, cluster_ref,
+    fake::{Proxy, SubscribeStream, soon},
     proto::{self, link_state::State, subscribe_frame::F, subscribe_request::Op},
 };
 use serde_json::{Value, json};
 
-use crate::fake::{Proxy, SubscribeStream, bergen, config_map, oslo, soon, value};
+use crate::fixture::{bergen, config_map, oslo, value};
 
 fn names(watch: &MemberWatch<ConfigMap>) -> Vec<String> {
     let named = |map: &ConfigMap| map.metadata.name.clone().unwrap();
@@ -118,7 +119,7 @@ async fn a_snapshot_and_what_follows_is_in_the_store_and_announced() {
     stream
         .upsert(sub, &oslo(), &[config_map("a", "1", 3, &text("z"))])
         .await;
-    stream.delete(sub, &oslo(), "b").await;
+    stream.delete(sub, &oslo(), ("shop", "b")).await;
     let change = soon(changes.next()).await.unwrap();
     assert_eq!(word(&change), "shop/a went from x to z");
     let change = soon(changes.next()).await.unwrap();
@@ -244,7 +245,7 @@ async fn an_unreadable_object_harms_no_other_and_is_not_taken_for_gone() {
     stream
         .upsert(sub, &oslo(), &[config_map("good", "8", 4, &text("y"))])
         .await;
-    stream.delete(sub, &oslo(), "bad").await;
+    stream.delete(sub, &oslo(), ("shop", "bad")).await;
     let mut words = Vec::new();
     for _ in 0..3 {
         words.push(word(&soon(changes.next()).await.unwrap()));
