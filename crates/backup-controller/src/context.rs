@@ -18,6 +18,7 @@ use crate::locations::Sweeps;
 use crate::metrics::Metrics;
 use crate::operation::State;
 use crate::operation::memory::Memory;
+use crate::plugin::memory::Stores;
 use crate::timings::Timings;
 
 /// Clients, local stores and this process's memory.
@@ -62,6 +63,10 @@ pub struct Context {
     pub backup_trigger: Trigger<Backup>,
     /// The same over Restores.
     pub restore_trigger: Trigger<Restore>,
+    /// The same over the storage of Fleets.
+    pub fleet_trigger: Trigger<Fleet>,
+    /// What is remembered of the members' storage.
+    pub stores: Stores,
     /// Members whose read-only locations are to be looked at.
     pub sweeps: Sweeps,
     /// Whether this process may write.
@@ -74,6 +79,7 @@ impl Context {
         match kind {
             BackupStatus::KIND => self.backup_trigger.fire(namespace, name),
             RestoreStatus::KIND => self.restore_trigger.fire(namespace, name),
+            "Fleet" => self.fleet_trigger.fire(namespace, name),
             _ => {}
         }
     }

@@ -1,5 +1,6 @@
 //! Wiring: what starts a pass, and what becomes of its result. Decides nothing about objects.
 
+mod fleets;
 mod interest;
 
 use std::fmt;
@@ -14,7 +15,7 @@ use api_types::restore::Restore;
 use controller_kit::follow::{Change as HubChange, follow};
 use controller_kit::reconcile::{self, Observer, Outcome};
 use controller_kit::trigger::Trigger;
-use futures::{Stream, StreamExt, future};
+use futures::{Stream, StreamExt, future, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::runtime::WatchStreamExt;
@@ -22,6 +23,7 @@ use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
+use serde::de::DeserializeOwned;
 use proxy_client::{Change, InventoryChange, MemberResource, MemberWatch, WatchState};
 use tokio_util::sync::CancellationToken;
 use velero_kit::{identity, location};
@@ -29,7 +31,7 @@ use velero_kit::{identity, location};
 use crate::context::Context;
 use crate::operation::destination::fleet;
 use crate::operation::{Error, Operation, State, is_settled, member};
-use crate::{backup, locations, restore};
+use crate::{backup, locations, plugin, restore};
 
 /// Passes at a time, over different objects of one kind.
 const CONCURRENCY: u16 = 16;
@@ -59,6 +61,8 @@ impl fmt::Debug for Feeds {
 pub struct Observers {
     pub backups: Observer,
     pub restores: Observer,
+    /// The storage of Fleets.
+    pub fleets: Observer,
 }
 
 /// Runs until `shutdown`; passes under way are finished first.
@@ -78,10 +82,12 @@ pub async fn run(
     let told = Arc::clone(&ctx);
     let fleets = follow(client, fleets, intake.clone(), move |change| {
         fleet_changed(&told, &change);
+        fleets::changed(&told, &change);
     });
     let told = Arc::clone(&ctx);
     let clusters = follow(client, clusters, intake.clone(), move |change| {
         cluster_changed(&told, &change);
+        fleets::cluster_changed(&told, &change);
     });
     let told = Arc::clone(&ctx);
     let backups = follow(client, backups, intake.clone(), move |change| {
@@ -118,7 +124,17 @@ pub async fn run(
         triggers: ctx.restore_trigger.stream(),
         observer: observers.restores,
     };
+    let fleets = Kind {
+        // They are followed above; each change of one fires its trigger.
+        objects: stream::pending(),
+        store: ctx.fleets.clone(),
+        triggers: ctx.fleet_trigger.stream(),
+        observer: observers.fleets,
+    };
     tokio::join!(
+        fleets.run(&ctx, shutdown.clone(), |ctx, fleet| async move {
+            plugin::reconcile(&ctx, fleet).await
+        }),
         backups.run(&ctx, shutdown.clone(), |ctx, object| async move {
             backup::reconcile(&ctx, object).await
         }),
@@ -133,8 +149,16 @@ pub async fn run(
     }
 }
 
+/// What a kind of hub object is followed as.
+trait HubKind: kube::Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned + Send + Sync + 'static {}
+
+impl<K> HubKind for K where
+    K: kube::Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned + Send + Sync + 'static
+{
+}
+
 /// The passes of one kind.
-struct Kind<K: Operation, O, T> {
+struct Kind<K: HubKind, O, T> {
     objects: O,
     store: Store<K>,
     triggers: T,
@@ -143,7 +167,7 @@ struct Kind<K: Operation, O, T> {
 
 impl<K, O, T> Kind<K, O, T>
 where
-    K: Operation,
+    K: HubKind,
     O: Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
     T: Stream<Item = ObjectRef<K>> + Send + 'static,
 {
@@ -211,6 +235,9 @@ async fn first_view(ctx: &Context) {
             .until(|watch| usable.iter().all(|key| answered(watch.state(key))))
             .await;
         ctx.restores
+            .until(|watch| usable.iter().all(|key| answered(watch.state(key))))
+            .await;
+        ctx.locations
             .until(|watch| usable.iter().all(|key| answered(watch.state(key))))
             .await;
     };
@@ -327,7 +354,10 @@ async fn follow_locations(ctx: Arc<Context>) {
                 cluster, old, new, ..
             } => match location::change(old.as_deref(), new.as_deref()) {
                 location::Change::Nothing => {}
-                location::Change::Synced => touch_synced(&ctx, &cluster),
+                location::Change::Synced => {
+                    touch_synced(&ctx, &cluster);
+                    fleets::touch(&ctx, &cluster);
+                }
                 location::Change::Use => touch_cluster(&ctx, &cluster),
             },
             Change::Invalid { cluster, .. } | Change::State { cluster } => {
@@ -360,6 +390,7 @@ async fn follow_leadership(ctx: Arc<Context>) {
 
 /// Starts passes over the unfinished objects that work, or may come to work, on this member.
 fn touch_cluster(ctx: &Context, key: &ClusterKey) {
+    fleets::touch(ctx, key);
     touch_backups(ctx, |backup| may_work_on(ctx, backup, key));
     touch_restores(ctx, |restore| {
         let source = restore.spec.source_cluster.as_ref();
@@ -385,6 +416,7 @@ fn may_work_on(ctx: &Context, backup: &Backup, key: &ClusterKey) -> bool {
 fn touch_all(ctx: &Context) {
     touch_backups(ctx, |_| true);
     touch_restores(ctx, |_| true);
+    fleets::touch_all(ctx, |_| true);
 }
 
 fn touch_restores_of(ctx: &Context, namespace: &str, backup: &str) {

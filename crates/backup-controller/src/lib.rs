@@ -8,6 +8,7 @@ pub mod controller;
 pub mod locations;
 pub mod metrics;
 pub mod operation;
+pub mod plugin;
 pub mod restore;
 pub mod schedule;
 pub mod timings;
@@ -68,7 +69,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let reconciles = ReconcileMetrics::register(&mut registry);
     let observers = controller::Observers {
         backups: Observer::new("Backup", reconciles.clone()),
-        restores: Observer::new("Restore", reconciles),
+        restores: Observer::new("Restore", reconciles.clone()),
+        fleets: Observer::new("Fleet", reconciles),
     };
     let readiness = Readiness::waiting_for(&[crds::CHECK, STORES]);
     let server = http::serve(
@@ -129,6 +131,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         memory: operation::memory::Memory::default(),
         backup_trigger: Trigger::default(),
         restore_trigger: Trigger::default(),
+        fleet_trigger: Trigger::default(),
+        stores: plugin::memory::Stores::default(),
         sweeps: locations::Sweeps::default(),
         leadership,
     });

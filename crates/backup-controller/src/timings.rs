@@ -53,6 +53,12 @@ pub struct Timings {
     /// Look for what was left behind on members at least this often.
     #[serde(deserialize_with = "millis")]
     pub location_sweep: Duration,
+    /// Look at the Secret of a Fleet's storage at least this often.
+    #[serde(deserialize_with = "millis")]
+    pub credentials_check: Duration,
+    /// Write a member's Secret again after this time: it cannot be read.
+    #[serde(deserialize_with = "millis")]
+    pub credentials_written: Duration,
     /// What Velero wrote down of a restore that went wrong is read within this time, or not at all.
     #[serde(deserialize_with = "millis")]
     pub results: Duration,
@@ -79,6 +85,8 @@ impl Default for Timings {
             location_age: Duration::from_mins(1),
             location_kept: Duration::from_hours(24),
             location_sweep: Duration::from_mins(10),
+            credentials_check: Duration::from_secs(30),
+            credentials_written: Duration::from_mins(10),
             results: Duration::from_secs(10),
             pass_limit: Duration::from_secs(30),
         }

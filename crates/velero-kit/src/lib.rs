@@ -9,6 +9,7 @@ pub mod cron;
 pub mod deletion;
 pub mod identity;
 pub mod location;
+pub mod owned;
 pub mod point;
 pub mod probe;
 pub mod problem;

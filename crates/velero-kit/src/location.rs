@@ -79,9 +79,14 @@ pub fn provider(place: &StoragePlace) -> &str {
 
 /// Whether a location puts its data at this place.
 pub fn is_at(location: &BackupStorageLocation, place: &StoragePlace) -> bool {
-    let (here, place) = (normal(&storage(location)), normal(place));
-    provider(&here) == provider(&place)
-        && (here.endpoint, here.bucket, here.prefix) == (place.endpoint, place.bucket, place.prefix)
+    is_same(&storage(location), place)
+}
+
+/// Whether two places are one.
+pub fn is_same(one: &StoragePlace, other: &StoragePlace) -> bool {
+    let (one, other) = (normal(one), normal(other));
+    provider(&one) == provider(&other)
+        && (one.endpoint, one.bucket, one.prefix) == (other.endpoint, other.bucket, other.prefix)
 }
 
 /// What a change of a location means to those who store there or read from there.

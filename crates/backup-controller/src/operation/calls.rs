@@ -49,6 +49,8 @@ pub enum Answer {
     Cleared(Result<Cleared, Problem>),
     /// What the deletion of Velero Restores waits for, if anything.
     Removed(Result<Option<Problem>, Problem>),
+    /// Whether a Fleet's storage was set up, or given up.
+    Stored(Result<(), Problem>),
 }
 
 /// Why a member cannot be worked on, as a look at it has shown.

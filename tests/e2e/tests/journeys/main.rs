@@ -24,6 +24,7 @@ mod replicas;
 mod restarts;
 mod restore;
 mod schedule;
+mod storage;
 mod store;
 mod trace;
 mod waiting;

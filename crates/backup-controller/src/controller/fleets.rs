@@ -1,0 +1,65 @@
+//! Which Fleets does a change concern, whose plugin this process serves?
+
+use api_types::cluster::AttachedCluster;
+use api_types::fleet::Fleet;
+use api_types::key::ClusterKey;
+use controller_kit::follow::Change;
+use kube::ResourceExt;
+
+use crate::context::Context;
+use crate::plugin;
+
+/// A Fleet itself changed.
+pub(super) fn changed(ctx: &Context, change: &Change<Fleet>) {
+    if let Some(fleet) = change.new.as_ref().or(change.old.as_ref()) {
+        // One that has gone has its memory forgotten.
+        if change.new.is_none() {
+            let uid = fleet.uid().unwrap_or_default();
+            ctx.memory.forget(&uid);
+            ctx.stores.forget(&uid);
+        } else if plugin::concerns(fleet) {
+            fire(ctx, fleet);
+        }
+    }
+}
+
+/// A cluster came, goes, went, or is to take over another's store.
+pub(super) fn cluster_changed(ctx: &Context, change: &Change<AttachedCluster>) {
+    let seen = |cluster: &AttachedCluster| {
+        let adopts = cluster.annotations().get(api_types::labels::ADOPT_STORE);
+        let goes = cluster.metadata.deletion_timestamp.is_some();
+        (cluster.uid(), goes, adopts.cloned())
+    };
+    let (old, new) = (change.old.as_deref(), change.new.as_deref());
+    if old.map(seen) == new.map(seen) {
+        return;
+    }
+    if let Some(cluster) = new.or(old) {
+        let namespace = cluster.namespace().unwrap_or_default();
+        touch(ctx, &ClusterKey::attached(namespace, cluster.name_any()));
+    }
+}
+
+/// Something of a member changed: starts passes over the Fleets that have it, or had.
+pub(super) fn touch(ctx: &Context, key: &ClusterKey) {
+    touch_all(ctx, |fleet| {
+        let here = fleet.namespace().as_deref() == Some(key.namespace.as_str());
+        let listed = || fleet.spec.clusters.iter().any(|of| of.selects(key));
+        let entries = || plugin::stored(fleet).into_iter().flat_map(|of| &of.clusters);
+        here && (listed() || entries().any(|of| of.cluster_name == key.name))
+    });
+}
+
+/// Starts passes over all of them that are wanted.
+pub(super) fn touch_all(ctx: &Context, wanted: impl Fn(&Fleet) -> bool) {
+    for fleet in ctx.fleets.state() {
+        if plugin::concerns(&fleet) && wanted(&fleet) {
+            fire(ctx, &fleet);
+        }
+    }
+}
+
+fn fire(ctx: &Context, fleet: &Fleet) {
+    let namespace = fleet.namespace().unwrap_or_default();
+    ctx.fleet_trigger.fire(&namespace, &fleet.name_any());
+}

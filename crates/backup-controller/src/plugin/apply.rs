@@ -1,0 +1,244 @@
+//! The writes to members: each with a result of its own, none of which delays another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use api_types::condition::reason;
+use api_types::external::velero::{Backup, BackupStorageLocation};
+use api_types::fleet::Fleet;
+use api_types::key::ClusterKey;
+use api_types::labels;
+use api_types::names::MemberId;
+use controller_kit::event::{Event, Severity};
+use jiff::Timestamp;
+use kube::ResourceExt;
+use proxy_client::{Error as CallError, ListOptions, SecretSpec};
+use serde_json::json;
+use tokio::time::Instant;
+use velero_kit::identity::{self, Owner};
+use velero_kit::location;
+use velero_kit::problem::Problem;
+
+use super::dereference::Known;
+use super::leave::Leave;
+use super::validate::{Order, Plan, Stand, taken};
+use crate::context::Context;
+use crate::operation::calls::{self, Answer, Call};
+use crate::operation::member::Link;
+use crate::operation::objects;
+
+/// What came of each call; a cluster that has not answered yet is not in it.
+pub type Answers = BTreeMap<ClusterKey, Result<(), Problem>>;
+
+const DEFAULT: &str = labels::DEFAULT_STORAGE_LOCATION;
+/// More strangers than this in one place need not be named.
+const STRANGERS: usize = 16;
+
+/// Does what is planned.
+pub async fn apply(ctx: &Arc<Context>, known: &Known, plan: &Plan) -> Answers {
+    let mut calls = Vec::new();
+    for planned in &plan.clusters {
+        let member = &planned.member;
+        let Link::Up { member_uid } = &member.link else {
+            continue;
+        };
+        let errand = Errand {
+            ctx: Arc::clone(ctx),
+            fleet: Arc::clone(&known.fleet),
+            owner: known.owner.clone(),
+            key: member.key.clone(),
+            member_uid: member_uid.clone(),
+        };
+        let key = member.key.clone();
+        match &planned.stand {
+            Stand::Kept(keep) if !keep.order.is_empty() => {
+                let order = keep.order.clone();
+                let purpose = purpose(&order);
+                let call = async move { Answer::Stored(errand.keep(order).await) };
+                calls.push(Call::new(key, purpose, call));
+            }
+            Stand::Leaving(Leave::Release) => {
+                let call = async move { Answer::Stored(errand.release().await) };
+                calls.push(Call::new(key, "release".to_owned(), call));
+            }
+            _ => {}
+        }
+    }
+    let answers = calls::answers(ctx, &known.owner, calls).await;
+    let stored = answers.into_iter().filter_map(|(key, answer)| match answer {
+        Answer::Stored(result) => Some((key, result)),
+        _ => None,
+    });
+    stored.collect()
+}
+
+/// What tells an order from another one; no part of a Secret.
+fn purpose(order: &Order) -> String {
+    let Order {
+        secret,
+        location,
+        survey,
+    } = order;
+    let version = secret.as_ref().map(|(version, _)| version);
+    let location = location.as_ref().map(|location| json!(location).to_string());
+    format!("store {version:?} {location:?} {survey:?}")
+}
+
+/// One way to one member.
+struct Errand {
+    ctx: Arc<Context>,
+    fleet: Arc<Fleet>,
+    owner: Owner,
+    key: ClusterKey,
+    member_uid: String,
+}
+
+impl Errand {
+    async fn keep(self, order: Order) -> Result<(), Problem> {
+        let Order {
+            secret,
+            location,
+            survey,
+        } = order;
+        let before = match &location {
+            Some(_) => self.current().await?,
+            None => None,
+        };
+        if let Some(problem) = before.as_ref().and_then(|found| taken(&self.owner, found)) {
+            return Err(problem);
+        }
+        // The Secret first: Velero looks at a new location at once.
+        if let Some((version, spec)) = secret {
+            self.write_secret(version, &spec).await?;
+        }
+        if let Some(wanted) = location {
+            self.write_location(before.as_ref(), &wanted).await?;
+        }
+        match survey {
+            Some(synced) => self.survey(synced).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn current(&self) -> Result<Option<BackupStorageLocation>, Problem> {
+        let api = objects::velero::<BackupStorageLocation>(&self.ctx, &self.key);
+        api.get_opt(DEFAULT).await.map_err(|error| problem(&error))
+    }
+
+    async fn write_secret(&self, version: String, spec: &SecretSpec) -> Result<(), Problem> {
+        let written = self.ctx.members.ensure_secret(&self.key, spec).await;
+        written.map_err(|error| problem(&error))?;
+        self.remember(|store| store.credential = Some((version, Instant::now())));
+        Ok(())
+    }
+
+    async fn write_location(
+        &self,
+        before: Option<&BackupStorageLocation>,
+        wanted: &BackupStorageLocation,
+    ) -> Result<(), Problem> {
+        let api = objects::velero::<BackupStorageLocation>(&self.ctx, &self.key);
+        let applied = api
+            .apply(DEFAULT, wanted, labels::BACKUP_MANAGER, true)
+            .await;
+        applied.map_err(|error| problem(&error))?;
+        self.remember(|store| store.applied = Some(Instant::now()));
+        if let Some(before) = before.map(location::storage)
+            && !location::is_same(&before, &location::storage(wanted))
+        {
+            let note = format!(
+                "{}: location {DEFAULT} pointed at bucket {:?}, prefix {:?}, endpoint {:?}, provider \
+                 {:?}, and is now as this Fleet says; what lies there is untouched",
+                self.key.name, before.bucket, before.prefix, before.endpoint, before.provider
+            );
+            self.tell("StorageLocationReplaced", "Apply", note);
+        }
+        Ok(())
+    }
+
+    /// Looks whose backups Velero has found there.
+    async fn survey(&self, synced: Timestamp) -> Result<(), Problem> {
+        let api = objects::velero::<Backup>(&self.ctx, &self.key).metadata_only();
+        let here = ListOptions {
+            labels: Some(format!("{}={DEFAULT}", labels::VELERO_STORAGE_LOCATION)),
+            ..ListOptions::default()
+        };
+        let found = api.list(&here).await.map_err(|error| problem(&error))?;
+        let own = MemberId::from_uid(&self.member_uid);
+        let strangers = found
+            .iter()
+            .filter_map(|backup| backup.labels().get(labels::MEMBER))
+            .filter(|id| id.as_str() != own.as_str())
+            .cloned()
+            .collect::<BTreeSet<String>>();
+        let strangers = strangers.into_iter().take(STRANGERS).collect();
+        let mut news = false;
+        self.remember(|store| news = store.survey.looked(synced, strangers));
+        if news {
+            let Owner {
+                namespace, name, ..
+            } = &self.owner;
+            self.ctx.fleet_trigger.fire(namespace, name);
+        }
+        Ok(())
+    }
+
+    /// Takes our marks off the location; the rest of it stays as it is.
+    async fn release(self) -> Result<(), Problem> {
+        let Some(found) = self.current().await? else {
+            return Ok(());
+        };
+        if identity::owner_uid(&found.metadata) != Some(self.owner.uid.as_str()) {
+            return Ok(());
+        }
+        let mut spec = found.spec.clone();
+        spec.default = None;
+        let secret = spec.credential.as_ref().map(|secret| secret.name.clone());
+        // What a manager applied before and does not repeat is dropped: the labels.
+        let body = json!({ "metadata": { "uid": found.uid() }, "spec": spec });
+        let api = objects::velero::<BackupStorageLocation>(&self.ctx, &self.key);
+        match api
+            .apply(DEFAULT, &body, labels::BACKUP_MANAGER, true)
+            .await
+        {
+            Ok(_) => {}
+            Err(CallError::NotFound(_) | CallError::Conflict(_)) => return Ok(()),
+            Err(error) => return Err(problem(&error)),
+        }
+        let note = format!(
+            "{}: location {DEFAULT} and Secret {} stay as they are and are not this Fleet's any more",
+            self.key.name,
+            secret.unwrap_or_default()
+        );
+        self.tell("StorageLocationReleased", "Release", note);
+        Ok(())
+    }
+
+    fn remember(&self, f: impl FnOnce(&mut super::memory::Store)) {
+        let (fleet, uid) = (&self.owner.uid, &self.member_uid);
+        self.ctx.stores.with(fleet, &self.key, uid, f);
+    }
+
+    fn tell(&self, reason: &'static str, action: &'static str, note: String) {
+        let event = Event {
+            severity: Severity::Normal,
+            reason,
+            action,
+            note,
+            related: None,
+        };
+        self.ctx.events.publish_cluster(&*self.fleet, event);
+    }
+}
+
+/// What a failed call means for the storage of its member.
+fn problem(error: &CallError) -> Problem {
+    let reason = match error {
+        CallError::Refused(detail) if detail.reason == "NOT_OURS" => reason::NAME_TAKEN,
+        // The only thing that must be there beforehand is Velero's namespace.
+        CallError::NotFound(_) => reason::VELERO_NOT_INSTALLED,
+        CallError::Invalid(_) => reason::INSTALL_FAILED,
+        _ => return Problem::from(error),
+    };
+    Problem::new(reason, error.to_string())
+}

@@ -1,0 +1,328 @@
+//! What is known about a Fleet's storage: local stores, and the Secret of the hub. No call to members.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use api_types::common::StoragePlace;
+use api_types::condition::reason;
+use api_types::external::velero::BackupStorageLocation;
+use api_types::fleet::{BackupConfig, Fleet, PluginClusterStatus};
+use api_types::key::{ClusterKey, ClusterKind};
+use api_types::labels;
+use api_types::names::MemberId;
+use api_types::phase::FleetPhase;
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, ResourceExt};
+use velero_kit::identity::Owner;
+use velero_kit::problem::Problem;
+use velero_kit::{NAMESPACE, borrowed, location};
+
+use super::memory::Store;
+use crate::context::Context;
+use crate::operation::Error;
+use crate::operation::member::{self, HubObject, Link, Served};
+
+/// All that a pass goes by.
+#[derive(Debug)]
+pub struct Known {
+    pub fleet: Arc<Fleet>,
+    /// The Fleet as the owner of objects on members.
+    pub owner: Owner,
+    /// What is asked for; `None`: what is there is to be given up.
+    pub config: Option<BackupConfig>,
+    /// What the hub's Secret holds, if it is needed.
+    pub source: Result<Source, Problem>,
+    /// Clusters that get the plugin, and those that had it.
+    pub members: Vec<Member>,
+    /// Where clusters of this hub write that no Fleet has set up: whose, and the place.
+    pub written: Vec<Written>,
+    /// A person wants to give up on what cannot be reached.
+    pub forced: bool,
+    /// When it was gathered.
+    pub at: Timestamp,
+}
+
+/// A location that another cluster writes to.
+#[derive(Debug, Clone)]
+pub struct Written {
+    pub by: ClusterKey,
+    pub member: MemberId,
+    pub place: StoragePlace,
+}
+
+/// The Secret of the hub. Its debug form names the keys only.
+#[derive(Clone, Default)]
+pub struct Source {
+    /// Uid and resourceVersion.
+    pub version: String,
+    pub data: BTreeMap<String, ByteString>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("version", &self.version)
+            .field("keys", &self.data.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One cluster.
+#[derive(Debug, Clone)]
+pub struct Member {
+    pub key: ClusterKey,
+    /// Whether the plugin is asked for there.
+    pub wanted: bool,
+    /// Whether the Fleet has it.
+    pub listed: bool,
+    pub hub: HubObject,
+    pub link: Link,
+    pub velero: Served,
+    /// Whether the view of its locations is up to date.
+    pub live: bool,
+    /// Its locations, without those for reading another's.
+    pub locations: Vec<Arc<BackupStorageLocation>>,
+    /// Ids whose store it takes over.
+    pub adopted: BTreeSet<String>,
+    /// What is remembered of it, and the sync that is to be looked at.
+    pub memory: Store,
+    pub survey: Option<Timestamp>,
+    /// Its entry, as it was read.
+    pub entry: Option<PluginClusterStatus>,
+}
+
+impl Member {
+    /// The location that is ours to keep.
+    pub fn default_location(&self) -> Option<&Arc<BackupStorageLocation>> {
+        let mut locations = self.locations.iter();
+        locations.find(|found| found.name_any() == labels::DEFAULT_STORAGE_LOCATION)
+    }
+
+    /// Its id, while it answers.
+    pub fn id(&self) -> Option<MemberId> {
+        match &self.link {
+            Link::Up { member_uid } => Some(MemberId::from_uid(member_uid)),
+            Link::Down { .. } => None,
+        }
+    }
+}
+
+/// Gathers it.
+pub async fn dereference(ctx: &Context, fleet: Arc<Fleet>) -> Result<Known, Error> {
+    let owner = owner(&fleet);
+    let config = asked(&fleet).cloned();
+    let source = match &config {
+        Some(config) => source(ctx, &owner.namespace, &config.storage.secret_name).await?,
+        None => Ok(Source::default()),
+    };
+    let members = members(ctx, &fleet, &owner, config.as_ref());
+    Ok(Known {
+        written: written(ctx),
+        at: Timestamp::now(),
+        forced: fleet
+            .annotations()
+            .get(labels::FORCE_DELETE)
+            .is_some_and(|value| value == "true"),
+        fleet,
+        owner,
+        config,
+        source,
+        members,
+    })
+}
+
+/// A Fleet as the owner of objects on members.
+pub fn owner(fleet: &Fleet) -> Owner {
+    Owner {
+        kind: "Fleet",
+        name_label: labels::FLEET_NAME,
+        namespace: fleet.namespace().unwrap_or_default(),
+        name: fleet.name_any(),
+        uid: fleet.uid().unwrap_or_default(),
+        fleet: fleet.name_any(),
+    }
+}
+
+/// What is asked for. A Fleet that is being deleted keeps its storage as long as operations need it.
+fn asked(fleet: &Fleet) -> Option<&BackupConfig> {
+    let config = fleet.spec.plugin.as_ref()?.backup.as_ref()?;
+    let needed = fleet.metadata.deletion_timestamp.is_none()
+        || fleet.status.as_ref().is_none_or(|status| {
+            let ending = matches!(
+                status.phase,
+                Some(FleetPhase::Terminating | FleetPhase::TerminateFailed)
+            );
+            !ending || status.reason.as_deref() == Some(reason::IN_USE)
+        });
+    needed.then_some(config)
+}
+
+async fn source(
+    ctx: &Context,
+    namespace: &str,
+    name: &str,
+) -> Result<Result<Source, Problem>, Error> {
+    let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
+    match secrets.get_opt(name).await {
+        Ok(Some(secret)) => Ok(Ok(Source {
+            version: format!(
+                "{}/{}",
+                secret.uid().unwrap_or_default(),
+                secret.resource_version().unwrap_or_default()
+            ),
+            data: secret.data.unwrap_or_default(),
+        })),
+        Ok(None) => Ok(Err(Problem::new(
+            reason::CREDENTIALS_NOT_FOUND,
+            format!("there is no Secret {name} in namespace {namespace}: create it"),
+        ))),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(Err(Problem::new(
+            reason::ACCESS_DENIED,
+            format!("backup-controller may not read Secret {name}: grant get on it"),
+        ))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Clusters that are asked for, by the spec of the Fleet.
+fn wanted(fleet: &Fleet, namespace: &str, config: &BackupConfig) -> BTreeMap<ClusterKey, bool> {
+    let listed: BTreeSet<ClusterKey> = fleet
+        .spec
+        .clusters
+        .iter()
+        .filter_map(|entry| entry.fleet_member(namespace))
+        .collect();
+    if config.clusters.is_empty() {
+        return listed.into_iter().map(|key| (key, true)).collect();
+    }
+    let mut wanted = BTreeMap::new();
+    for entry in &config.clusters {
+        let mut found = listed.iter().filter(|key| entry.selects(key)).peekable();
+        if found.peek().is_none() {
+            let kind = entry.kind().unwrap_or(ClusterKind::AttachedCluster);
+            wanted.insert(ClusterKey::new(namespace, kind, &entry.name), false);
+        }
+        wanted.extend(found.map(|key| (key.clone(), true)));
+    }
+    wanted
+}
+
+fn members(
+    ctx: &Context,
+    fleet: &Fleet,
+    owner: &Owner,
+    config: Option<&BackupConfig>,
+) -> Vec<Member> {
+    let namespace = &owner.namespace;
+    let wanted = config.map_or_else(BTreeMap::new, |config| wanted(fleet, namespace, config));
+    let mut entries: BTreeMap<ClusterKey, PluginClusterStatus> = super::stored(fleet)
+        .into_iter()
+        .flat_map(|entry| &entry.clusters)
+        .filter_map(|entry| {
+            let kind = entry.cluster_kind.parse().ok()?;
+            let key = ClusterKey::new(namespace, kind, &entry.cluster_name);
+            Some((key, entry.clone()))
+        })
+        .collect();
+    let held = ctx.locations.clusters().into_iter().filter(|key| {
+        key.namespace == *namespace && default_of(ctx, key).is_some_and(|l| is_ours(&l, owner))
+    });
+    let mut keys: BTreeSet<ClusterKey> = wanted.keys().chain(entries.keys()).cloned().collect();
+    keys.extend(held);
+    keys.into_iter()
+        .map(|key| {
+            let asked = wanted.get(&key);
+            let entry = entries.remove(&key);
+            let (wanted, listed) = (asked.is_some(), asked == Some(&true));
+            Member {
+                wanted,
+                listed,
+                entry,
+                ..look(ctx, owner, key)
+            }
+        })
+        .collect()
+}
+
+fn look(ctx: &Context, owner: &Owner, key: ClusterKey) -> Member {
+    let link = member::link(ctx, &key);
+    let locations = own_locations(ctx, &key);
+    let mut store = Store::default();
+    let mut survey = None;
+    if let Link::Up { member_uid } = &link {
+        let found = default_of(ctx, &key).filter(|found| is_ours(found, owner));
+        (store, survey) = ctx.stores.with(&owner.uid, &key, member_uid, |store| {
+            let due = found.and_then(|found| {
+                let place = location::storage(&found);
+                store.survey.sight(&place, found.last_synced_time())
+            });
+            (store.clone(), due)
+        });
+    }
+    Member {
+        wanted: false,
+        listed: false,
+        hub: member::hub_object(ctx, &key),
+        velero: member::served(ctx, &key),
+        live: member::is_live(&ctx.locations.state(&key)),
+        adopted: adopted(ctx, &key),
+        memory: store,
+        entry: None,
+        link,
+        locations,
+        survey,
+        key,
+    }
+}
+
+fn default_of(ctx: &Context, key: &ClusterKey) -> Option<Arc<BackupStorageLocation>> {
+    ctx.locations
+        .get(key, NAMESPACE, labels::DEFAULT_STORAGE_LOCATION)
+}
+
+fn is_ours(location: &BackupStorageLocation, owner: &Owner) -> bool {
+    velero_kit::identity::owner_uid(&location.metadata) == Some(owner.uid.as_str())
+}
+
+fn own_locations(ctx: &Context, key: &ClusterKey) -> Vec<Arc<BackupStorageLocation>> {
+    let mut locations = ctx.locations.list(key);
+    locations.retain(|found| !borrowed::is_borrowed(&found.name_any()));
+    locations
+}
+
+/// Ids that the annotation names; more than one are separated by commas.
+fn adopted(ctx: &Context, key: &ClusterKey) -> BTreeSet<String> {
+    let object = ObjectRef::new(&key.name).within(&key.namespace);
+    let cluster = ctx.clusters.get(&object);
+    let text = cluster.and_then(|cluster| cluster.annotations().get(labels::ADOPT_STORE).cloned());
+    let text = text.unwrap_or_default();
+    let ids = text.split(',').map(str::trim).filter(|id| !id.is_empty());
+    ids.map(str::to_owned).collect()
+}
+
+/// Where clusters of this hub write beside what Fleets have set up. Two locations of Fleets are never
+/// at one place, since namespace and name of the cluster are in its path.
+fn written(ctx: &Context) -> Vec<Written> {
+    let mut all = Vec::new();
+    for key in ctx.locations.clusters() {
+        let Link::Up { member_uid } = member::link(ctx, &key) else {
+            continue;
+        };
+        for found in own_locations(ctx, &key) {
+            let by_fleet = velero_kit::identity::owner_uid(&found.metadata).is_some();
+            if by_fleet || found.is_read_only() {
+                continue;
+            }
+            all.push(Written {
+                by: key.clone(),
+                member: MemberId::from_uid(&member_uid),
+                place: location::storage(&found),
+            });
+        }
+    }
+    all
+}

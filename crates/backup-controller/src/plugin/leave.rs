@@ -1,0 +1,101 @@
+//! What becomes of a cluster's storage that is not asked for any more: it stays as it is, and is
+//! nobody's. Backups that lie there stay readable, and nothing in the bucket is touched.
+
+use std::time::Duration;
+
+use api_types::labels;
+use api_types::phase::PluginPhase;
+use controller_kit::event::{Event, Severity};
+use velero_kit::identity;
+use velero_kit::problem::Problem;
+
+use super::dereference::{Known, Member};
+use super::validate::{Plan, Stand};
+use crate::context::Context;
+use crate::operation::calls;
+use crate::operation::member::{HubObject, Link, Served};
+use crate::timings::Timings;
+
+/// How far it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leave {
+    /// Nothing of ours is marked there.
+    Gone,
+    /// Our marks are to be taken off.
+    Release,
+    /// The member cannot be reached; it is waited for.
+    Waits(Problem),
+    /// It cannot be reached, and is not waited for any more; why.
+    LetGo(String),
+}
+
+/// Decides for one cluster.
+pub fn decide(known: &Known, member: &Member, timings: &Timings) -> Leave {
+    if member.velero == Served::No {
+        return Leave::Gone;
+    }
+    if member.live && matches!(member.link, Link::Up { .. }) {
+        let ours = member.default_location().is_some_and(|found| {
+            identity::owner_uid(&found.metadata) == Some(known.owner.uid.as_str())
+        });
+        return if ours { Leave::Release } else { Leave::Gone };
+    }
+    // What is only a wish yet has left nothing.
+    if member.entry.as_ref().is_none_or(|entry| entry.details.is_empty())
+        && member.default_location().is_none()
+    {
+        return Leave::Gone;
+    }
+    match (&member.link, member.hub) {
+        _ if known.forced && known.fleet.metadata.deletion_timestamp.is_some() => {
+            Leave::LetGo("given up by force".to_owned())
+        }
+        (_, HubObject::Absent) => Leave::LetGo("its object on the hub is gone".to_owned()),
+        (_, HubObject::Terminating) => {
+            Leave::LetGo("its object on the hub is being deleted".to_owned())
+        }
+        _ if waited(known, member) >= timings.deletion_stalled => {
+            Leave::LetGo(format!("not reached within {:?}", timings.deletion_stalled))
+        }
+        (Link::Down { problem, .. }, _) => Leave::Waits(problem.clone()),
+        (Link::Up { .. }, _) => Leave::Waits(calls::unanswered(&member.key)),
+    }
+}
+
+/// How long its entry has been there as one that goes.
+fn waited(known: &Known, member: &Member) -> Duration {
+    let since = member
+        .entry
+        .as_ref()
+        .filter(|entry| entry.phase == PluginPhase::Removing)
+        .and_then(|entry| entry.last_transition_time.as_ref());
+    since.map_or(Duration::ZERO, |since| {
+        Duration::try_from(known.at.duration_since(since.0)).unwrap_or_default()
+    })
+}
+
+/// Tells what stays where nobody could take our marks off.
+pub fn report(ctx: &Context, known: &Known, plan: &Plan) {
+    for planned in &plan.clusters {
+        let (Stand::Leaving(Leave::LetGo(why)), Some(_)) = (&planned.stand, &planned.member.entry)
+        else {
+            continue;
+        };
+        let event = Event {
+            severity: Severity::Warning,
+            reason: "ObjectsLeftBehind",
+            action: "Release",
+            note: format!(
+                "{}: location {} and its Secret stay there with the labels of this Fleet: {why}",
+                planned.member.key.name,
+                labels::DEFAULT_STORAGE_LOCATION
+            ),
+            related: None,
+        };
+        ctx.events.publish_cluster(&*known.fleet, event);
+    }
+}
+
+#[cfg(test)]
+#[path = "leave_tests.rs"]
+mod tests;

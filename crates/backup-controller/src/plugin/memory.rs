@@ -1,0 +1,155 @@
+//! What this process remembers of each member's store. Losing it costs a write and a look.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use api_types::common::StoragePlace;
+use api_types::key::ClusterKey;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+/// Memory of all Fleets, by uid.
+#[derive(Debug, Default)]
+pub struct Stores(Mutex<HashMap<String, HashMap<ClusterKey, Store>>>);
+
+/// Memory of one member.
+#[derive(Debug, Default, Clone)]
+pub struct Store {
+    /// Uid of the member's `kube-system`: another one has nothing of this.
+    pub member_uid: String,
+    /// Which credential was written there last, and when.
+    pub credential: Option<(String, Instant)>,
+    /// When the location was applied last.
+    pub applied: Option<Instant>,
+    /// Whose backups lie there.
+    pub survey: Survey,
+}
+
+/// Whose backups lie where a location points, as Velero's sync shows them.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Survey {
+    /// The place, and the time of the last sync when the location was first seen to point there:
+    /// what that sync brought may be of another place.
+    began: Option<(StoragePlace, Option<Timestamp>)>,
+    /// The sync whose result was looked at, and the ids of the members whose backups lie there.
+    found: Option<(Timestamp, BTreeSet<String>)>,
+}
+
+impl Survey {
+    /// Takes note of where the location points and of Velero's newest sync. `Some`: that sync is to
+    /// be looked at.
+    pub fn sight(
+        &mut self,
+        place: &StoragePlace,
+        synced: Option<Timestamp>,
+    ) -> Option<Timestamp> {
+        match &self.began {
+            Some((known, _)) if known == place => {}
+            _ => {
+                *self = Self {
+                    began: Some((place.clone(), synced)),
+                    found: None,
+                };
+            }
+        }
+        let before = self.began.as_ref().and_then(|(_, synced)| *synced);
+        let looked = self.found.as_ref().map(|(at, _)| *at);
+        synced.filter(|at| Some(*at) != before && Some(*at) != looked)
+    }
+
+    /// The members whose backups lie there; `None` while that is not known.
+    pub fn foreign(&self) -> Option<&BTreeSet<String>> {
+        self.found.as_ref().map(|(_, foreign)| foreign)
+    }
+
+    /// Takes over what a look has shown. `true`: something else than before.
+    pub fn looked(&mut self, at: Timestamp, foreign: BTreeSet<String>) -> bool {
+        let news = self.foreign() != Some(&foreign);
+        self.found = Some((at, foreign));
+        news
+    }
+}
+
+impl Stores {
+    /// Reads or changes the memory of one member. Never held across an await.
+    pub fn with<T>(
+        &self,
+        fleet: &str,
+        key: &ClusterKey,
+        member_uid: &str,
+        f: impl FnOnce(&mut Store) -> T,
+    ) -> T {
+        let mut all = self.lock();
+        let fleet = all.entry(fleet.to_owned()).or_default();
+        let store = fleet.entry(key.clone()).or_default();
+        if store.member_uid != member_uid {
+            *store = Store {
+                member_uid: member_uid.to_owned(),
+                ..Store::default()
+            };
+        }
+        f(store)
+    }
+
+    /// Forgets a Fleet.
+    pub fn forget(&self, fleet: &str) {
+        self.lock().remove(fleet);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, HashMap<ClusterKey, Store>>> {
+        // A panic while it was held leaves at worst an entry out of date.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn place(prefix: &str) -> StoragePlace {
+        StoragePlace {
+            prefix: prefix.to_owned(),
+            ..StoragePlace::default()
+        }
+    }
+
+    #[test]
+    fn only_a_sync_after_the_location_points_there_is_looked_at_and_once() {
+        let mut survey = Survey::default();
+        assert_eq!(survey.sight(&place("a"), Some(at(1))), None, "of before");
+        assert_eq!(survey.foreign(), None);
+        assert_eq!(survey.sight(&place("a"), Some(at(2))), Some(at(2)));
+        assert!(survey.looked(at(2), ["x".to_owned()].into()));
+        assert_eq!(survey.sight(&place("a"), Some(at(2))), None);
+        assert_eq!(survey.sight(&place("a"), Some(at(3))), Some(at(3)));
+        assert!(!survey.looked(at(3), ["x".to_owned()].into()));
+        assert!(survey.looked(at(4), BTreeSet::new()));
+
+        assert_eq!(survey.sight(&place("b"), Some(at(4))), None);
+        assert_eq!(survey.foreign(), None, "it is another place");
+        let mut new = Survey::default();
+        assert_eq!(new.sight(&place("a"), None), None);
+        assert_eq!(new.sight(&place("a"), Some(at(9))), Some(at(9)));
+    }
+
+    #[test]
+    fn another_cluster_under_the_name_is_not_taken_for_the_former_one() {
+        let stores = Stores::default();
+        let key = ClusterKey::attached("team-a", "oslo");
+        let write = |uid: &str| {
+            stores.with("fleet", &key, uid, |store| {
+                let known = store.applied.is_some();
+                store.applied = Some(Instant::now());
+                known
+            })
+        };
+        assert!(!write("first") && write("first"));
+        assert!(!write("second"));
+        stores.forget("fleet");
+        assert!(!write("second"));
+    }
+}
