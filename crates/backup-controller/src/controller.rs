@@ -2,6 +2,7 @@
 
 mod fleets;
 mod interest;
+mod kind;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,28 +14,23 @@ use api_types::fleet::Fleet;
 use api_types::key::ClusterKey;
 use api_types::restore::Restore;
 use controller_kit::follow::{Change as HubChange, follow};
-use controller_kit::reconcile::{self, Observer, Outcome};
+use controller_kit::reconcile::Observer;
 use controller_kit::trigger::Trigger;
-use futures::{Stream, StreamExt, future, stream};
+use futures::{StreamExt, future, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher::{self, Event};
-use serde::de::DeserializeOwned;
 use proxy_client::{Change, InventoryChange, MemberResource, MemberWatch, WatchState};
 use tokio_util::sync::CancellationToken;
 use velero_kit::{identity, location};
 
+use self::kind::Kind;
 use crate::context::Context;
 use crate::operation::destination::fleet;
-use crate::operation::{Error, Operation, State, is_settled, member};
+use crate::operation::{Operation, State, is_settled, member};
 use crate::{backup, locations, plugin, restore};
 
-/// Passes at a time, over different objects of one kind.
-const CONCURRENCY: u16 = 16;
 /// How long the first passes wait for a first view of the members. Without one they say so.
 const FIRST_VIEW: Duration = Duration::from_secs(10);
 
@@ -146,72 +142,6 @@ pub async fn run(
     );
     for task in tasks {
         task.abort();
-    }
-}
-
-/// What a kind of hub object is followed as.
-trait HubKind: kube::Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned + Send + Sync + 'static {}
-
-impl<K> HubKind for K where
-    K: kube::Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned + Send + Sync + 'static
-{
-}
-
-/// The passes of one kind.
-struct Kind<K: HubKind, O, T> {
-    objects: O,
-    store: Store<K>,
-    triggers: T,
-    observer: Observer,
-}
-
-impl<K, O, T> Kind<K, O, T>
-where
-    K: HubKind,
-    O: Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
-    T: Stream<Item = ObjectRef<K>> + Send + 'static,
-{
-    async fn run<P>(
-        self,
-        ctx: &Arc<Context>,
-        shutdown: CancellationToken,
-        reconcile: impl Fn(Arc<Context>, Arc<K>) -> P + Clone + Send + Sync + 'static,
-    ) where
-        P: Future<Output = Result<Outcome, Error>> + Send + 'static,
-    {
-        let on_error = self.observer.clone();
-        let observer = self.observer;
-        Controller::for_stream(self.objects.touched_objects(), self.store)
-            .with_config(Config::default().concurrency(CONCURRENCY))
-            .reconcile_on(self.triggers)
-            .graceful_shutdown_on(shutdown.cancelled_owned())
-            .run(
-                move |object, ctx: Arc<Context>| {
-                    let observer = observer.clone();
-                    let pass = pass(reconcile.clone(), ctx, Arc::clone(&object));
-                    async move { observer.observe(&*object, Box::pin(pass)).await }
-                },
-                move |object, error, _| on_error.error_policy(&*object, error),
-                Arc::clone(ctx),
-            )
-            .for_each(|result| async move { reconcile::report(result) })
-            .await;
-    }
-}
-
-/// A pass of the replica that leads; the others only watch.
-async fn pass<K, P>(
-    reconcile: impl Fn(Arc<Context>, Arc<K>) -> P,
-    ctx: Arc<Context>,
-    object: Arc<K>,
-) -> Result<Outcome, Error>
-where
-    P: Future<Output = Result<Outcome, Error>>,
-{
-    if ctx.leadership.is_leader() {
-        reconcile(ctx, object).await
-    } else {
-        Ok(Outcome::Done)
     }
 }
 

@@ -196,7 +196,8 @@ pub fn is_as_wanted(found: &BackupStorageLocation, wanted: &BackupStorageLocatio
     let (store, place) = (&is.object_storage, &want.object_storage);
     is.provider == want.provider
         && store.bucket == place.bucket
-        && store.prefix.as_deref().unwrap_or_default() == place.prefix.as_deref().unwrap_or_default()
+        && store.prefix.as_deref().unwrap_or_default()
+            == place.prefix.as_deref().unwrap_or_default()
         && (place.ca_cert.is_none() || store.ca_cert == place.ca_cert)
         && is.credential == want.credential
         && found.is_read_only() == wanted.is_read_only()

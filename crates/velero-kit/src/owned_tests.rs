@@ -108,10 +108,15 @@ fn only_what_is_set_here_counts_as_drift() {
     assert!(!as_found(&|found| {
         found.spec.config.remove("region");
     }));
-    assert!(!as_found(&|found| found.spec.object_storage.prefix =
-        Some("x".into())));
-    assert!(!as_found(&|found| "b".clone_into(&mut found.spec.object_storage.bucket)));
-    assert!(!as_found(&|found| found.spec.access_mode = Some("ReadOnly".into())));
+    assert!(!as_found(
+        &|found| found.spec.object_storage.prefix = Some("x".into())
+    ));
+    assert!(!as_found(
+        &|found| "b".clone_into(&mut found.spec.object_storage.bucket)
+    ));
+    assert!(!as_found(
+        &|found| found.spec.access_mode = Some("ReadOnly".into())
+    ));
     assert!(!as_found(&|found| found.spec.credential = None));
     assert!(!as_found(&|found| found.metadata.labels = None));
 }
@@ -156,8 +161,14 @@ fn a_credential_is_an_ini_text_or_what_is_given_whole() {
 fn a_key_that_is_missing_or_no_line_is_named_and_never_quoted() {
     type Pairs = &'static [(&'static str, &'static str)];
     let table: [(Pairs, &str); 4] = [
-        (&[("secret-key", "SK")], "key access-key of Secret s3 is missing"),
-        (&[("access-key", "AK")], "key secret-key of Secret s3 is missing"),
+        (
+            &[("secret-key", "SK")],
+            "key access-key of Secret s3 is missing",
+        ),
+        (
+            &[("access-key", "AK")],
+            "key secret-key of Secret s3 is missing",
+        ),
         (
             &[("access-key", "AK"), ("secret-key", " \n")],
             "key secret-key of Secret s3 is empty",

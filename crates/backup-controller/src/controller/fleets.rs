@@ -45,7 +45,11 @@ pub(super) fn touch(ctx: &Context, key: &ClusterKey) {
     touch_all(ctx, |fleet| {
         let here = fleet.namespace().as_deref() == Some(key.namespace.as_str());
         let listed = || fleet.spec.clusters.iter().any(|of| of.selects(key));
-        let entries = || plugin::stored(fleet).into_iter().flat_map(|of| &of.clusters);
+        let entries = || {
+            plugin::stored(fleet)
+                .into_iter()
+                .flat_map(|of| &of.clusters)
+        };
         here && (listed() || entries().any(|of| of.cluster_name == key.name))
     });
 }

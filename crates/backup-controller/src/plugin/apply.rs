@@ -65,10 +65,12 @@ pub async fn apply(ctx: &Arc<Context>, known: &Known, plan: &Plan) -> Answers {
         }
     }
     let answers = calls::answers(ctx, &known.owner, calls).await;
-    let stored = answers.into_iter().filter_map(|(key, answer)| match answer {
-        Answer::Stored(result) => Some((key, result)),
-        _ => None,
-    });
+    let stored = answers
+        .into_iter()
+        .filter_map(|(key, answer)| match answer {
+            Answer::Stored(result) => Some((key, result)),
+            _ => None,
+        });
     stored.collect()
 }
 
@@ -80,7 +82,9 @@ fn purpose(order: &Order) -> String {
         survey,
     } = order;
     let version = secret.as_ref().map(|(version, _)| version);
-    let location = location.as_ref().map(|location| json!(location).to_string());
+    let location = location
+        .as_ref()
+        .map(|location| json!(location).to_string());
     format!("store {version:?} {location:?} {survey:?}")
 }
 

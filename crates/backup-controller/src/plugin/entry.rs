@@ -112,11 +112,7 @@ fn unchecked(cluster: &str) -> Problem {
     )
 }
 
-fn leaving(
-    leave: &Leave,
-    answer: Option<&Result<(), Problem>>,
-    cluster: &str,
-) -> Option<Problem> {
+fn leaving(leave: &Leave, answer: Option<&Result<(), Problem>>, cluster: &str) -> Option<Problem> {
     match (leave, answer) {
         (Leave::Gone | Leave::LetGo(_), _) => None,
         (Leave::Waits(problem), _) | (Leave::Release, Some(Err(problem))) => Some(Problem::new(

@@ -18,7 +18,10 @@ fn failed(reason: &'static str) -> Result<(), Problem> {
 #[test]
 fn a_cluster_is_ready_once_velero_finds_the_location_usable() {
     let ready = shown(&plan_of(settled(member("oslo"), "Available")), None);
-    assert_eq!((ready.phase, &ready.reason, &ready.message), (PluginPhase::Ready, &None, &None));
+    assert_eq!(
+        (ready.phase, &ready.reason, &ready.message),
+        (PluginPhase::Ready, &None, &None)
+    );
     let expected = [
         ("bucket", "fleet-backups"),
         ("endpoint", "https://s3.example.org"),

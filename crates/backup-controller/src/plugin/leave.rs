@@ -41,7 +41,10 @@ pub fn decide(known: &Known, member: &Member, timings: &Timings) -> Leave {
         return if ours { Leave::Release } else { Leave::Gone };
     }
     // What is only a wish yet has left nothing.
-    if member.entry.as_ref().is_none_or(|entry| entry.details.is_empty())
+    if member
+        .entry
+        .as_ref()
+        .is_none_or(|entry| entry.details.is_empty())
         && member.default_location().is_none()
     {
         return Leave::Gone;

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
+use api_types::condition::reason;
 use api_types::fleet::PluginClusterStatus;
 use api_types::names::MemberId;
-use api_types::condition::reason;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::super::fixtures::{at, known, member, of_another, settled};
@@ -47,7 +47,10 @@ fn only_what_is_marked_as_ours_is_released() {
     let mut without = former();
     without.velero = Served::No;
     assert_eq!(of(&without, 1000), Leave::Gone);
-    assert_eq!(former().id(), Some(MemberId::from_uid("kube-system-of-oslo")));
+    assert_eq!(
+        former().id(),
+        Some(MemberId::from_uid("kube-system-of-oslo"))
+    );
 }
 
 #[test]
@@ -72,7 +75,10 @@ fn a_member_whose_object_goes_or_that_a_person_gives_up_is_not_waited_for() {
     let mut known = known(Vec::new());
     known.forced = true;
     let decided = |known: &Known| decide(known, &silent, &Timings::default());
-    assert!(matches!(decided(&known), Leave::Waits(_)), "it is not deleted");
+    assert!(
+        matches!(decided(&known), Leave::Waits(_)),
+        "it is not deleted"
+    );
     let mut fleet = (*known.fleet).clone();
     fleet.metadata.deletion_timestamp = Some(Time(at(999)));
     known.fleet = Arc::new(fleet);

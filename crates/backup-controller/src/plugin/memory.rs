@@ -38,11 +38,7 @@ pub struct Survey {
 impl Survey {
     /// Takes note of where the location points and of Velero's newest sync. `Some`: that sync is to
     /// be looked at.
-    pub fn sight(
-        &mut self,
-        place: &StoragePlace,
-        synced: Option<Timestamp>,
-    ) -> Option<Timestamp> {
+    pub fn sight(&mut self, place: &StoragePlace, synced: Option<Timestamp>) -> Option<Timestamp> {
         match &self.began {
             Some((known, _)) if known == place => {}
             _ => {

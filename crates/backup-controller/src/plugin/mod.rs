@@ -2,6 +2,7 @@
 //! the BackupStorageLocation `default`, kept as the Fleet says. Velero itself is there beforehand.
 
 pub mod apply;
+pub mod collision;
 pub mod dereference;
 pub mod entry;
 pub mod layout;

@@ -124,7 +124,8 @@ fn summary(layout: Option<&Decision>, clusters: &[PluginClusterStatus]) -> Summa
 /// Fleet.
 pub fn events(before: Option<&PluginStatus>, now: Option<&PluginStatus>) -> Vec<Event> {
     let was = before.map(|before| before.phase);
-    let ready = now.filter(|now| now.phase == PluginPhase::Ready && was != Some(PluginPhase::Ready));
+    let ready =
+        now.filter(|now| now.phase == PluginPhase::Ready && was != Some(PluginPhase::Ready));
     let event = ready.map(|now| Event {
         severity: Severity::Normal,
         reason: "PluginReady",

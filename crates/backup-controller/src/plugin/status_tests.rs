@@ -28,7 +28,10 @@ fn the_whole_is_as_bad_as_its_worst_cluster_and_names_it() {
     known.members.pop();
     let status = shown(&known).unwrap();
     assert_eq!(status.phase, PluginPhase::Ready);
-    assert_eq!((status.reason.as_deref(), status.message), (Some("Ready"), None));
+    assert_eq!(
+        (status.reason.as_deref(), status.message),
+        (Some("Ready"), None)
+    );
 }
 
 #[test]

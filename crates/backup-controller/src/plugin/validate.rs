@@ -1,6 +1,5 @@
 //! What is to be done for each cluster, and what is in its way. Pure.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use velero_kit::owned::{self, CREDENTIAL_KEY, Parts, Provider};
 use velero_kit::problem::Problem;
 use velero_kit::{NAMESPACE, location};
 
+use super::collision;
 use super::dereference::{Known, Member};
 use super::layout::{self, Decision, Seen};
 use super::leave::{self, Leave};
@@ -265,7 +265,7 @@ impl Of<'_> {
         let place = location::storage(&build(false));
         let found = self.member.default_location();
         let collision = match layout {
-            StorageLayout::PerCluster => self.collision(&place, id),
+            StorageLayout::PerCluster => collision::find(self.known, self.member, &place, id),
             StorageLayout::Shared => None,
         };
         let location = build(collision.is_some());
@@ -341,70 +341,6 @@ impl Of<'_> {
         };
         (!fresh).then_some((version, spec))
     }
-
-    /// Why nothing may be written there, if somebody else's backups lie there.
-    fn collision(&self, place: &StoragePlace, id: &MemberId) -> Option<Problem> {
-        let (member, name) = (self.member, &self.member.key.name);
-        let lies = format!("{}/{}", place.bucket, place.prefix);
-        let mut written = self.known.written.iter();
-        let writer = written.find(|other| {
-            other.member != *id
-                && !member.adopted.contains(other.member.as_str())
-                && location::is_same(&other.place, place)
-        });
-        if let Some(other) = writer {
-            return Some(Problem::new(
-                reason::STORE_COLLISION,
-                format!(
-                    "{} ({}) writes to {lies} too: give it another place, or annotate AttachedCluster \
-                     {name} with {}: {}",
-                    other.by.name,
-                    other.member,
-                    labels::ADOPT_STORE,
-                    other.member
-                ),
-            ));
-        }
-        if let Some(foreign) = member.memory.survey.foreign() {
-            return foreign_backups(foreign, &member.adopted, name, &lies);
-        }
-        // After a restart, until Velero has looked there again.
-        let here = member.default_location().filter(|found| {
-            self.known.owner.owns(&found.metadata, id)
-                && found.is_read_only()
-                && location::is_at(found, place)
-        });
-        here.map(|_| undecided(member, name))
-    }
-}
-
-fn foreign_backups(
-    foreign: &BTreeSet<String>,
-    adopted: &BTreeSet<String>,
-    name: &str,
-    lies: &str,
-) -> Option<Problem> {
-    let other = foreign.difference(adopted).next()?;
-    Some(Problem::new(
-        reason::STORE_COLLISION,
-        format!(
-            "backups of member {other} lie in {lies}: choose another prefix, or, if {name} takes \
-             its place, annotate AttachedCluster {name} with {}: {other}",
-            labels::ADOPT_STORE
-        ),
-    ))
-}
-
-fn undecided(member: &Member, name: &str) -> Problem {
-    let said = member
-        .entry
-        .as_ref()
-        .filter(|entry| entry.reason.as_deref() == Some(reason::STORE_COLLISION))
-        .and_then(|entry| entry.message.clone());
-    let message = said.unwrap_or_else(|| {
-        format!("waiting for Velero in {name} to say whose backups lie in the location")
-    });
-    Problem::new(reason::STORE_COLLISION, message)
 }
 
 /// Why the location that is there is not for this Fleet, if it is another's.

@@ -5,6 +5,7 @@ use super::super::dereference::Written;
 use super::super::fixtures::{
     at, first, id, keep, known, member, of_another, planned, settled, uid,
 };
+use super::super::memory::{Store, Survey};
 use super::*;
 use crate::operation::member::HubObject;
 
@@ -23,7 +24,10 @@ fn a_member_without_a_location_gets_the_secret_and_the_location() {
     let keep = keep(&plan);
     let (version, secret) = keep.order.secret.as_ref().unwrap();
     assert_eq!(version, "north-velero-s3@v1");
-    assert_eq!((&*secret.namespace, &*secret.name), ("velero", "north-velero-s3"));
+    assert_eq!(
+        (&*secret.namespace, &*secret.name),
+        ("velero", "north-velero-s3")
+    );
     assert_eq!(secret.labels[labels::OWNER_UID], "uid-of-north");
     let location = keep.order.location.as_ref().unwrap();
     assert_eq!(
@@ -35,7 +39,10 @@ fn a_member_without_a_location_gets_the_secret_and_the_location() {
         identity::hub_object(&location.metadata),
         Some(("Fleet", "team-a", "north"))
     );
-    assert!(!format!("{plan:?}").contains("SK"), "a value is in {plan:?}");
+    assert!(
+        !format!("{plan:?}").contains("SK"),
+        "a value is in {plan:?}"
+    );
     assert!(!format!("{known:?}").contains("SK"), "a value is in it");
 }
 
@@ -64,7 +71,7 @@ fn a_new_version_of_the_secret_is_written_and_an_old_write_is_repeated() {
     let plan = validate(&known, &Timings::default(), later);
     assert!(keep(&plan).order.secret.is_some());
 
-    settled.memory = Default::default();
+    settled.memory = Store::default();
     known.members = vec![settled];
     assert!(keep(&planned(&known)).order.secret.is_some());
 }
@@ -73,7 +80,11 @@ fn a_new_version_of_the_secret_is_written_and_an_old_write_is_repeated() {
 fn what_is_in_the_way_of_a_member_is_said_in_order() {
     type Change = fn(&mut Member);
     let table: [(Change, PluginPhase, &str); 6] = [
-        (|of| of.listed = false, PluginPhase::Pending, "ClusterNotInFleet"),
+        (
+            |of| of.listed = false,
+            PluginPhase::Pending,
+            "ClusterNotInFleet",
+        ),
         (
             |of| of.hub = HubObject::Absent,
             PluginPhase::Pending,
@@ -207,7 +218,7 @@ fn a_restart_does_not_open_a_location_that_was_closed() {
     let mut oslo = surveyed(&["0123456789abcdef"]);
     let closed = keep(&planned(&known(vec![oslo.clone()]))).location.clone();
     oslo.locations = vec![Arc::new(closed)];
-    oslo.memory.survey = Default::default();
+    oslo.memory.survey = Survey::default();
     let plan = planned(&known(vec![oslo]));
     assert!(keep(&plan).collision.is_some() && keep(&plan).order.is_empty());
 }
@@ -231,7 +242,10 @@ fn another_cluster_that_writes_there_is_a_collision_and_the_same_one_twice_is_no
     };
     assert!(collides(written(id("bergen"), "team-a/oslo/")));
     assert!(!collides(written(id("bergen"), "team-a/turku")));
-    assert!(!collides(written(MemberId::from_uid(&uid("oslo")), "team-a/oslo")));
+    assert!(!collides(written(
+        MemberId::from_uid(&uid("oslo")),
+        "team-a/oslo"
+    )));
 }
 
 #[test]
