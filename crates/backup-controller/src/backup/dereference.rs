@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use velero_kit::NAMESPACE;
 use velero_kit::identity::Owner;
 
-use super::plan::{Entry, Facts, HubObject};
+use super::plan::{Entry, Facts};
 use super::validate::Validated;
 use crate::context::Context;
 use crate::operation::{destination, entry, member};
@@ -38,11 +38,11 @@ pub fn entries(ctx: &Context, backup: &Backup, spec: &Validated, owner: &Owner) 
         &backup.spec.destination,
         spec.selector.as_ref(),
     );
+    let wanted = &backup.spec.destination;
+    let hub = |key: &ClusterKey| member::hub_object(ctx, key);
+    requested = destination::known(requested, wanted, hub);
     if status.start_time.is_some() {
-        let wanted = &backup.spec.destination;
-        requested = destination::frozen(&stored, requested, wanted, spec.fleet_found, |key| {
-            member::hub_object(ctx, key) != HubObject::Absent
-        });
+        requested = destination::frozen(&stored, requested, wanted, spec.fleet_found, hub);
     }
     requested
         .into_iter()

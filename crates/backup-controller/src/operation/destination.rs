@@ -13,6 +13,7 @@ use kube::runtime::reflector::ObjectRef;
 use velero_kit::problem::Problem;
 
 use super::Detail;
+use super::member::HubObject;
 use crate::context::Context;
 
 /// The clusters that are asked for, each with what keeps it from being used, if anything. One
@@ -116,15 +117,33 @@ fn no_fleet(namespace: &str, fleet: &str) -> Problem {
     )
 }
 
+/// Where clusters are chosen by label, `ClusterNotFound` in a frozen set means: unknown when the set
+/// froze. What is known takes another reason when its object goes, so that the two are never
+/// mistaken for each other. For operations that run once, frozen or not.
+pub fn known(
+    mut requested: Requested,
+    destination: &Destination,
+    hub: impl Fn(&ClusterKey) -> HubObject,
+) -> Requested {
+    if destination.cluster_selector.is_some() {
+        for (key, problem) in &mut requested {
+            if problem.is_none() && hub(key) == HubObject::Terminating {
+                *problem = Some(gone(key, "is being deleted: nothing new is started there"));
+            }
+        }
+    }
+    requested
+}
+
 /// What stands of a resolution once the set of clusters is frozen: no cluster joins it, and one
 /// leaves only if it was unknown when it was chosen by label and has turned out not to match. What
-/// was known then stays, whatever becomes of its labels and of the fleet.
+/// was known then stays, whatever becomes of its object, of its labels and of the fleet.
 pub fn frozen(
     stored: &BTreeMap<ClusterKey, impl Detail>,
     mut requested: Requested,
     destination: &Destination,
     fleet_found: bool,
-    exists: impl Fn(&ClusterKey) -> bool,
+    hub: impl Fn(&ClusterKey) -> HubObject,
 ) -> Requested {
     let by_label = destination.cluster_selector.is_some();
     stored
@@ -134,27 +153,38 @@ pub fn frozen(
             if begun {
                 return Some((key.clone(), None));
             }
+            let unknown = by_label && detail.reason() == Some(reason::CLUSTER_NOT_FOUND);
+            let absent = hub(key) == HubObject::Absent;
             if let Some(problem) = requested.remove(key) {
+                let lost = by_label && !unknown && absent;
+                let problem =
+                    problem.or_else(|| lost.then(|| gone(key, "is gone: create it again")));
                 return Some((key.clone(), problem));
             }
             if !fleet_found {
                 let problem = no_fleet(&key.namespace, &destination.fleet);
                 return Some((key.clone(), Some(problem)));
             }
-            let was_unknown = detail.reason() == Some(reason::CLUSTER_NOT_FOUND);
-            if by_label && was_unknown && exists(key) {
+            if unknown && !absent {
                 return None;
             }
+            let labels = if by_label { ", with its labels" } else { "" };
             let problem = Problem::new(
                 reason::CLUSTER_NOT_IN_FLEET,
                 format!(
-                    "{} has left the Fleet before anything began there: add it again",
+                    "{} is not selected any more, and nothing has begun there: bring it back into \
+                     the Fleet{labels}",
                     key.name
                 ),
             );
             Some((key.clone(), Some(problem)))
         })
         .collect()
+}
+
+fn gone(key: &ClusterKey, what: &str) -> Problem {
+    let message = format!("{} {} {what}", key.kind, key.name);
+    Problem::new(reason::UNREACHABLE, message)
 }
 
 /// The member that a listed cluster means.

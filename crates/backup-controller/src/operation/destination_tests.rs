@@ -185,7 +185,7 @@ fn once_frozen_no_cluster_joins_and_a_listed_one_that_left_waits() {
         requested(&["oslo", "bergen"]),
         &to(&[]),
         true,
-        |_| true,
+        |_| HubObject::Present,
     );
     assert_eq!(
         shown(&after),
@@ -204,7 +204,9 @@ fn once_frozen_what_has_begun_or_ended_goes_on_whatever_the_fleet_says() {
     ]);
     before.get_mut(&key("oslo")).unwrap().member_uid = Some("uid".to_owned());
     for fleet_found in [true, false] {
-        let after = frozen(&before, requested(&[]), &to(&[]), fleet_found, |_| true);
+        let after = frozen(&before, requested(&[]), &to(&[]), fleet_found, |_| {
+            HubObject::Present
+        });
         assert_eq!(
             shown(&after),
             ["AttachedCluster/oslo", "AttachedCluster/turku"]
@@ -220,9 +222,16 @@ fn chosen_by_label_only_a_cluster_that_was_unknown_may_turn_out_not_to_match() {
         ("oslo", EntryPhase::Pending, Some("Unreachable")),
         ("turku", EntryPhase::Pending, Some("ClusterNotFound")),
     ]);
-    let after = frozen(&before, requested(&[]), &destination, true, |key| {
-        key.name != "turku"
-    });
+    let after = frozen(
+        &before,
+        requested(&[]),
+        &destination,
+        true,
+        |key| match key.name.as_str() {
+            "turku" => HubObject::Absent,
+            _ => HubObject::Present,
+        },
+    );
     assert_eq!(
         shown(&after),
         [
@@ -237,7 +246,75 @@ fn once_frozen_a_fleet_that_vanished_takes_no_cluster_with_it() {
     let (by_label, _) = in_region("eu");
     for destination in [to(&[]), by_label] {
         let before = stored(&[("oslo", EntryPhase::Pending, Some("ClusterNotFound"))]);
-        let after = frozen(&before, requested(&[]), &destination, false, |_| true);
+        let after = frozen(&before, requested(&[]), &destination, false, |_| {
+            HubObject::Present
+        });
         assert_eq!(shown(&after), ["AttachedCluster/oslo FleetNotFound"]);
     }
+}
+
+/// The entries after one more pass, as `obstacle` would have them written.
+fn pass(
+    before: &BTreeMap<ClusterKey, BackupDetail>,
+    selected: &[&str],
+    hub: HubObject,
+) -> BTreeMap<ClusterKey, BackupDetail> {
+    let (destination, _) = in_region("eu");
+    let wanted = known(requested(selected), &destination, |_| hub);
+    let after = frozen(before, wanted, &destination, true, |_| hub);
+    after
+        .into_iter()
+        .map(|(key, problem)| {
+            let mut entry = before[&key].clone();
+            let problem = problem.or_else(|| crate::operation::member::no_cluster(&key, hub));
+            entry.reason = problem.map(|problem| problem.reason.to_owned());
+            (key, entry)
+        })
+        .collect()
+}
+
+#[test]
+fn chosen_by_label_a_cluster_that_was_known_stays_although_its_object_goes_and_comes_back_bare() {
+    for reason in [
+        None,
+        Some("Unreachable"),
+        Some("StorageLocationUnavailable"),
+    ] {
+        let mut entries = stored(&[("oslo", EntryPhase::Pending, reason)]);
+        // Deleted, made anew, and its label comes a moment later or never.
+        let steps: [(&[&str], HubObject, Option<&str>); 5] = [
+            (&["oslo"], HubObject::Terminating, Some("Unreachable")),
+            (&["oslo"], HubObject::Absent, Some("Unreachable")),
+            (&[], HubObject::Present, Some("ClusterNotInFleet")),
+            (&["oslo"], HubObject::Absent, Some("Unreachable")),
+            (&["oslo"], HubObject::Present, None),
+        ];
+        for (selected, hub, expected) in steps {
+            entries = pass(&entries, selected, hub);
+            let oslo = entries.get(&key("oslo"));
+            let told = oslo.map(|entry| entry.reason.as_deref());
+            assert_eq!(told, Some(expected), "{reason:?} {hub:?}");
+        }
+    }
+}
+
+#[test]
+fn a_cluster_that_is_being_deleted_when_the_set_freezes_is_not_taken_for_unknown() {
+    let (by_label, _) = in_region("eu");
+    let going = |_: &ClusterKey| HubObject::Terminating;
+    let chosen = known(requested(&["oslo"]), &by_label, going);
+    assert_eq!(shown(&chosen), ["AttachedCluster/oslo Unreachable"]);
+    // Nobody leaves a set that was not chosen by label.
+    let listed = known(requested(&["oslo"]), &to(&[attached("oslo")]), going);
+    assert_eq!(shown(&listed), ["AttachedCluster/oslo"]);
+}
+
+#[test]
+fn a_cluster_that_nobody_knew_is_judged_by_its_labels_once_it_appears() {
+    let entries = stored(&[("oslo", EntryPhase::Pending, Some("ClusterNotFound"))]);
+    let still = pass(&entries, &["oslo"], HubObject::Absent);
+    let told = still[&key("oslo")].reason.as_deref();
+    assert_eq!(told, Some("ClusterNotFound"));
+    assert!(pass(&still, &[], HubObject::Present).is_empty());
+    assert_eq!(pass(&still, &["oslo"], HubObject::Present).len(), 1);
 }

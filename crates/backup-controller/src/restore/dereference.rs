@@ -22,7 +22,7 @@ use super::validate::Validated;
 use crate::context::Context;
 use crate::operation::destination::{self, Requested};
 use crate::operation::entry;
-use crate::operation::member::{self, HubObject, Link};
+use crate::operation::member::{self, Link};
 
 /// What a Restore reads.
 pub fn source(ctx: &Context, restore: &Restore) -> Source {
@@ -58,12 +58,12 @@ pub fn entries(
             wanted.selector.as_ref(),
         )
     });
+    let wanted = wanted.map(|wanted| wanted.destination).unwrap_or_default();
+    let hub = |key: &ClusterKey| member::hub_object(ctx, key);
+    requested = destination::known(requested, &wanted, hub);
     if status.start_time.is_some() {
-        let wanted = wanted.map(|wanted| wanted.destination).unwrap_or_default();
         let fleet_found = destination::fleet(ctx, namespace, &wanted.fleet).is_some();
-        requested = destination::frozen(&stored, requested, &wanted, fleet_found, |key| {
-            member::hub_object(ctx, key) != HubObject::Absent
-        });
+        requested = destination::frozen(&stored, requested, &wanted, fleet_found, hub);
     }
     // Many targets may have one origin.
     let mut known = BTreeMap::new();
