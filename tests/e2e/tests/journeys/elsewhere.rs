@@ -19,9 +19,9 @@ use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use testbed::{apply_yaml, wait_ok};
 
+use crate::locations::one_place;
 use crate::restarts;
 use crate::restore::{App, entry, in_phase, into, objects_of, policy, reason, wait_created};
-use crate::store::one_place;
 use crate::world::{ONE, SPARE, TWO, name_in, spare, stack, stored, tenant_of, view};
 
 /// The backup of `source` into `targets`.

@@ -23,9 +23,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::locations::{make_location, wait_location};
 use crate::restarts;
 use crate::restore::{details, in_phase, objects_of, of};
-use crate::store::{make_location, wait_location};
 use crate::world::{ONE, TWO, stack, tenant, view};
 
 const REFUSAL: &str = "no greetings today";

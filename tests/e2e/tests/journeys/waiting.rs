@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use serde_json::json;
 use testbed::{apply_yaml, wait_ok};
 
-use crate::store::make_location;
+use crate::locations::make_location;
 use crate::world::{
     BARE, ONE, SPARE, TWO, assert_completed, assert_one_object, name_in, spare, stack, tenant,
     tenant_of, view,

@@ -10,7 +10,7 @@ use serde_json::json;
 use testbed::{S3, apply_yaml};
 
 use super::{in_phase, objects_of, of, with_reason};
-use crate::store::{make_location, wait_location};
+use crate::locations::{make_location, wait_location};
 use crate::world::{ONE, stack, tenant_of, view};
 
 /// Name of the location, its credentials and its bucket.

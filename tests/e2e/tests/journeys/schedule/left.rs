@@ -10,9 +10,9 @@ use kube::api::{Api, DeleteParams};
 
 use super::{YEARLY, is_scheduled, no_schedule, schedules};
 use crate::elsewhere::{from, waits_for_sync};
+use crate::locations::one_place;
 use crate::points::{as_copy_of, assert_chosen_of, greet, run};
 use crate::restore::{App, in_phase};
-use crate::store::one_place;
 use crate::world::{ONE, SPARE, left_behind, spare, stack, tenant_of, view};
 
 fn former(backup: &Backup) -> &[FormerCluster] {
