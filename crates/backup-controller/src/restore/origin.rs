@@ -43,6 +43,7 @@ impl Origin {
     }
 
     /// The same, of the members only that `which` selects.
+    #[must_use]
     pub fn narrowed(&self, which: impl Fn(&Member) -> bool) -> Self {
         let members = self.members.iter().filter(|member| which(member));
         Self {
@@ -67,8 +68,8 @@ impl Origin {
             .filter_map(|member| member.place.as_ref());
         let mut places: Vec<&StoragePlace> = Vec::new();
         for place in known {
-            let same = |other: &&&StoragePlace| location::normal(other) == location::normal(place);
-            if !places.iter().any(|other| same(&other)) {
+            let here = location::normal(place);
+            if places.iter().all(|other| location::normal(other) != here) {
                 places.push(place);
             }
         }
@@ -76,7 +77,7 @@ impl Origin {
     }
 }
 
-/// The members of a label's values that made a backup.
+/// Whether one of these members made a backup, by its label.
 pub fn is_made_in(made_in: &BTreeSet<MemberId>, backup: &velero::Backup) -> bool {
     let labels = backup.metadata.labels.as_ref();
     let label = labels.and_then(|labels| labels.get(labels::MEMBER));
