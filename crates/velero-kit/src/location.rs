@@ -6,6 +6,11 @@ use api_types::external::velero::BackupStorageLocation;
 
 use crate::problem::Problem;
 
+/// What Velero writes before the words of its plugin.
+const PLUGIN_SAYS: &str = "rpc error: code = Unknown desc = ";
+/// What an object storage answers anew each time.
+const PER_REQUEST: [&str; 2] = ["RequestID: ", "HostID: "];
+
 /// Velero fails a Backup for good when its location is absent, read-only or not `Available`, an
 /// empty phase included; so none is made before this says that it can be.
 pub fn usable(
@@ -37,7 +42,7 @@ pub fn available(name: &str, location: &BackupStorageLocation) -> Result<(), Pro
     if location.is_available() {
         return Ok(());
     }
-    let detail = match (location.phase(), location.message()) {
+    let detail = match (location.phase(), &*said(location)) {
         ("", _) => "Velero has not checked it yet: is Velero running?".to_owned(),
         (phase, "") => format!("it is {phase}"),
         (phase, message) => format!("it is {phase}: {message}"),
@@ -46,6 +51,17 @@ pub fn available(name: &str, location: &BackupStorageLocation) -> Result<(), Pro
         reason::STORAGE_LOCATION_UNAVAILABLE,
         format!("BackupStorageLocation {name} cannot be used: {detail}"),
     ))
+}
+
+/// What Velero says is the matter with a location, without what differs each time that it looks.
+pub fn said(location: &BackupStorageLocation) -> String {
+    let message = location.message();
+    let message = message
+        .split_once(PLUGIN_SAYS)
+        .map_or(message, |(_, it)| it);
+    let parts = message.split(", ");
+    let telling = parts.filter(|part| !PER_REQUEST.iter().any(|id| part.starts_with(id)));
+    telling.collect::<Vec<_>>().join(", ")
 }
 
 /// Where backups of this location lie: what a restore elsewhere needs when this member is gone.
@@ -111,7 +127,7 @@ pub fn change(old: Option<&BackupStorageLocation>, new: Option<&BackupStorageLoc
     };
     let same = identity(old) == identity(new)
         && old.spec == new.spec
-        && (old.phase(), old.message()) == (new.phase(), new.message());
+        && (old.phase(), said(old)) == (new.phase(), said(new));
     match (same, old.last_synced_time() == new.last_synced_time()) {
         (false, _) => Change::Use,
         (true, false) => Change::Synced,
@@ -171,6 +187,29 @@ mod tests {
             problem.message.contains("is Velero running?"),
             "{problem:?}"
         );
+    }
+
+    #[test]
+    fn what_differs_at_each_look_is_left_out_of_velero_s_words() {
+        let words = |id: &str| {
+            let message = format!(
+                "BackupStorageLocation \"default\" is unavailable: rpc error: code = Unknown desc = \
+                 operation error S3: ListObjectsV2, https response error StatusCode: 404, \
+                 RequestID: {id}, HostID: {id}/x=, NoSuchBucket: The specified bucket does not exist."
+            );
+            let status = json!({ "phase": "Unavailable", "message": message });
+            location(&json!({}), &status)
+        };
+        assert_eq!(
+            said(&words("1")),
+            "operation error S3: ListObjectsV2, https response error StatusCode: 404, \
+             NoSuchBucket: The specified bucket does not exist."
+        );
+        assert_eq!(
+            change(Some(&words("1")), Some(&words("2"))),
+            Change::Nothing
+        );
+        assert_eq!(said(&in_phase("Unavailable")), "bucket is missing");
     }
 
     #[test]

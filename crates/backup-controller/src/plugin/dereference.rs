@@ -147,18 +147,20 @@ pub fn owner(fleet: &Fleet) -> Owner {
     }
 }
 
-/// What is asked for. A Fleet that is being deleted keeps its storage as long as operations need it.
+/// What is asked for. A Fleet that is being deleted keeps its storage as long as operations need it;
+/// one that has given it up gets none any more.
 fn asked(fleet: &Fleet) -> Option<&BackupConfig> {
     let config = fleet.spec.plugin.as_ref()?.backup.as_ref()?;
-    let needed = fleet.metadata.deletion_timestamp.is_none()
-        || fleet.status.as_ref().is_none_or(|status| {
-            let ending = matches!(
-                status.phase,
-                Some(FleetPhase::Terminating | FleetPhase::TerminateFailed)
-            );
-            !ending || status.reason.as_deref() == Some(reason::IN_USE)
-        });
-    needed.then_some(config)
+    if fleet.metadata.deletion_timestamp.is_none() {
+        return Some(config);
+    }
+    let status = fleet.status.as_ref();
+    let begun = status.is_none_or(|status| {
+        let ending = [FleetPhase::Terminating, FleetPhase::TerminateFailed];
+        let ends = status.phase.is_some_and(|phase| ending.contains(&phase));
+        !ends || status.reason.as_deref() == Some(reason::IN_USE)
+    });
+    (super::is_held(fleet) && begun).then_some(config)
 }
 
 async fn source(
@@ -325,4 +327,68 @@ fn written(ctx: &Context) -> Vec<Written> {
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use api_types::fleet::FleetStatus;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::super::fixtures::{at, known};
+    use super::*;
+
+    #[test]
+    fn a_fleet_that_goes_keeps_its_storage_while_it_is_needed_and_never_gets_it_again() {
+        let mut fleet = (*known(Vec::new()).fleet).clone();
+        assert!(asked(&fleet).is_some());
+        fleet.metadata.deletion_timestamp = Some(Time(at(1)));
+        let held = |fleet: &mut Fleet, phase: FleetPhase, reason: &str| {
+            fleet.status = Some(FleetStatus {
+                phase: Some(phase),
+                reason: Some(reason.to_owned()),
+                ..FleetStatus::default()
+            });
+            asked(fleet).is_some()
+        };
+        fleet.metadata.finalizers = Some(vec![labels::FLEET_BACKUP_FINALIZER.to_owned()]);
+        assert!(held(&mut fleet, FleetPhase::Ready, ""));
+        assert!(held(&mut fleet, FleetPhase::Terminating, "InUse"));
+        assert!(!held(&mut fleet, FleetPhase::Terminating, "Terminating"));
+        assert!(!held(
+            &mut fleet,
+            FleetPhase::TerminateFailed,
+            "DeletionBlocked"
+        ));
+        fleet.metadata.finalizers = Some(vec![labels::FLEET_FINALIZER.to_owned()]);
+        for phase in [FleetPhase::Ready, FleetPhase::TerminateSucceeded] {
+            assert!(!held(&mut fleet, phase, "Terminating"));
+        }
+    }
+
+    #[test]
+    fn the_clusters_of_the_plugin_are_members_of_the_fleet_or_are_said_not_to_be() {
+        let fleet = |plugin: &[&str]| {
+            let refs = |names: &[&str]| -> Vec<serde_json::Value> {
+                let of =
+                    |name: &&str| serde_json::json!({ "kind": "AttachedCluster", "name": name });
+                names.iter().map(of).collect()
+            };
+            let mut fleet = (*known(Vec::new()).fleet).clone();
+            let clusters = serde_json::Value::from(refs(&["oslo", "bergen"]));
+            fleet.spec.clusters = serde_json::from_value(clusters).unwrap();
+            let mut config = super::super::fixtures::config();
+            let clusters = serde_json::Value::from(refs(plugin));
+            config.clusters = serde_json::from_value(clusters).unwrap();
+            let found = wanted(&fleet, "team-a", &config).into_iter();
+            found
+                .map(|(key, listed)| (key.name, listed))
+                .collect::<Vec<(String, bool)>>()
+        };
+        let pair = |name: &str, listed| (name.to_owned(), listed);
+        assert_eq!(fleet(&[]), [pair("bergen", true), pair("oslo", true)]);
+        assert_eq!(
+            fleet(&["oslo", "turku"]),
+            [pair("oslo", true), pair("turku", false)]
+        );
+    }
 }

@@ -142,7 +142,7 @@ fn details(place: &StoragePlace, found: Option<&BackupStorageLocation>) -> Strin
     if let Some(found) = found {
         add(STATE, found.phase());
         if !found.is_available() {
-            add(STATE_MESSAGE, found.message());
+            add(STATE_MESSAGE, &location::said(found));
         }
     }
     details
