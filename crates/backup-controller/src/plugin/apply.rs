@@ -9,7 +9,7 @@ use api_types::fleet::Fleet;
 use api_types::key::ClusterKey;
 use api_types::labels;
 use api_types::names::MemberId;
-use controller_kit::event::{Event, Severity};
+use controller_kit::event::Severity;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use proxy_client::{Error as CallError, ListOptions, SecretSpec};
@@ -21,6 +21,7 @@ use velero_kit::problem::Problem;
 
 use super::dereference::Known;
 use super::leave::Leave;
+use super::status;
 use super::validate::{Order, Plan, Stand, taken};
 use crate::context::Context;
 use crate::operation::calls::{self, Answer, Call};
@@ -155,7 +156,7 @@ impl Errand {
                  {:?}, and is now as this Fleet says; what lies there is untouched",
                 self.key.name, before.bucket, before.prefix, before.endpoint, before.provider
             );
-            self.tell("StorageLocationReplaced", "Apply", note);
+            self.tell("StorageLocationReplaced", note);
         }
         Ok(())
     }
@@ -214,7 +215,7 @@ impl Errand {
             self.key.name,
             secret.unwrap_or_default()
         );
-        self.tell("StorageLocationReleased", "Release", note);
+        self.tell("StorageLocationReleased", note);
         Ok(())
     }
 
@@ -223,14 +224,8 @@ impl Errand {
         self.ctx.stores.with(fleet, &self.key, uid, f);
     }
 
-    fn tell(&self, reason: &'static str, action: &'static str, note: String) {
-        let event = Event {
-            severity: Severity::Normal,
-            reason,
-            action,
-            note,
-            related: None,
-        };
+    fn tell(&self, reason: &'static str, note: String) {
+        let event = status::of_cluster(&self.key, Severity::Normal, reason, note);
         self.ctx.events.publish_cluster(&*self.fleet, event);
     }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use api_types::labels;
 use api_types::phase::PluginPhase;
-use controller_kit::event::{Event, Severity};
+use controller_kit::event::Severity;
 use velero_kit::identity;
 use velero_kit::problem::Problem;
 
 use super::dereference::{Known, Member};
+use super::status;
 use super::validate::{Plan, Stand};
 use crate::context::Context;
 use crate::operation::calls;
@@ -84,17 +85,13 @@ pub fn report(ctx: &Context, known: &Known, plan: &Plan) {
         else {
             continue;
         };
-        let event = Event {
-            severity: Severity::Warning,
-            reason: "ObjectsLeftBehind",
-            action: "Release",
-            note: format!(
-                "{}: location {} and its Secret stay there with the labels of this Fleet: {why}",
-                planned.member.key.name,
-                labels::DEFAULT_STORAGE_LOCATION
-            ),
-            related: None,
-        };
+        let key = &planned.member.key;
+        let note = format!(
+            "{}: location {} and its Secret stay there with the labels of this Fleet: {why}",
+            key.name,
+            labels::DEFAULT_STORAGE_LOCATION
+        );
+        let event = status::of_cluster(key, Severity::Warning, "ObjectsLeftBehind", note);
         ctx.events.publish_cluster(&*known.fleet, event);
     }
 }

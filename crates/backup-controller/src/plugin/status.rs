@@ -2,11 +2,13 @@
 
 use api_types::condition::reason;
 use api_types::fleet::{PLUGIN_BACKUP, PluginClusterStatus, PluginStatus};
+use api_types::key::ClusterKey;
 use api_types::phase::PluginPhase;
 use controller_kit::condition::MESSAGE_BYTES;
 use controller_kit::event::{Event, Severity};
 use controller_kit::text::truncate;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::apply::Answers;
@@ -139,6 +141,27 @@ pub fn events(before: Option<&PluginStatus>, now: Option<&PluginStatus>) -> Vec<
         related: None,
     });
     event.into_iter().collect()
+}
+
+/// An event about one cluster. Events of one reason are merged unless they are about different objects.
+pub fn of_cluster(
+    key: &ClusterKey,
+    severity: Severity,
+    reason: &'static str,
+    note: String,
+) -> Event {
+    Event {
+        severity,
+        reason,
+        action: "Reconcile",
+        note,
+        related: Some(ObjectReference {
+            kind: Some(key.kind.as_str().to_owned()),
+            name: Some(key.name.clone()),
+            namespace: Some(key.namespace.clone()),
+            ..ObjectReference::default()
+        }),
+    }
 }
 
 #[cfg(test)]

@@ -156,9 +156,8 @@ fn seen(member: &Member, config: &BackupConfig) -> Seen {
     let mut locations = member.locations.iter();
     match member.velero {
         Served::Unknown | Served::Refused => Seen::Unknown,
-        Served::No => Seen::Elsewhere,
         Served::Yes if locations.any(|found| owned::is_at_root(found, storage)) => Seen::Root,
-        Served::Yes => Seen::Elsewhere,
+        Served::Yes | Served::No => Seen::Elsewhere,
     }
 }
 
@@ -271,7 +270,7 @@ impl Of<'_> {
         let location = build(collision.is_some());
         let found = found.filter(|found| owned::is_as_wanted(found, &location));
         let (credential, secret) = match credential {
-            Ok((version, text)) => (None, self.secret_order(version, secret, text, id)),
+            Ok((version, text)) => (None, self.secret_order(&version, secret, text, id)),
             Err(problem) => (Some(problem), None),
         };
         let (apply, wait) = match found {
@@ -316,7 +315,7 @@ impl Of<'_> {
     /// The Secret, if its content may not be there.
     fn secret_order(
         &self,
-        version: String,
+        version: &str,
         name: String,
         text: Vec<u8>,
         id: &MemberId,
