@@ -18,6 +18,7 @@ pub struct StackBuilder {
     otlp_endpoint: Option<String>,
     backup_timings: Option<String>,
     fleet_timings: Option<String>,
+    member_rate: Option<u32>,
 }
 
 impl StackBuilder {
@@ -63,6 +64,13 @@ impl StackBuilder {
         self
     }
 
+    /// So many calls a second to each member, instead of the proxy's default.
+    #[must_use]
+    pub fn member_rate(mut self, per_second: u32) -> Self {
+        self.member_rate = Some(per_second);
+        self
+    }
+
     /// Starts the bed, installs our CRDs, starts our processes, and deploys the demo application on
     /// every member with Velero. Returns when all of it is ready.
     pub async fn start(self) -> Result<Stack> {
@@ -99,7 +107,9 @@ impl StackBuilder {
             "--allow-address".to_owned(),
             "127.0.0.0/8".to_owned(),
         ];
-        let proxy = [proxy, self.telemetry()].concat();
+        let rate = self.member_rate.iter();
+        let rate = rate.flat_map(|rate| ["--member-rate".to_owned(), rate.to_string()]);
+        let proxy = [proxy, rate.collect(), self.telemetry()].concat();
         let fleet = [common.clone(), timings(self.fleet_timings.as_deref())].concat();
         let backup = [common, timings(self.backup_timings.as_deref())].concat();
         let (proxy, fleet, backup_controller) = tokio::try_join!(
@@ -156,6 +166,7 @@ impl Stack {
             otlp_endpoint: None,
             backup_timings: None,
             fleet_timings: None,
+            member_rate: None,
         }
     }
 

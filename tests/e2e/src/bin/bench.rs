@@ -22,6 +22,8 @@ const CUT: Duration = Duration::from_secs(15);
 const SHOWN: Duration = Duration::from_secs(1);
 /// fleet-controller delays what flaps; here every change is to be seen.
 const NO_DAMPING: &str = r#"{"flapWindow": 0}"#;
+/// Calls are made one after the other as fast as they are answered; none is to wait for its turn.
+const MEMBER_RATE: u32 = 100_000;
 
 /// Measures the times that are promised.
 #[derive(Debug, Parser)]
@@ -60,7 +62,8 @@ async fn bench(args: Args, screen: &Screen) -> Result<()> {
     let builder = MEMBERS.iter().fold(Stack::builder("bench"), |stack, name| {
         stack.velero_member(name)
     });
-    let stack = builder.fleet_timings(NO_DAMPING).start().await?;
+    let builder = builder.fleet_timings(NO_DAMPING).member_rate(MEMBER_RATE);
+    let stack = builder.start().await?;
     let one = stack.attach(MEMBERS[0])?;
     let (two, relay) = stack.attach_with_relay(MEMBERS[1])?;
     let tenant = stack.tenant("bench", &[one, two]).await?;
