@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum ClusterKind {
     /// A cluster that exists and is reached with a kubeconfig.
     AttachedCluster,
-    /// A cluster that Kurator's cluster operator made; kurator-rs accepts the name, and cannot reach it.
+    /// A cluster that Kurator's cluster operator made. The type is not ours; where the hub serves it,
+    /// its members are reached with the kubeconfig that their status names.
     Cluster,
 }
 

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use api_types::key::{ClusterKey, ClusterKind};
+use api_types::key::ClusterKey;
 use bytes::Bytes;
 use prost::Message as _;
 use proxy_client::proto;
@@ -167,14 +167,10 @@ impl CallError {
 
     /// No link exists for the cluster.
     pub fn unknown_cluster(cluster: &ClusterKey) -> Self {
-        let why = match cluster.kind {
-            ClusterKind::AttachedCluster => "is there such an object on the hub?",
-            ClusterKind::Cluster => "members of kind Cluster cannot be reached",
-        };
         Self::proxy(
             Code::NotFound,
             "CLUSTER_UNKNOWN",
-            format!("{cluster} is not known to the proxy: {why}"),
+            format!("{cluster} is not known to the proxy: is there such an object on the hub?"),
         )
         .about("cluster", cluster)
     }

@@ -342,8 +342,14 @@ async fn follow_inventory(context: Arc<Context>) {
     let mut changes = context.members.inventory.changes();
     while let Some(change) = changes.next().await {
         match change {
-            InventoryChange::Cluster(key) => fire_cluster(&context, &key),
-            InventoryChange::Resync => fire_clusters(&context),
+            InventoryChange::Cluster(key) => {
+                fire_cluster(&context, &key);
+                fire_fleets_of(&context, &key);
+            }
+            InventoryChange::Resync => {
+                fire_clusters(&context);
+                fire_fleets_with_foreign(&context);
+            }
         }
     }
 }
@@ -382,6 +388,28 @@ async fn follow_leadership(context: Arc<Context>) {
 fn fire_cluster(context: &Context, key: &ClusterKey) {
     if key.kind == ClusterKind::AttachedCluster {
         context.triggers.clusters.fire(&key.namespace, &key.name);
+    }
+}
+
+/// Of a member that is no object of ours, its Fleets hear at once; of ours, by its status.
+fn fire_fleets_of(context: &Context, key: &ClusterKey) {
+    if key.kind == ClusterKind::AttachedCluster {
+        return;
+    }
+    for fleet in context.hub.fleets_listing(key) {
+        let name = fleet.name_any();
+        context.triggers.fleets.fire(&key.namespace, &name);
+    }
+}
+
+fn fire_fleets_with_foreign(context: &Context) {
+    for fleet in context.hub.fleets.state() {
+        let namespace = fleet.namespace().unwrap_or_default();
+        let members = fleet.spec.clusters.iter();
+        let mut keys = members.filter_map(|entry| entry.fleet_member(&namespace));
+        if keys.any(|key| key.kind != ClusterKind::AttachedCluster) {
+            context.triggers.fleets.fire(&namespace, &fleet.name_any());
+        }
     }
 }
 

@@ -135,17 +135,12 @@ pub fn hub_object(ctx: &Context, key: &ClusterKey) -> HubObject {
 
 /// How the member is reached, by the proxy's inventory.
 pub fn link(ctx: &Context, key: &ClusterKey) -> Link {
-    if key.kind != ClusterKind::AttachedCluster {
-        return down(
-            format!("{key} cannot be reached: this version works with AttachedClusters only"),
-            reason::UNREACHABLE,
-        );
-    }
+    let look = look_at(key);
     let Some(state) = ctx.inventory.get(key) else {
         let message = if ctx.inventory.synced() {
             format!(
-                "cluster-proxy does not know {} (yet): look at `kubectl get kac {}`",
-                key.name, key.name
+                "cluster-proxy does not know {} (yet): look at `{look}`",
+                key.name
             )
         } else {
             "cluster-proxy does not answer: check that it runs".to_owned()
@@ -173,14 +168,23 @@ pub fn link(ctx: &Context, key: &ClusterKey) -> Link {
                 problem: Problem::new(
                     reason,
                     format!(
-                        "{} cannot be reached ({detail}): look at `kubectl get kac {}`",
-                        key.name, key.name
+                        "{} cannot be reached ({detail}): look at `{look}`",
+                        key.name
                     ),
                 ),
                 since: state.since,
             }
         }
     }
+}
+
+/// Where a person finds out more.
+fn look_at(key: &ClusterKey) -> String {
+    let kind = match key.kind {
+        ClusterKind::AttachedCluster => "kac",
+        ClusterKind::Cluster => "clusters.cluster.kurator.dev",
+    };
+    format!("kubectl get {kind} {}", key.name)
 }
 
 fn down(message: String, reason: &'static str) -> Link {

@@ -1,4 +1,4 @@
-//! Follows each `AttachedCluster` and the Secrets that they name.
+//! Follows each `AttachedCluster`, each `Cluster` where there are such, and the Secrets that they name.
 //!
 //! When the hub does not answer, what is known stays: links live on.
 
@@ -17,7 +17,7 @@ use controller_kit::http::Readiness;
 use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::ListParams,
     core::{DeserializeGuard, ObjectMeta, PartialObjectMeta},
     runtime::{
@@ -25,12 +25,12 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::StreamMap;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use zeroize::Zeroizing;
 
-use super::{Registry, Wanted};
+use super::{Registry, Wanted, provisioned};
 use crate::{
     credentials::source::{SecretSource, SourceError},
     link::{Link, LinkSpec},
@@ -38,6 +38,8 @@ use crate::{
 
 /// The readiness check of this room.
 pub const CHECK: &str = "inventory";
+/// `AttachedCluster` and `Cluster`.
+const KINDS: usize = 2;
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// A hub that is down does not keep the proxy from starting.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -130,22 +132,29 @@ pub async fn run(
         client: client.clone(),
         registry,
         readiness,
-        listed: None,
+        listed: HashMap::new(),
+        known: HashSet::new(),
         secrets: StreamMap::new(),
         seen: HashMap::new(),
         versions: HashMap::new(),
     };
-    let clusters: Api<Guarded> = Api::all(client);
+    let clusters: Api<Guarded> = Api::all(client.clone());
     let mut clusters = watcher(clusters, watcher::Config::default())
         .default_backoff()
         .boxed();
+    // In a task of its own: whether the hub serves them at all is asked again and again.
+    let (told, mut provisioned) = mpsc::channel(64);
+    let _provisioned = AbortOnDropHandle::new(tokio::spawn(provisioned::run(client, told)));
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             event = clusters.next() => match event {
-                Some(event) => follower.cluster_event(event).await,
+                Some(event) => follower.attached_event(event).await,
                 None => return,
             },
+            Some(event) = provisioned.recv() => {
+                follower.cluster_event(ClusterKind::Cluster, event).await;
+            }
             Some((namespace, event)) = follower.secrets.next() => {
                 follower.secret_event(&namespace, event);
             }
@@ -157,8 +166,10 @@ struct Follower {
     client: Client,
     registry: Arc<Registry>,
     readiness: Readiness,
-    /// The clusters seen during a list.
-    listed: Option<HashSet<ClusterKey>>,
+    /// The clusters of a kind seen during a list.
+    listed: HashMap<ClusterKind, HashSet<ClusterKey>>,
+    /// The kinds of which it is known what there is.
+    known: HashSet<ClusterKind>,
     /// One metadata watch for each namespace that has members.
     secrets: StreamMap<String, BoxStream<'static, SecretEvent>>,
     /// The Secrets seen during a list of a namespace.
@@ -168,30 +179,12 @@ struct Follower {
 }
 
 impl Follower {
-    async fn cluster_event(&mut self, event: Result<Event<Guarded>, watcher::Error>) {
+    async fn attached_event(&mut self, event: Result<Event<Guarded>, watcher::Error>) {
         match event {
-            Ok(Event::Init) => self.listed = Some(HashSet::new()),
-            Ok(Event::InitApply(cluster)) => {
-                let key = put(&self.registry, cluster).await;
-                if let Some(listed) = &mut self.listed {
-                    listed.insert(key);
-                }
-            }
-            Ok(Event::InitDone) => {
-                if let Some(listed) = self.listed.take() {
-                    self.registry.retain(&listed).await;
-                }
-                self.follow_namespaces();
-                self.registry.set_synced();
-                self.readiness.set(CHECK, Ok(()));
-            }
-            Ok(Event::Apply(cluster)) => {
-                put(&self.registry, cluster).await;
-                self.follow_namespaces();
-            }
-            Ok(Event::Delete(cluster)) => {
-                self.registry.remove(&key_of(&cluster)).await;
-                self.follow_namespaces();
+            Ok(event) => {
+                let event = map(event, attached);
+                self.cluster_event(ClusterKind::AttachedCluster, event)
+                    .await;
             }
             Err(error) => {
                 tracing::warn!(%error, "the hub's AttachedClusters cannot be followed");
@@ -199,6 +192,35 @@ impl Follower {
                     self.readiness.set(CHECK, Err(error.to_string()));
                 }
             }
+        }
+    }
+
+    async fn cluster_event(&mut self, kind: ClusterKind, event: Event<Found>) {
+        match event {
+            Event::Init => {
+                self.listed.insert(kind, HashSet::new());
+                return;
+            }
+            Event::InitApply(found) => {
+                if let Some(listed) = self.listed.get_mut(&kind) {
+                    listed.insert(found.key.clone());
+                }
+                put(&self.registry, found).await;
+                return;
+            }
+            Event::InitDone => {
+                if let Some(listed) = self.listed.remove(&kind) {
+                    self.registry.retain(kind, &listed).await;
+                }
+                self.known.insert(kind);
+            }
+            Event::Apply(found) => put(&self.registry, found).await,
+            Event::Delete(found) => self.registry.remove(&found.key).await,
+        }
+        self.follow_namespaces();
+        if self.known.len() == KINDS && !self.registry.is_synced() {
+            self.registry.set_synced();
+            self.readiness.set(CHECK, Ok(()));
         }
     }
 
@@ -288,39 +310,58 @@ impl Follower {
     }
 }
 
-async fn put(registry: &Registry, cluster: Guarded) -> ClusterKey {
-    let key = key_of(&cluster);
-    let wanted = match cluster.0 {
-        Ok(cluster) => wanted(&cluster),
-        Err(invalid) => {
-            tracing::warn!(cluster = %key, error = %invalid.error, "not a usable AttachedCluster");
-            // What was known of it before stays true.
-            if registry.link(&key).is_some() {
-                return key;
-            }
-            from_metadata(&invalid.metadata)
-        }
-    };
-    registry.put(key.clone(), wanted).await;
-    key
+async fn put(registry: &Registry, found: Found) {
+    // What was known before of an object that cannot be read stays true.
+    if found.readable || registry.link(&found.key).is_none() {
+        registry.put(found.key, found.wanted).await;
+    }
 }
 
-fn key_of(cluster: &Guarded) -> ClusterKey {
-    ClusterKey::new(
+/// A member as the hub has it.
+pub(super) struct Found {
+    pub(super) key: ClusterKey,
+    pub(super) wanted: Wanted,
+    /// Only its metadata could be read otherwise.
+    pub(super) readable: bool,
+}
+
+fn attached(cluster: Guarded) -> Found {
+    let key = ClusterKey::new(
         cluster.namespace().unwrap_or_default(),
         ClusterKind::AttachedCluster,
         cluster.name_any(),
-    )
+    );
+    let mut wanted = from_metadata(cluster.meta());
+    let readable = match cluster.0 {
+        Ok(cluster) => {
+            let kubeconfig = cluster.spec.kubeconfig;
+            wanted.spec.secret = kubeconfig.map(|secret| (secret.name, secret.key));
+            true
+        }
+        Err(invalid) => {
+            tracing::warn!(cluster = %key, error = %invalid.error, "not a usable AttachedCluster");
+            false
+        }
+    };
+    Found {
+        key,
+        wanted,
+        readable,
+    }
 }
 
-fn wanted(cluster: &AttachedCluster) -> Wanted {
-    let kubeconfig = cluster.spec.kubeconfig.as_ref();
-    let mut wanted = from_metadata(&cluster.metadata);
-    wanted.spec.secret = kubeconfig.map(|secret| (secret.name.clone(), secret.key.clone()));
-    wanted
+/// The same event about something else.
+pub(super) fn map<T, U>(event: Event<T>, to: impl FnOnce(T) -> U) -> Event<U> {
+    match event {
+        Event::Init => Event::Init,
+        Event::InitApply(object) => Event::InitApply(to(object)),
+        Event::InitDone => Event::InitDone,
+        Event::Apply(object) => Event::Apply(to(object)),
+        Event::Delete(object) => Event::Delete(to(object)),
+    }
 }
 
-fn from_metadata(metadata: &ObjectMeta) -> Wanted {
+pub(super) fn from_metadata(metadata: &ObjectMeta) -> Wanted {
     Wanted {
         uid: metadata.uid.clone().unwrap_or_default(),
         labels: metadata.labels.clone().unwrap_or_default(),

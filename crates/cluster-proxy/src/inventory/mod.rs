@@ -1,13 +1,14 @@
 //! The members that the hub knows, each with its link.
 
 pub mod hub;
+mod provisioned;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
-use api_types::key::ClusterKey;
+use api_types::key::{ClusterKey, ClusterKind};
 use arc_swap::ArcSwap;
 use proxy_client::proto;
 use tokio::sync::{Mutex, watch};
@@ -115,10 +116,11 @@ impl Registry {
         }
     }
 
-    /// Drains every member that is not in the set.
-    pub async fn retain(&self, known: &HashSet<ClusterKey>) {
+    /// Drains every member of a kind that is not in the set.
+    pub async fn retain(&self, kind: ClusterKind, known: &HashSet<ClusterKey>) {
         let links = self.links();
-        for key in links.keys().filter(|key| !known.contains(*key)) {
+        let of_kind = links.keys().filter(|key| key.kind == kind);
+        for key in of_kind.filter(|key| !known.contains(*key)) {
             self.remove(key).await;
         }
     }

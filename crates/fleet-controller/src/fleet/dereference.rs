@@ -1,13 +1,15 @@
-//! Gathers what is known about one Fleet. No network: stores only.
+//! Gathers what is known about one Fleet. No network: stores and the inventory only.
 
 use std::sync::Arc;
 
 use api_types::common::ClusterRef;
 use api_types::fleet::Fleet;
 use api_types::key::{ClusterKey, ClusterKind};
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::members::{Member, Object};
+use crate::attached_cluster::health::Health;
 use crate::claim;
 use crate::context::Context;
 use crate::operation::Holder;
@@ -64,7 +66,11 @@ pub fn dereference(context: &Context, fleet: Arc<Fleet>) -> Dereferenced {
 fn object(context: &Context, key: &ClusterKey) -> Object {
     match key.kind {
         ClusterKind::AttachedCluster => context.hub.attached(key),
-        ClusterKind::Cluster => Object::Absent,
+        ClusterKind::Cluster => {
+            let state = context.members.state(key);
+            let health = state.map(|state| Health::of(&state, Timestamp::now()));
+            Object::Foreign(health.map(Box::new))
+        }
     }
 }
 

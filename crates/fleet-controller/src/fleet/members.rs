@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use api_types::cluster::AttachedCluster;
 use api_types::common::ClusterRef;
-use api_types::condition::{self, reason};
-use api_types::key::{ClusterKey, ClusterKind};
+use api_types::condition::{self, ConditionStatus, reason};
+use api_types::key::ClusterKey;
 
+use crate::attached_cluster::health::Health;
 use crate::text::cut;
 
 /// One entry of `spec.clusters` and what the hub has for it.
@@ -17,7 +18,7 @@ pub struct Member {
     pub entry: ClusterRef,
     /// The cluster it means; `None` for a kind that is no cluster's.
     pub key: Option<ClusterKey>,
-    /// The object, if it is an AttachedCluster and exists.
+    /// What is known of it.
     pub object: Object,
     /// Another Fleet that has it.
     pub claimed_by: Option<String>,
@@ -32,6 +33,8 @@ pub enum Object {
     Unreadable(String),
     /// It exists.
     Present(Arc<AttachedCluster>),
+    /// A cluster that is no object of ours: how it is, if cluster-proxy knows it.
+    Foreign(Option<Box<Health>>),
 }
 
 /// Why a member is not ready.
@@ -91,14 +94,17 @@ fn problem(namespace: &str, member: &Member, first: bool) -> Option<(&'static st
             format!("{name} is listed before: rename one of the two clusters, or take one out");
         return Some((reason::DUPLICATE_MEMBER, message));
     }
-    if key.kind == ClusterKind::Cluster {
-        let message = format!(
-            "{name}: a cluster of kind Cluster cannot be reached: attach it with its kubeconfig and list it as AttachedCluster"
-        );
-        return Some((reason::UNREACHABLE, message));
-    }
-    let object = match &member.object {
-        Object::Present(object) => object,
+    let own = match &member.object {
+        Object::Present(object) => not_ready(name, object),
+        Object::Foreign(Some(health)) => (health.ready != ConditionStatus::True)
+            .then(|| in_short(&health.reason, &health.message)),
+        Object::Foreign(None) => {
+            let message = format!(
+                "cluster-proxy does not know a {} {namespace}/{name}: create it, or attach the cluster with its kubeconfig and list it as AttachedCluster",
+                key.kind
+            );
+            return Some((reason::CLUSTER_NOT_FOUND, message));
+        }
         Object::Absent => {
             let message = format!("there is no AttachedCluster {namespace}/{name}: create it");
             return Some((reason::CLUSTER_NOT_FOUND, message));
@@ -113,7 +119,7 @@ fn problem(namespace: &str, member: &Member, first: bool) -> Option<(&'static st
             format!("{name} belongs to Fleet {other}: take it out of one of the two Fleets");
         return Some((reason::CLAIMED_BY_OTHER_FLEET, message));
     }
-    not_ready(name, object)
+    own
 }
 
 /// The problem that the AttachedCluster itself reports.
@@ -129,19 +135,27 @@ fn not_ready(name: &str, object: &AttachedCluster) -> Option<(&'static str, Stri
             format!("{name} has not been looked at yet"),
         ));
     };
-    Some(match ready.reason.as_str() {
-        reason::UNREACHABLE => (reason::UNREACHABLE, ready.message.clone()),
-        reason::CREDENTIALS_INVALID => (reason::CREDENTIALS_INVALID, ready.message.clone()),
-        other => (reason::NOT_READY, format!("{other}: {}", ready.message)),
-    })
+    Some(in_short(&ready.reason, &ready.message))
+}
+
+/// Why a cluster is not ready, in the few words that entries have.
+fn in_short(why: &str, message: &str) -> (&'static str, String) {
+    match why {
+        reason::UNREACHABLE => (reason::UNREACHABLE, message.to_owned()),
+        reason::CREDENTIALS_INVALID => (reason::CREDENTIALS_INVALID, message.to_owned()),
+        other => (reason::NOT_READY, format!("{other}: {message}")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
 
+    use api_types::key::ClusterKind;
+    use proxy_client::{ClusterState, MemberState};
+
     use super::*;
-    use crate::fixture::{NAMESPACE, attached, attached_status};
+    use crate::fixture::{NAMESPACE, at, attached, attached_status};
 
     fn member(kind: &str, name: &str) -> Member {
         let entry = ClusterRef {
@@ -149,10 +163,18 @@ mod tests {
             name: name.into(),
             ..ClusterRef::default()
         };
+        let key = entry.fleet_member(NAMESPACE);
+        let foreign = key
+            .as_ref()
+            .is_some_and(|key| key.kind == ClusterKind::Cluster);
         Member {
-            key: entry.fleet_member(NAMESPACE),
+            key,
             entry,
-            object: Object::Absent,
+            object: if foreign {
+                Object::Foreign(None)
+            } else {
+                Object::Absent
+            },
             claimed_by: None,
         }
     }
@@ -204,7 +226,7 @@ mod tests {
             reasons(&members),
             [
                 Some("ClusterNotFound"),
-                Some("Unreachable"),
+                Some("ClusterNotFound"),
                 Some("NotReady"),
                 Some("NotReady")
             ]
@@ -219,6 +241,28 @@ mod tests {
             message,
             "there is no AttachedCluster oslo/bergen: create it"
         );
+    }
+
+    #[test]
+    fn a_member_of_kind_cluster_is_as_ready_as_the_proxy_says() {
+        let foreign = |state: Option<MemberState>| {
+            let key = ClusterKey::new(NAMESPACE, ClusterKind::Cluster, "oslo");
+            let health = state.map(|state| Health::of(&ClusterState::new(key, state), at(0)));
+            let object = Object::Foreign(health.map(Box::new));
+            let member = Member {
+                object,
+                ..member("", "oslo")
+            };
+            reasons(&[member])[0]
+        };
+        for good in [MemberState::Ready, MemberState::Degraded] {
+            assert_eq!(foreign(Some(good)), None);
+        }
+        assert_eq!(foreign(None), Some("ClusterNotFound"));
+        assert_eq!(foreign(Some(MemberState::Unreachable)), Some("Unreachable"));
+        for other in [MemberState::Misconfigured, MemberState::Draining] {
+            assert_eq!(foreign(Some(other)), Some("NotReady"));
+        }
     }
 
     #[test]

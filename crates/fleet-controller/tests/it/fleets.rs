@@ -2,6 +2,7 @@
 
 use api_types::cluster::AttachedCluster;
 use api_types::fleet::Fleet;
+use api_types::key::{ClusterKey, ClusterKind};
 use api_types::phase::FleetPhase;
 use serde_json::json;
 
@@ -43,11 +44,11 @@ async fn a_fleet_counts_and_names_its_members_and_marks_them() {
         .collect();
     assert_eq!(
         reasons,
-        [None, Some("ClusterNotFound"), Some("Unreachable")]
+        [None, Some("ClusterNotFound"), Some("ClusterNotFound")]
     );
     assert_eq!(
         fleet_message(&fleet),
-        "clusters not ready: hamar (ClusterNotFound), moss (Unreachable)"
+        "clusters not ready: hamar (ClusterNotFound), moss (ClusterNotFound)"
     );
     space.event("north", "MembersNotReady").await;
 
@@ -225,4 +226,20 @@ async fn a_control_plane_is_refused() {
     let without = json!({"metadata": {"annotations": {"fleet.kurator.dev/controlplane": null}}});
     space.merge::<Fleet>("north", without).await;
     space.until_fleet_is("north", "Ready").await;
+}
+
+#[tokio::test]
+async fn a_member_of_kind_cluster_counts_as_the_proxy_says_and_needs_no_object_of_ours() {
+    let space = shared().await.space("foreign").await;
+    let made = json!([{"kind": "Cluster", "name": "made"}]);
+    space
+        .create::<Fleet>("north", json!({"clusters": made}))
+        .await;
+    counts(&space, "north", "0/1").await;
+    let key = ClusterKey::new(&space.namespace, ClusterKind::Cluster, "made");
+    space.script.say(&key, ready());
+    counts(&space, "north", "1/1").await;
+    space.until_fleet_is("north", "Ready").await;
+    space.script.say(&key, unreachable());
+    counts(&space, "north", "0/1").await;
 }
