@@ -83,8 +83,9 @@ fn ask(ctx: &Arc<Context>, owner: &Owner, key: &ClusterKey, member: &MemberId) {
         let patience = ctx.timings.probe_answer;
         let answer = probe::ask(&api, &name, labels, labels::BACKUP_MANAGER, patience).await;
         let probe = match answer {
-            Ok(true) => Probe::Answered(Instant::now()),
-            Ok(false) => Probe::Silent(Instant::now()),
+            Ok(probe::Answer::Given) => Probe::Answered(Instant::now()),
+            Ok(probe::Answer::Missing) => Probe::Silent(Instant::now()),
+            Ok(probe::Answer::Lost) => Probe::Unasked(Instant::now()),
             Err(error) => {
                 tracing::debug!(cluster = %key, %error, "could not ask Velero whether it lives");
                 Probe::Unasked(Instant::now())

@@ -5,7 +5,9 @@ use api_types::condition::ConditionStatus;
 use api_types::external::velero;
 use api_types::phase::{EntryPhase, Phase};
 use e2e::specs::{demo_backup, demo_backup_of};
-use e2e::{Attached, PATIENCE, await_object, condition_status, entry, is_phase, reason};
+use e2e::{
+    Attached, PATIENCE, await_gone, await_object, condition_status, entry, is_phase, reason,
+};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
@@ -90,7 +92,20 @@ async fn a_velero_that_hangs_is_named_and_its_backup_goes_on_afterwards() {
     let spare = spare().await;
     let tenant = tenant_of("hangs", &[ONE, SPARE]).await;
     spare.velero().process().freeze().unwrap();
-    tenant.back_up("hangs", demo_backup()).await.unwrap();
+    let backup = tenant.back_up("hangs", demo_backup()).await.unwrap();
+    // What it answered before it hung stays: that is no sign of life.
+    let question = format!("kurator-{}-{SPARE}", backup.uid().unwrap());
+    let questions = spare.view.velero::<velero::ServerStatusRequest>();
+    let old = Patch::Apply(json!({
+        "apiVersion": "velero.io/v1",
+        "kind": "ServerStatusRequest",
+        "metadata": { "name": question },
+        "spec": {},
+        "status": { "phase": "Processed", "processedTimestamp": "2026-01-01T00:00:00Z" },
+    }));
+    let params = PatchParams::apply("before").force();
+    let planted = questions.patch(&question, &params, &old).await;
+    assert_eq!(planted.unwrap().phase(), "Processed");
 
     let named =
         |backup: &Backup| reason(backup, SPARE) == "VeleroNotResponding" && completed(backup, ONE);
@@ -103,6 +118,7 @@ async fn a_velero_that_hangs_is_named_and_its_backup_goes_on_afterwards() {
     spare.velero().process().thaw().unwrap();
     let backup = tenant.wait_phase("hangs", Phase::Completed).await.unwrap();
     assert_completed(&backup, &[ONE, SPARE]);
+    await_gone(&questions, &question, PATIENCE).await.unwrap();
 }
 
 #[tokio::test]
@@ -217,7 +233,7 @@ async fn an_object_deleted_on_the_member_after_its_end_changes_nothing() {
         .delete(&name_in(&before, ONE), &DeleteParams::default())
         .await
         .unwrap();
-    e2e::await_gone(&objects, &name_in(&before, ONE), PATIENCE)
+    await_gone(&objects, &name_in(&before, ONE), PATIENCE)
         .await
         .unwrap();
     // Whatever came of the deletion came before what comes of this.
