@@ -3,12 +3,14 @@
 //! The copy's name holds a hash of its content: an edit on the hub makes a new copy and never
 //! changes what a backup that was already started reads.
 
+use api_types::external::velero::Schedule;
 use api_types::names;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use proxy_client::{Error as CallError, MemberApi, Preconditions};
 
 use crate::NAMESPACE;
-use crate::identity::Labels;
+use crate::identity::{self, Labels};
 
 /// Why a ConfigMap cannot be carried.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,9 +51,50 @@ pub fn copy(source: &ConfigMap, labels: Labels) -> Result<ConfigMap, Error> {
     })
 }
 
+/// Removes a copy from a member, unless `is_needed` finds somebody who needs it.
+///
+/// Only what was carried goes: an object may refer to a `ConfigMap` of the member's own. And it goes
+/// only as it was before `is_needed` looked: carried once more meanwhile, for a user who cannot be
+/// seen yet, it is labelled anew, and stays.
+///
+/// # Errors
+/// When the member does not do it, or the look fails; the copy stays then.
+pub async fn drop_unless(
+    api: &MemberApi<ConfigMap>,
+    name: &str,
+    is_needed: impl Future<Output = Result<bool, CallError>>,
+) -> Result<(), CallError> {
+    let Some(copy) = api.get_opt(name).await? else {
+        return Ok(());
+    };
+    if identity::owner_uid(&copy.metadata).is_none() || is_needed.await? {
+        return Ok(());
+    }
+    let only_if = Preconditions {
+        uid: copy.metadata.uid,
+        resource_version: copy.metadata.resource_version,
+    };
+    match api.delete(name, &only_if).await {
+        Ok(_) | Err(CallError::Conflict(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether runs of one of these Schedules are to come that read this policy, whoever owns it: hubs
+/// that carry the same content share the copy. One that is going away makes no more.
+pub fn is_scheduled(policy: &str, schedules: &[Schedule]) -> bool {
+    schedules.iter().any(|schedule| {
+        let read = schedule.spec.template.resource_policy.as_ref();
+        schedule.metadata.deletion_timestamp.is_none()
+            && read.is_some_and(|read| read.name == policy)
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use api_types::external::velero::ConfigMapReference;
     use k8s_openapi::ByteString;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::*;
 
@@ -121,5 +164,29 @@ mod tests {
     fn a_long_name_is_shortened_to_what_a_config_map_may_have() {
         let copied = copy(&source(&"n".repeat(253), &[("rules", "a")]), Labels::new()).unwrap();
         assert_eq!(copied.metadata.name.unwrap().len(), 253);
+    }
+
+    fn schedule(policy: Option<&str>, owner: &str) -> Schedule {
+        let mut schedule = Schedule::default();
+        schedule.metadata.labels = Some(Labels::from([(
+            "kurator.dev/owner-uid".to_owned(),
+            owner.to_owned(),
+        )]));
+        schedule.spec.template.resource_policy = policy.map(ConfigMapReference::new);
+        schedule
+    }
+
+    #[test]
+    fn a_policy_is_needed_by_each_schedule_that_refers_to_it_whoever_owns_it() {
+        let (copy, other) = ("skip-caches-ab12", "skip-caches-cd34");
+        for owner in ["this hub's", "another hub's"] {
+            let reads = schedule(Some(copy), owner);
+            assert!(is_scheduled(copy, &[schedule(None, owner), reads.clone()]));
+            let mut going = reads;
+            going.metadata.deletion_timestamp = Some(Time("2026-01-01T00:00:00Z".parse().unwrap()));
+            assert!(!is_scheduled(copy, &[going]), "it makes no more runs");
+            assert!(!is_scheduled(copy, &[schedule(Some(other), owner)]));
+        }
+        assert!(!is_scheduled(copy, &[]));
     }
 }

@@ -1,13 +1,14 @@
 //! The writes to members: for many at once, bounded, and each with a result of its own.
 
-use api_types::backup::BackupPolicy;
+use api_types::backup::{Backup, BackupPolicy};
 use api_types::external::velero;
 use api_types::key::ClusterKey;
 use api_types::names::{self, Purpose};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use proxy_client::Preconditions;
+use proxy_client::{Error as CallError, ListOptions, Preconditions};
 use velero_kit::identity::Owner;
+use velero_kit::{NAMESPACE, carry};
 
 use super::build::{self, Place};
 use crate::context::Context;
@@ -64,23 +65,37 @@ pub async fn drop_stray(ctx: &Context, key: &ClusterKey, stray: &velero::Backup)
     }
 }
 
-/// Removes a ConfigMap that was carried for this owner, unless another Backup that has not ended, or
-/// a run that has not, reads or may read it.
+/// Removes a ConfigMap that was carried for this owner, unless another Backup that has not ended, a
+/// run that has not, or a Schedule of whatever owner reads or may read it.
 pub async fn drop_carried(ctx: &Context, key: &ClusterKey, owner: &str, name: &str) {
-    let wanted = ctx.hub_backups.state().iter().any(|other| {
+    let wanted = |other: &Backup| {
         other.uid().as_deref() != Some(owner)
-            && !super::is_settled(&**other)
+            && !super::is_settled(other)
             && super::carries(other).is_some_and(|source| name.starts_with(&format!("{source}-")))
-    });
-    let used = wanted
-        || ctx.backups.list(key).iter().any(|other| {
-            let refers = carried(other).is_some_and(|carried| carried == name);
-            refers && !super::status::velero_is_done(other)
-        });
-    if used {
-        return;
+    };
+    let read =
+        |run: &velero::Backup| carried(run) == Some(name) && !super::status::velero_is_done(run);
+    let is_needed = async {
+        if ctx.hub_backups.state().iter().any(|other| wanted(other))
+            || ctx.backups.list(key).iter().any(|run| read(run))
+        {
+            return Ok(true);
+        }
+        // Live, since of another hub's nothing else would tell.
+        let schedules = objects::velero::<velero::Schedule>(ctx, key);
+        match schedules.list(&ListOptions::default()).await {
+            Ok(schedules) => Ok(carry::is_scheduled(name, &schedules)),
+            // With the type all objects of it went.
+            Err(CallError::NotServed(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    };
+    let copies = ctx.members.api::<ConfigMap>(key).namespace(NAMESPACE);
+    // Boxed: it would make the calls large that end with this.
+    let dropped = Box::pin(carry::drop_unless(&copies, name, is_needed)).await;
+    if let Err(error) = dropped {
+        tracing::warn!(cluster = %key, %name, %error, "a carried ConfigMap stays behind");
     }
-    objects::drop_carried(ctx, key, name).await;
 }
 
 /// Name of the carried ConfigMap that a Velero Backup refers to.

@@ -8,7 +8,7 @@ use api_types::phase::{EntryPhase, Phase};
 use e2e::{PATIENCE, await_gone, condition_reason, entry, examples, is_phase, reason};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use testbed::apply_yaml;
 
@@ -190,6 +190,39 @@ async fn a_cluster_that_leaves_loses_its_schedule_and_all_goes_where_it_was() {
             .unwrap();
     }
     assert_eq!(stored(TWO, &run[0]).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_carried_policy_stays_where_another_hub_s_schedule_reads_it() {
+    let tenant = tenant("schedule-shares").await;
+    let text = format!(
+        "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: skip-shared, namespace: {}}}, \
+         data: {{policies.yaml: 'version: v1'}}}}",
+        tenant.namespace()
+    );
+    apply_yaml(tenant.hub(), &text).await.unwrap();
+    let mut spec = serde_json::to_value(scheduled(YEARLY)).unwrap();
+    spec["policy"]["resourcePolicy"] = json!({ "kind": "configmap", "name": "skip-shared" });
+    let spec = serde_json::from_value(spec).unwrap();
+    tenant.back_up("shares", spec).await.unwrap();
+    let backup = is_scheduled(&tenant, "shares").await;
+    let ours = schedule_where(&backup, ONE, "there", |_| true).await;
+    let copy = ours.spec.template.resource_policy.clone().unwrap().name;
+    let other = velero::Schedule::new("of-another-hub", ours.spec);
+    let others = view(ONE).await.velero::<velero::Schedule>();
+    let created = others.create(&PostParams::default(), &other).await;
+    created.unwrap();
+
+    tenant.delete_backup("shares").await.unwrap();
+    tenant.wait_backup_gone("shares").await.unwrap();
+    let copies = view(ONE).await.velero::<ConfigMap>();
+    assert!(copies.get_opt(&copy).await.unwrap().is_some());
+    let elsewhere = view(TWO).await.velero::<ConfigMap>();
+    assert!(elsewhere.get_opt(&copy).await.unwrap().is_none());
+
+    let now = DeleteParams::default();
+    others.delete("of-another-hub", &now).await.unwrap();
+    copies.delete(&copy, &now).await.unwrap();
 }
 
 #[tokio::test]
