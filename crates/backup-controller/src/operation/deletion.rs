@@ -15,7 +15,7 @@ use velero_kit::identity::Owner;
 use velero_kit::problem::Problem;
 
 use super::draft::Draft;
-use super::member::{self, Link};
+use super::member::{self, HubObject, Link};
 use super::objects::Target;
 use super::{Detail, Error, Operation, State, conclude, entry, sooner};
 use crate::context::Context;
@@ -85,6 +85,37 @@ pub fn place(
             name: name.to_owned(),
         })),
     }
+}
+
+/// Whether an entry's cluster is gone for good: its own object is, or another cluster answers in its
+/// place.
+pub fn is_abandoned(ctx: &Context, owner: &Owner, detail: &impl Detail) -> bool {
+    let absent = |key| member::hub_object(ctx, &key) == HubObject::Absent;
+    entry::key_of(&owner.namespace, detail).is_some_and(absent) || is_replaced(ctx, owner, detail)
+}
+
+/// Whether another cluster answers in the place of the one that an entry has claimed.
+pub fn is_replaced(ctx: &Context, owner: &Owner, detail: &impl Detail) -> bool {
+    entry::key_of(&owner.namespace, detail)
+        .is_some_and(|key| is_another(&member::link(ctx, &key), detail.member_uid()))
+}
+
+/// A cluster that does not answer may be the one that was claimed.
+fn is_another(link: &Link, claimed: Option<&str>) -> bool {
+    match (link, claimed) {
+        (Link::Up { member_uid }, Some(claimed)) => member_uid != claimed,
+        _ => false,
+    }
+}
+
+/// What keeps an entry that is let go for that: nobody has to mend it.
+pub fn let_go(problem: Problem, detail: &impl Detail) -> Problem {
+    if problem.reason != reason::MEMBER_REPLACED {
+        return problem;
+    }
+    let name = detail.cluster_name();
+    let message = format!("another cluster answers as {name}: it lies with the former one");
+    Problem::new(problem.reason, message)
 }
 
 /// What is said of a cluster of a kind that only a newer version knows.

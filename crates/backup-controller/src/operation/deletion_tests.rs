@@ -69,3 +69,40 @@ fn an_object_that_was_not_being_deleted_has_waited_for_nothing() {
     status.phase = Some(Phase::Completed);
     assert_eq!(since(&before, OSLO), None);
 }
+
+#[test]
+fn only_a_cluster_that_answers_is_known_to_be_another_one() {
+    let up = |uid: &str| Link::Up {
+        member_uid: uid.to_owned(),
+    };
+    let down = Link::Down {
+        problem: Problem::new(reason::UNREACHABLE, OSLO),
+        since: None,
+    };
+    let table = [
+        (up("rebuilt"), Some("claimed"), true),
+        (up("claimed"), Some("claimed"), false),
+        (up("rebuilt"), None, false),
+        (down.clone(), Some("claimed"), false),
+        (down, None, false),
+    ];
+    for (link, claimed, expected) in table {
+        assert_eq!(is_another(&link, claimed), expected, "{link:?} {claimed:?}");
+    }
+}
+
+#[test]
+fn what_is_let_go_with_a_former_cluster_asks_for_nothing() {
+    let oslo = detail("oslo", EntryPhase::Completed);
+    let replaced = Problem::new(reason::MEMBER_REPLACED, "bring it back, or force it");
+    let told = let_go(replaced, &oslo);
+    assert_eq!(
+        (told.reason, told.message.as_str()),
+        (
+            "MemberReplaced",
+            "another cluster answers as oslo: it lies with the former one"
+        )
+    );
+    let unreachable = Problem::new(reason::DELETION_PENDING, OSLO);
+    assert_eq!(let_go(unreachable, &oslo).message, OSLO);
+}

@@ -14,7 +14,6 @@ use velero_kit::identity::Owner;
 use super::{Problem, apply};
 use crate::context::Context;
 use crate::operation::calls::{self, Answer, Call};
-use crate::operation::member::{self, HubObject};
 use crate::operation::objects::{self, Target};
 use crate::operation::{Error, deletion, entry};
 
@@ -53,9 +52,14 @@ async fn look_everywhere(ctx: &Arc<Context>, restore: &Restore, owner: &Owner) -
             },
             None => Err(deletion::unknown_kind(&detail)),
         };
+        let problem = removed.unwrap_or_else(Some);
+        let abandoned = deletion::is_abandoned(ctx, owner, &detail);
         Left {
-            problem: removed.unwrap_or_else(Some),
-            let_go: is_abandoned(ctx, owner, &detail),
+            problem: match problem {
+                Some(problem) if abandoned => Some(deletion::let_go(problem, &detail)),
+                other => other,
+            },
+            let_go: abandoned,
             detail,
             again: ctx.timings.look_again,
         }
@@ -75,12 +79,6 @@ async fn look(
     remove(ctx, owner, &target)
         .await
         .map_err(|error| deletion::pending(&Problem::from(&error)))
-}
-
-/// Whether the cluster's own object is gone: nobody can reach it any more, so it is not waited for.
-fn is_abandoned(ctx: &Context, owner: &Owner, detail: &RestoreDetail) -> bool {
-    entry::key_of(&owner.namespace, detail)
-        .is_some_and(|key| member::hub_object(ctx, &key) == HubObject::Absent)
 }
 
 /// Deletes every Velero Restore that carries our uid. Velero removes its logs from the bucket first,

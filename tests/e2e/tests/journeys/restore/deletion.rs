@@ -1,21 +1,24 @@
 //! What goes with a Restore, and what a Restore holds back.
 
 use anyhow::ensure;
-use api_types::backup::Backup;
+use api_types::backup::{Backup, BackupSpec};
 use api_types::cluster::AttachedCluster;
 use api_types::common::DeletionPolicy;
 use api_types::external::velero;
 use api_types::phase::Phase;
 use api_types::restore::Restore;
-use e2e::PATIENCE;
 use e2e::specs::demo_backup;
+use e2e::{Attached, PATIENCE};
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
 use testbed::wait_ok;
 
 use super::{entry, in_phase, objects_of, of, with_reason};
-use crate::world::{ONE, SPARE, TWO, name_in, spare, stack, tenant, tenant_of, view};
+use crate::world::{
+    BARE, ONE, SPARE, TWO, left_behind, name_in, spare, stack, tenant, tenant_of, view,
+};
 
 #[tokio::test]
 async fn deleting_removes_the_velero_restores_and_nothing_that_they_restored() {
@@ -76,18 +79,58 @@ async fn what_lies_in_a_cluster_that_is_gone_for_good_is_named_and_let_go() {
         .restore_name_in_cluster
         .clone()
         .unwrap();
-    wait_ok("the event", PATIENCE, async || {
-        let events = tenant.events("left").await?;
-        let told = events.iter().any(|event| {
-            event.reason.as_deref() == Some("ObjectsLeftBehind")
-                && event.note.as_ref().is_some_and(|text| text.contains(&name))
-        });
-        ensure!(told, "{events:?}");
-        Ok(())
-    })
-    .await
-    .unwrap();
+    let note = left_behind(&tenant, "left").await;
+    assert!(note.contains(&name), "{note}");
     assert!(objects_of(&restore, ONE).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_went_with_a_cluster_that_was_rebuilt_is_named_and_let_go() {
+    let stack = stack().await;
+    let name = "rebuilt";
+    let of_member = |member: &str| {
+        let kubeconfig = stack.attach(member).unwrap().kubeconfig;
+        Attached::new(name, &kubeconfig)
+    };
+    let clusters = [stack.attach(ONE).unwrap(), of_member(TWO)];
+    let tenant = stack.tenant("restore-rebuilt", &clusters).await.unwrap();
+    tenant.back_up("all", demo_backup()).await.unwrap();
+    let backup = tenant.wait_phase("all", Phase::Completed).await.unwrap();
+    tenant.restore("old", of("all")).await.unwrap();
+    let restore = in_phase(&tenant, "old", Phase::Completed).await;
+    let spec = BackupSpec {
+        deletion_policy: DeletionPolicy::Delete,
+        ..demo_backup()
+    };
+    tenant.back_up("data", spec).await.unwrap();
+    tenant.wait_phase("data", Phase::Completed).await.unwrap();
+
+    tenant.write_kubeconfig(&of_member(BARE)).await.unwrap();
+    tenant.delete_backup("data").await.unwrap();
+    let blocked = |backup: &Backup| e2e::reason(backup, name) == "MemberReplaced";
+    tenant
+        .wait_backup("data", "MemberReplaced", blocked)
+        .await
+        .unwrap();
+    tenant.delete_restore("old").await.unwrap();
+    tenant.wait_restore_gone("old").await.unwrap();
+    let left = entry(&restore, name).unwrap();
+    let left = left.restore_name_in_cluster.clone().unwrap();
+    let note = left_behind(&tenant, "old").await;
+    assert!(note.contains(&left), "{note}");
+    assert!(objects_of(&restore, ONE).await.is_empty());
+    assert_eq!(objects_of(&restore, TWO).await.len(), 1);
+    // Nothing is asked of the former cluster.
+    tenant.delete_backup("all").await.unwrap();
+    tenant.wait_backup_gone("all").await.unwrap();
+    let stored = view(TWO).await.backups_of(&backup.uid().unwrap()).await;
+    assert_eq!(stored.unwrap().len(), 1);
+
+    let data = tenant.backups().get("data").await.unwrap();
+    let why = e2e::reason(&data, name);
+    assert_eq!(why, "MemberReplaced", "its data stays its own");
+    tenant.write_kubeconfig(&of_member(TWO)).await.unwrap();
+    tenant.wait_backup_gone("data").await.unwrap();
 }
 
 #[tokio::test]
