@@ -17,10 +17,18 @@ use tokio::sync::watch;
 /// One change: what the object was and what it is.
 #[derive(Clone, Debug)]
 pub struct Change<K> {
-    /// `None` when it is new.
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// `None` when it is new, or could never be read.
     pub old: Option<Arc<K>>,
-    /// `None` when it is gone.
+    /// `None` when it is gone, or could never be read. The store keeps the last state of one that can
+    /// no longer be.
     pub new: Option<Arc<K>>,
+    /// It cannot be read, or could not be before: who was told so must look again, even if `old` and
+    /// `new` are the same.
+    pub unreadable: bool,
 }
 
 /// What the watches of the hub have brought: which kinds are complete, and which objects cannot be
@@ -42,6 +50,8 @@ struct Unreadable {
     why: BTreeMap<ObjectId, String>,
     /// Those of a new list, while it arrives.
     listed: BTreeSet<ObjectId>,
+    /// Those that were when it began.
+    before: BTreeSet<ObjectId>,
 }
 
 /// Kind, namespace and name.
@@ -87,10 +97,11 @@ impl Intake {
         here.map(|(_, _, name)| name.clone()).collect()
     }
 
-    fn came<K: Resource<DynamicType = ()>>(&self, object: &DeserializeGuard<K>) {
+    /// Whether it cannot be read, or could not be before.
+    fn came<K: Resource<DynamicType = ()>>(&self, object: &DeserializeGuard<K>) -> bool {
         let id = id_of(object);
         match &object.0 {
-            Ok(_) => _ = self.unreadable().why.remove(&id),
+            Ok(_) => self.unreadable().why.remove(&id).is_some(),
             Err(invalid) => {
                 tracing::warn!(
                     kind = id.0,
@@ -102,26 +113,43 @@ impl Intake {
                 let mut unreadable = self.unreadable();
                 unreadable.listed.insert(id.clone());
                 unreadable.why.insert(id, invalid.error.clone());
+                true
             }
         }
     }
 
-    fn went<K: Resource<DynamicType = ()>>(&self, object: &DeserializeGuard<K>) {
-        self.unreadable().why.remove(&id_of(object));
+    /// Whether it could not be read.
+    fn went<K: Resource<DynamicType = ()>>(&self, object: &DeserializeGuard<K>) -> bool {
+        let before = self.unreadable().why.remove(&id_of(object));
+        before.is_some() || object.0.is_err()
     }
 
     fn list_begins<K: Resource<DynamicType = ()>>(&self) {
         let kind = K::kind(&());
-        self.unreadable()
-            .listed
-            .retain(|(known, _, _)| *known != kind);
+        let Unreadable {
+            why,
+            listed,
+            before,
+        } = &mut *self.unreadable();
+        listed.retain(|(known, _, _)| *known != kind);
+        before.retain(|(known, _, _)| *known != kind);
+        before.extend(why.keys().filter(|(known, _, _)| *known == kind).cloned());
     }
 
-    /// What a new list does not repeat is gone.
-    fn list_ends<K: Resource<DynamicType = ()>>(&self) {
+    /// What a new list does not repeat is gone. Returns those that cannot be read, or could not be
+    /// before the list: namespace and name.
+    fn list_ends<K: Resource<DynamicType = ()>>(&self) -> BTreeSet<(String, String)> {
         let kind = K::kind(&());
-        let Unreadable { why, listed } = &mut *self.unreadable();
+        let Unreadable {
+            why,
+            listed,
+            before,
+        } = &mut *self.unreadable();
         why.retain(|id, _| id.0 != kind || listed.contains(id));
+        let of_kind = listed.iter().chain(&*before).filter(|id| id.0 == kind);
+        of_kind
+            .map(|(_, namespace, name)| (namespace.clone(), name.clone()))
+            .collect()
     }
 
     /// The store has taken over a whole list.
@@ -159,7 +187,8 @@ fn id<K: Resource<DynamicType = ()>>(namespace: &str, name: &str) -> ObjectId {
 }
 
 /// Keeps a store up to date while the stream is polled. It retries with back-off for ever; its
-/// errors are for the log. `changed` runs after each change of the store.
+/// errors are for the log. `changed` runs after each change of the store, and after each of an object
+/// that cannot be read.
 pub fn follow<K>(
     client: &Client,
     mut writer: Writer<K>,
@@ -171,176 +200,168 @@ where
 {
     let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
     let reader = writer.as_reader();
-    let told = intake.clone();
     watching(api, watcher::Config::default())
         .default_backoff()
         .filter_map(move |event| {
             let event = match event {
-                Ok(event) => readable(event, &intake).map(Ok),
-                Err(error) => Some(Err(error)),
+                Ok(event) => {
+                    let (event, told) = take_in(&mut writer, &reader, &intake, event);
+                    told.into_iter().for_each(&changed);
+                    if matches!(event, Some(Event::InitDone)) {
+                        intake.stored::<K>();
+                    }
+                    event.map(Ok)
+                }
+                Err(error) => {
+                    tracing::warn!(kind = %K::kind(&()), %error, "the hub's watch broke off and is taken up again");
+                    Some(Err(error))
+                }
             };
             future::ready(event)
         })
-        .inspect(move |event| match event {
-            Ok(event) => {
-                for change in apply(&mut writer, &reader, event) {
-                    changed(change);
-                }
-                if matches!(event, Event::InitDone) {
-                    told.stored::<K>();
-                }
-            }
-            Err(error) => {
-                tracing::warn!(kind = %K::kind(&()), %error, "the hub's watch broke off and is taken up again");
-            }
-        })
 }
 
-/// The event without an object that cannot be read: it must not hide the others.
-fn readable<K>(event: Event<DeserializeGuard<K>>, intake: &Intake) -> Option<Event<K>>
-where
-    K: Resource<DynamicType = ()>,
-{
-    match &event {
-        Event::Apply(object) | Event::InitApply(object) => intake.came(object),
-        Event::Delete(object) => intake.went(object),
-        Event::Init => intake.list_begins::<K>(),
-        Event::InitDone => intake.list_ends::<K>(),
-    }
-    Some(match event {
-        Event::Apply(object) => Event::Apply(object.0.ok()?),
-        Event::Delete(object) => Event::Delete(object.0.ok()?),
-        Event::InitApply(object) => Event::InitApply(object.0.ok()?),
-        Event::Init => Event::Init,
-        Event::InitDone => Event::InitDone,
-    })
-}
-
-/// Applies an event to the store and tells what changed. A new list replaces the store as a whole;
-/// what vanished while nobody watched is a change too.
-fn apply<K>(writer: &mut Writer<K>, reader: &Store<K>, event: &Event<K>) -> Vec<Change<K>>
+/// Applies an event to the store. Returns it without an object that cannot be read, since that must
+/// not hide the others, and what changed. A new list replaces the store as a whole; what vanished
+/// while nobody watched is a change too.
+fn take_in<K>(
+    writer: &mut Writer<K>,
+    reader: &Store<K>,
+    intake: &Intake,
+    event: Event<DeserializeGuard<K>>,
+) -> (Option<Event<K>>, Vec<Change<K>>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug,
 {
     match event {
-        Event::Apply(object) | Event::Delete(object) => {
-            let name = ObjectRef::from_obj(object);
-            let old = reader.get(&name);
-            writer.apply_watcher_event(event);
-            vec![Change {
-                old,
-                new: reader.get(&name),
-            }]
+        Event::Apply(object) => {
+            let unreadable = intake.came(&object);
+            let place = Place::of(&object, unreadable);
+            if let Ok(object) = object.0 {
+                place.apply(writer, reader, Event::Apply(object))
+            } else {
+                let kept = place.get(reader);
+                (None, vec![place.change(kept.clone(), kept)])
+            }
+        }
+        Event::Delete(object) => {
+            let unreadable = intake.went(&object);
+            let place = Place::of(&object, unreadable);
+            // With what cannot be read goes the last state that could be.
+            let last = || place.get(reader).map(|last| (*last).clone());
+            match object.0.ok().or_else(last) {
+                Some(object) => place.apply(writer, reader, Event::Delete(object)),
+                None => (None, vec![place.change(None, None)]),
+            }
+        }
+        Event::Init => {
+            intake.list_begins::<K>();
+            writer.apply_watcher_event(&Event::Init);
+            (Some(Event::Init), Vec::new())
+        }
+        Event::InitApply(object) => {
+            intake.came(&object);
+            let event = object.0.ok().map(Event::InitApply);
+            if let Some(event) = &event {
+                writer.apply_watcher_event(event);
+            }
+            (event, Vec::new())
         }
         Event::InitDone => {
             let before = by_name(reader);
-            writer.apply_watcher_event(event);
-            let mut after = by_name(reader);
-            let mut changes: Vec<Change<K>> = before
-                .into_iter()
-                .map(|(name, old)| Change {
-                    old: Some(old),
-                    new: after.remove(&name),
-                })
-                .collect();
-            changes.extend(after.into_values().map(|new| Change {
-                old: None,
-                new: Some(new),
-            }));
-            changes
-        }
-        Event::Init | Event::InitApply(_) => {
-            writer.apply_watcher_event(event);
-            Vec::new()
+            writer.apply_watcher_event(&Event::InitDone);
+            let changes = replaced(before, by_name(reader), &intake.list_ends::<K>());
+            (Some(Event::InitDone), changes)
         }
     }
 }
 
-fn by_name<K: Resource<DynamicType = ()> + Clone>(
-    reader: &Store<K>,
-) -> BTreeMap<(Option<String>, String), Arc<K>> {
+/// What differs between two lists, and each object that could not be read in one of them.
+fn replaced<K>(
+    mut before: ByName<K>,
+    mut after: ByName<K>,
+    unreadable: &BTreeSet<(String, String)>,
+) -> Vec<Change<K>> {
+    let names: BTreeSet<_> = before.keys().chain(after.keys()).cloned().collect();
+    names
+        .union(unreadable)
+        .map(|name| Change {
+            namespace: name.0.clone(),
+            name: name.1.clone(),
+            old: before.remove(name),
+            new: after.remove(name),
+            unreadable: unreadable.contains(name),
+        })
+        .collect()
+}
+
+/// The object that an event is about.
+struct Place {
+    namespace: String,
+    name: String,
+    unreadable: bool,
+}
+
+impl Place {
+    fn of(object: &impl Resource, unreadable: bool) -> Self {
+        Self {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            unreadable,
+        }
+    }
+
+    fn get<K>(&self, reader: &Store<K>) -> Option<Arc<K>>
+    where
+        K: Resource<DynamicType = ()> + Clone,
+    {
+        reader.get(&ObjectRef::new(&self.name).within(&self.namespace))
+    }
+
+    fn apply<K>(
+        self,
+        writer: &mut Writer<K>,
+        reader: &Store<K>,
+        event: Event<K>,
+    ) -> (Option<Event<K>>, Vec<Change<K>>)
+    where
+        K: Resource<DynamicType = ()> + Clone,
+    {
+        let old = self.get(reader);
+        writer.apply_watcher_event(&event);
+        let new = self.get(reader);
+        (Some(event), vec![self.change(old, new)])
+    }
+
+    fn change<K>(self, old: Option<Arc<K>>, new: Option<Arc<K>>) -> Change<K> {
+        let Self {
+            namespace,
+            name,
+            unreadable,
+        } = self;
+        Change {
+            namespace,
+            name,
+            old,
+            new,
+            unreadable,
+        }
+    }
+}
+
+/// By namespace and name.
+type ByName<K> = BTreeMap<(String, String), Arc<K>>;
+
+fn by_name<K: Resource<DynamicType = ()> + Clone>(reader: &Store<K>) -> ByName<K> {
     let objects = reader.state().into_iter();
     objects
-        .map(|object| ((object.namespace(), object.name_any()), object))
+        .map(|object| {
+            let namespace = object.namespace().unwrap_or_default();
+            ((namespace, object.name_any()), object)
+        })
         .collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use api_types::fleet::{Fleet, FleetSpec};
-    use kube::runtime::reflector;
-
-    use super::*;
-
-    const NAMESPACE: &str = "oslo";
-
-    fn named(name: &str) -> Fleet {
-        let mut fleet = Fleet::new(name, FleetSpec::default());
-        fleet.metadata.namespace = Some(NAMESPACE.into());
-        fleet
-    }
-
-    fn told(changes: &[Change<Fleet>]) -> Vec<String> {
-        let mut told: Vec<String> = changes
-            .iter()
-            .map(|change| {
-                let name = |fleet: &Option<Arc<Fleet>>| {
-                    fleet
-                        .as_ref()
-                        .map_or_else(|| "-".to_owned(), |fleet| fleet.name_any())
-                };
-                format!("{}>{}", name(&change.old), name(&change.new))
-            })
-            .collect();
-        told.sort();
-        told
-    }
-
-    #[test]
-    fn a_change_is_told_when_the_store_shows_it_and_a_new_list_tells_what_vanished() {
-        let (reader, mut writer) = reflector::store();
-        let mut send = |event| apply(&mut writer, &reader, &event);
-        assert!(send(Event::Init).is_empty());
-        assert!(send(Event::InitApply(named("north"))).is_empty());
-        assert!(send(Event::InitApply(named("south"))).is_empty());
-        assert_eq!(told(&send(Event::InitDone)), ["->north", "->south"]);
-        assert_eq!(told(&send(Event::Apply(named("north")))), ["north>north"]);
-        assert_eq!(told(&send(Event::Delete(named("north")))), ["north>-"]);
-
-        send(Event::Init);
-        send(Event::InitApply(named("west")));
-        assert_eq!(told(&send(Event::InitDone)), ["->west", "south>-"]);
-    }
-
-    #[test]
-    fn an_object_that_cannot_be_read_is_noted_until_it_is_mended_or_gone() {
-        let intake = Intake::default();
-        let decode = |spec: serde_json::Value| -> DeserializeGuard<Fleet> {
-            let metadata = serde_json::json!({"name": "north", "namespace": NAMESPACE});
-            serde_json::from_value(serde_json::json!({
-                "apiVersion": "fleet.kurator.dev/v1alpha1", "kind": "Fleet", "metadata": metadata, "spec": spec,
-            }))
-            .unwrap()
-        };
-        let (bad, good) = (serde_json::json!({"clusters": 5}), serde_json::json!({}));
-
-        assert!(readable(Event::Apply(decode(bad.clone())), &intake).is_none());
-        assert!(intake.why::<Fleet>(NAMESPACE, "north").is_some());
-        assert_eq!(intake.all::<Fleet>(NAMESPACE), ["north"]);
-        assert!(readable(Event::Apply(decode(good)), &intake).is_some());
-        assert_eq!(intake.why::<Fleet>(NAMESPACE, "north"), None);
-
-        readable(Event::Apply(decode(bad.clone())), &intake);
-        readable(Event::Delete(decode(bad.clone())), &intake);
-        assert_eq!(intake.why::<Fleet>(NAMESPACE, "north"), None);
-
-        readable(Event::Apply(decode(bad)), &intake);
-        readable::<Fleet>(Event::Init, &intake);
-        assert!(
-            intake.why::<Fleet>(NAMESPACE, "north").is_some(),
-            "until the list is complete"
-        );
-        readable::<Fleet>(Event::InitDone, &intake);
-        assert_eq!(intake.why::<Fleet>(NAMESPACE, "north"), None);
-    }
-}
+#[path = "follow_tests.rs"]
+mod tests;

@@ -16,6 +16,7 @@ use proxy_client::{ClusterState, Inventory, MemberWatch, Members, Selection};
 
 use crate::hub::Hub;
 use crate::memory::Memory;
+use crate::operations::Looks;
 use crate::text::whole_seconds;
 use crate::timings::Timings;
 use controller_kit::trigger::Trigger;
@@ -27,6 +28,8 @@ pub struct Context {
     pub triggers: Triggers,
     /// What the hub holds.
     pub hub: Hub,
+    /// What it shows when it is asked itself.
+    pub looks: Looks,
     /// How the members are.
     pub members: MemberView,
     /// Where writes go.

@@ -203,12 +203,14 @@ fn readable<K: Driven>(hub: &Hub, object: &K) -> Result<(), Error> {
 
 /// A Fleet matters to its clusters, to those it had, and to the Fleets it may share clusters with.
 fn fleet_changed(context: &Context, change: &Change<Fleet>) {
-    let Some(fleet) = change.new.as_ref().or(change.old.as_ref()) else {
-        return;
-    };
-    let (namespace, name) = (fleet.namespace().unwrap_or_default(), fleet.name_any());
+    let Change {
+        namespace, name, ..
+    } = change;
     if change.new.is_none() {
-        context.memory.forget_fleet(&namespace, &name);
+        context.memory.forget_fleet(namespace, name);
+    }
+    if change.unreadable {
+        fire_terminating(context, namespace);
     }
     if let (Some(old), Some(new)) = (&change.old, &change.new)
         && wants_the_same(old, new)
@@ -221,29 +223,29 @@ fn fleet_changed(context: &Context, change: &Change<Fleet>) {
             .spec
             .clusters
             .iter()
-            .filter_map(|entry| entry.fleet_member(&namespace));
+            .filter_map(|entry| entry.fleet_member(namespace));
         for cluster in listed.filter(|cluster| cluster.kind == ClusterKind::AttachedCluster) {
-            triggers.clusters.fire(&namespace, &cluster.name);
+            triggers.clusters.fire(namespace, &cluster.name);
         }
     }
-    for cluster in hub.labelled(&namespace, &name) {
-        triggers.clusters.fire(&namespace, &cluster);
+    for cluster in hub.labelled(namespace, name) {
+        triggers.clusters.fire(namespace, &cluster);
     }
-    for cluster in hub.clusters_in(&namespace) {
+    for cluster in hub.clusters_in(namespace) {
         let claimed_by = cluster
             .status
             .as_ref()
             .and_then(|status| status.fleet.as_ref());
-        if claimed_by == Some(&name) {
-            triggers.clusters.fire(&namespace, &cluster.name_any());
+        if claimed_by == Some(name) {
+            triggers.clusters.fire(namespace, &cluster.name_any());
         }
     }
     for rival in hub
-        .fleets_in(&namespace)
+        .fleets_in(namespace)
         .iter()
-        .filter(|rival| rival.name_any() != name)
+        .filter(|rival| rival.name_any() != *name)
     {
-        triggers.fleets.fire(&namespace, &rival.name_any());
+        triggers.fleets.fire(namespace, &rival.name_any());
     }
 }
 
@@ -258,14 +260,12 @@ fn wants_the_same(old: &Fleet, new: &Fleet) -> bool {
 
 /// An AttachedCluster matters to the Fleets that list it, and to the one whose label it carries.
 fn cluster_changed(context: &Context, change: &Change<AttachedCluster>) {
-    let Some(cluster) = change.new.as_ref().or(change.old.as_ref()) else {
-        return;
-    };
-    let key = ClusterKey::attached(cluster.namespace().unwrap_or_default(), cluster.name_any());
+    let key = ClusterKey::attached(&change.namespace, &change.name);
     if change.new.is_none() {
         context.memory.forget_cluster(&key);
     }
     if let (Some(old), Some(new)) = (&change.old, &change.new)
+        && !change.unreadable
         && shows_the_same(old, new)
     {
         return;
@@ -313,26 +313,28 @@ fn operation_changed<K>(context: &Context, change: &Change<Operation<K>>)
 where
     K: kube::Resource<DynamicType = ()> + 'static,
 {
-    let Some(operation) = change.new.as_ref().or(change.old.as_ref()) else {
-        return;
-    };
     if let (Some(old), Some(new)) = (&change.old, &change.new)
+        && !change.unreadable
         && old.holds_as(new)
     {
         return;
     }
-    let namespace = operation.namespace().unwrap_or_default();
+    fire_terminating(context, &change.namespace);
+}
+
+/// Whatever is being deleted in a namespace, and may wait for something there.
+fn fire_terminating(context: &Context, namespace: &str) {
     let (hub, triggers) = (&context.hub, &context.triggers);
-    for cluster in hub.clusters_in(&namespace) {
+    for cluster in hub.clusters_in(namespace) {
         if cluster.metadata.deletion_timestamp.is_some() {
-            triggers.clusters.fire(&namespace, &cluster.name_any());
+            triggers.clusters.fire(namespace, &cluster.name_any());
         }
     }
-    for fleet in hub.fleets_in(&namespace) {
+    for fleet in hub.fleets_in(namespace) {
         if fleet.metadata.deletion_timestamp.is_some() {
-            triggers.fleets.fire(&namespace, &fleet.name_any());
-            for cluster in hub.labelled(&namespace, &fleet.name_any()) {
-                triggers.clusters.fire(&namespace, &cluster);
+            triggers.fleets.fire(namespace, &fleet.name_any());
+            for cluster in hub.labelled(namespace, &fleet.name_any()) {
+                triggers.clusters.fire(namespace, &cluster);
             }
         }
     }

@@ -19,6 +19,18 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// The hub did not show who needs what is being deleted; `source`: why, if it answered at all.
+    #[error(
+        "the hub does not list objects of kind {kind} in {namespace}, which may need what is being deleted"
+    )]
+    Unlisted {
+        /// What was to be listed.
+        kind: String,
+        /// Where.
+        namespace: String,
+        /// Why not.
+        source: Option<Box<kube::Error>>,
+    },
     /// The hub refused a write or did not answer it.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -28,6 +40,7 @@ impl ReconcileError for Error {
     fn category(&self) -> &'static str {
         match self {
             Self::Unreadable { .. } => "unreadable",
+            Self::Unlisted { .. } => "hub_list",
             Self::Write(error) => error.category(),
         }
     }
@@ -35,7 +48,7 @@ impl ReconcileError for Error {
     fn retry(&self) -> Retry {
         match self {
             Self::Unreadable { .. } => Retry::OnChange,
-            Self::Write(_) => Retry::Backoff,
+            Self::Unlisted { .. } | Self::Write(_) => Retry::Backoff,
         }
     }
 }

@@ -15,7 +15,8 @@ use kube::{Resource, ResourceExt};
 
 use crate::claim;
 use crate::fleet::members::Object;
-use crate::operation::{Holder, Need, Operation};
+use crate::operation::{Holder, Operation};
+use crate::operations::{Operations, unread};
 use controller_kit::follow::Intake;
 
 /// How many kinds are stored.
@@ -98,38 +99,17 @@ impl Hub {
         names
     }
 
-    /// The operations that still need a Fleet.
+    /// The operations that still need a Fleet, as far as the watches have brought them.
     pub fn holders_of_fleet(&self, fleet: &Fleet) -> Vec<Holder> {
         let namespace = fleet.namespace().unwrap_or_default();
-        let name = fleet.name_any();
-        let borrows = |backup: &str| {
-            let backup = self.backups.get(&ObjectRef::new(backup).within(&namespace));
-            backup.is_some_and(|backup| backup.fleets().any(|fleet| fleet == name))
-        };
-        self.holders(
-            &namespace,
-            &Wanted {
-                backup: &|operation| operation.fleets().any(|fleet| fleet == name),
-                restore: &|operation| {
-                    operation.fleets().any(|fleet| fleet == name)
-                        || operation.borrowed_from().is_some_and(borrows)
-                },
-                migrate: &|operation| operation.fleets().any(|fleet| fleet == name),
-            },
-        )
+        self.operations(&namespace).needing_fleet(&fleet.name_any())
     }
 
-    /// What beside readable Fleets still needs a cluster, for people.
+    /// What beside readable Fleets still needs a cluster, as far as the watches have brought it, for
+    /// people.
     pub fn holders_of_cluster(&self, cluster: &ClusterKey) -> Vec<String> {
         let fleets = unreadable::<Fleet>(&self.intake, &cluster.namespace);
-        let operations = self.holders(
-            &cluster.namespace,
-            &Wanted {
-                backup: &|operation| operation.names(cluster),
-                restore: &|operation| operation.names(cluster),
-                migrate: &|operation| operation.names(cluster),
-            },
-        );
+        let operations = self.operations(&cluster.namespace).needing_cluster(cluster);
         fleets
             .into_iter()
             .chain(operations)
@@ -137,49 +117,24 @@ impl Hub {
             .collect()
     }
 
-    /// The operations of a namespace that still need something and are wanted here. One that cannot
-    /// be read may need anything.
-    fn holders(&self, namespace: &str, wanted: &Wanted<'_>) -> Vec<Holder> {
-        let mut holders = needing(&self.backups, namespace, wanted.backup);
-        holders.extend(needing(&self.restores, namespace, wanted.restore));
-        holders.extend(needing(&self.migrates, namespace, wanted.migrate));
-        holders.extend(unreadable::<Backup>(&self.intake, namespace));
-        holders.extend(unreadable::<Restore>(&self.intake, namespace));
-        holders.extend(unreadable::<Migrate>(&self.intake, namespace));
-        holders.sort_by(|one, other| (&one.kind, &one.name).cmp(&(&other.kind, &other.name)));
-        holders
+    /// The operations of a namespace.
+    fn operations(&self, namespace: &str) -> Operations {
+        let intake = &self.intake;
+        let mut unread = unreadable::<Backup>(intake, namespace);
+        unread.extend(unreadable::<Restore>(intake, namespace));
+        unread.extend(unreadable::<Migrate>(intake, namespace));
+        Operations {
+            backups: in_namespace(&self.backups, namespace),
+            restores: in_namespace(&self.restores, namespace),
+            migrates: in_namespace(&self.migrates, namespace),
+            unreadable: unread,
+        }
     }
-}
-
-/// Which operations are meant.
-struct Wanted<'a> {
-    backup: &'a dyn Fn(&Operation<Backup>) -> bool,
-    restore: &'a dyn Fn(&Operation<Restore>) -> bool,
-    migrate: &'a dyn Fn(&Operation<Migrate>) -> bool,
-}
-
-fn needing<K: Resource<DynamicType = ()> + 'static>(
-    store: &Store<Operation<K>>,
-    namespace: &str,
-    wanted: &dyn Fn(&Operation<K>) -> bool,
-) -> Vec<Holder> {
-    in_namespace(store, namespace)
-        .iter()
-        .filter(|operation| wanted(operation))
-        .filter_map(|operation| operation.holder())
-        .collect()
 }
 
 fn unreadable<K: Resource<DynamicType = ()>>(intake: &Intake, namespace: &str) -> Vec<Holder> {
     let names = intake.all::<K>(namespace).into_iter();
-    let kind = K::kind(&());
-    names
-        .map(|name| Holder {
-            kind: kind.clone(),
-            name,
-            need: Need::Unreadable,
-        })
-        .collect()
+    names.map(unread::<K>).collect()
 }
 
 fn in_namespace<K>(store: &Store<K>, namespace: &str) -> Vec<Arc<K>>

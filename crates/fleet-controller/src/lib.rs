@@ -16,6 +16,7 @@ pub mod fleet;
 pub mod hub;
 pub mod memory;
 pub mod operation;
+pub mod operations;
 mod run;
 pub mod text;
 pub mod timings;

@@ -24,6 +24,7 @@ use crate::args::Args;
 use crate::context::{Context, MemberView, Triggers, Writer};
 use crate::controller::{self, Streams};
 use crate::memory::Memory;
+use crate::operations::Looks;
 
 /// The readiness check that the hub's objects have been read.
 const CACHES: &str = "caches";
@@ -59,6 +60,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     let context = Arc::new(Context {
         triggers: Triggers::default(),
         hub: streams.hub(),
+        looks: Looks::default(),
         members: MemberView::new(&members),
         writer: Writer {
             events: Events::new(client.clone(), CALLER, None),

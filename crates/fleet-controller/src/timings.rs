@@ -26,6 +26,10 @@ pub struct Timings {
     /// A deletion that makes no progress for this long is reported as blocked.
     #[serde(deserialize_with = "millis")]
     pub deletion_stalled: Duration,
+    /// Who holds an object that is being deleted, and was not told by the watches, is looked for again
+    /// after this time: nothing may tell when it lets go.
+    #[serde(deserialize_with = "millis")]
+    pub look_again: Duration,
     /// Least time between two status writes of a Fleet.
     #[serde(deserialize_with = "millis")]
     pub fleet_pace: Duration,
@@ -42,6 +46,7 @@ impl Default for Timings {
             detail_pace: Duration::from_secs(30),
             last_seen: Duration::from_mins(30),
             deletion_stalled: Duration::from_mins(10),
+            look_again: Duration::from_secs(30),
             fleet_pace: Duration::from_millis(100),
             fleet_pace_per_member: Duration::from_millis(1),
         }

@@ -102,7 +102,8 @@ fn held_by(known: &Dereferenced) -> Vec<String> {
     fleets.chain(known.holders.iter().cloned()).collect()
 }
 
-fn is_forced(known: &Dereferenced) -> bool {
+/// Whether a person has asked to give up on what cannot be awaited.
+pub fn is_forced(known: &Dereferenced) -> bool {
     let asked = known.object.annotations().get(labels::FORCE_DELETE);
     asked.is_some_and(|value| value == "true")
 }

@@ -18,6 +18,7 @@ use api_types::phase::FleetPhase;
 use controller_kit::reconcile::Outcome;
 use jiff::Timestamp;
 use kube::ResourceExt;
+use tokio::time::Instant;
 
 use self::deletion::Step;
 use crate::attached_cluster::damping::left;
@@ -26,9 +27,19 @@ use crate::error::Error;
 
 /// Brings one Fleet up to date.
 pub async fn reconcile(context: &Context, fleet: Arc<Fleet>) -> Result<Outcome, Error> {
-    let now = Timestamp::now();
-    let known = dereference::dereference(context, fleet);
-    let validated = validate::validate(&known);
+    let (now, began) = (Timestamp::now(), Instant::now());
+    let mut known = dereference::dereference(context, fleet);
+    let mut validated = validate::validate(&known);
+    let mut unseen = None;
+    if validated.deletion == Some(Step::Done) && !deletion::forced(&known.fleet) {
+        // The watches know of nobody; they may be behind, or broken.
+        let namespace = known.fleet.namespace().unwrap_or_default();
+        let client = &context.writer.client;
+        let seen = context.looks.after(began, client, &namespace).await?;
+        known.holders = seen.holders_of_fleet(&known.fleet.name_any());
+        validated = validate::validate(&known);
+        unseen = (!known.holders.is_empty()).then_some(context.timings.look_again);
+    }
     let fleet = &*known.fleet;
     let version = apply::finalizer(context, fleet, &validated).await?;
     let stalls = validated
@@ -48,14 +59,15 @@ pub async fn reconcile(context: &Context, fleet: Arc<Fleet>) -> Result<Outcome, 
         apply::let_go(context, &known).await?;
         return Ok(Outcome::Done);
     }
-    Ok(match stalls {
-        // The time when it stalls; afterwards only a change can bring anything new.
-        Some(at) if at > now => Outcome::Waiting {
-            reason: "Deletion",
-            after: Duration::try_from(at.duration_since(now)).unwrap_or_default(),
-        },
-        _ => Outcome::Done,
-    })
+    // The time when it stalls; afterwards only a change can bring anything new.
+    let stalls = stalls
+        .filter(|at| *at > now)
+        .map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    let waits = [stalls, unseen].into_iter().flatten().min();
+    Ok(waits.map_or(Outcome::Done, |after| Outcome::Waiting {
+        reason: "Deletion",
+        after,
+    }))
 }
 
 /// When the deletion counts as stalled. What stood still before this process was started has stood

@@ -8,6 +8,7 @@
     reason = "what fails here fails the test"
 )]
 
+mod blind;
 mod damping;
 mod deletion;
 mod fleets;

@@ -70,6 +70,11 @@ pub(crate) struct Controller {
 
 impl Controller {
     pub(crate) async fn start(bed: &Bed, proxy: &str, timings: &str) -> Self {
+        Self::start_as(bed, bed.hub().kubeconfig_path(), proxy, timings).await
+    }
+
+    /// The same as the user of a kubeconfig.
+    pub(crate) async fn start_as(bed: &Bed, kubeconfig: &Path, proxy: &str, timings: &str) -> Self {
         let address = format!("{}:{}", bed.address(), bed.next_port());
         let log = bed.dir().join("fleet-controller.log");
         let program = Program::new(
@@ -78,7 +83,7 @@ impl Controller {
             log,
         )
         .arg("--kubeconfig")
-        .arg(bed.hub().kubeconfig_path())
+        .arg(kubeconfig)
         .args(["--proxy-endpoint", proxy])
         .args(["--http-address", &address])
         .args(["--timings", timings])

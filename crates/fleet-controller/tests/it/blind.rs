@@ -1,0 +1,128 @@
+//! What needs a Fleet or a cluster holds it, also where the watches do not show it. Each test has a
+//! hub of its own.
+
+use api_types::backup::Backup;
+use api_types::cluster::AttachedCluster;
+use api_types::fleet::Fleet;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use testbed::{Access, Bed, apply_yaml};
+
+use crate::script::Proxy;
+use crate::space::{Space, fleet_message, ready_reason};
+use crate::world::{Controller, World, prepare};
+
+/// All that the controller needs, but no watch of Backups.
+const NO_WATCH: &str = r#"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: no-watch-of-backups}
+rules:
+- {apiGroups: [fleet.kurator.dev, cluster.kurator.dev], resources: ["*"], verbs: ["*"]}
+- {apiGroups: [backup.kurator.dev], resources: [restores, migrates], verbs: ["*"]}
+- {apiGroups: [backup.kurator.dev], resources: [backups], verbs: [get, list]}
+- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: ["*"]}
+- {apiGroups: ["", events.k8s.io], resources: [events], verbs: ["*"]}
+- {apiGroups: [apiextensions.k8s.io], resources: ["*"], verbs: [get, list, watch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: no-watch-of-backups}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: no-watch-of-backups}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: nobody}]
+"#;
+
+#[tokio::test]
+async fn a_backup_that_the_watch_does_not_show_holds_its_fleet_and_its_clusters() {
+    let bed = Bed::builder("fleet-blind")
+        .hub_without_controllers()
+        .start()
+        .await
+        .unwrap();
+    prepare(&bed).await;
+    let hub = bed.hub();
+    apply_yaml(&hub.client().unwrap(), NO_WATCH).await.unwrap();
+    let kubeconfig = bed.dir().join("nobody.kubeconfig");
+    let text = hub.kubeconfig_at(hub.url(), Access::Unprivileged);
+    std::fs::write(&kubeconfig, text).unwrap();
+    let proxy = Proxy::start();
+    let timings = r#"{"lookAgain": 200}"#;
+    let _controller = Controller::start_as(&bed, &kubeconfig, &proxy.endpoint(), timings).await;
+    let space = Space::make(hub.client().unwrap(), "oslo", proxy.script.clone()).await;
+    space.settle("bergen", "north").await;
+    space.settle("hamar", "south").await;
+    space
+        .create::<Backup>("nightly", json!({"destination": {"fleet": "north"}}))
+        .await;
+    let entry = json!({"clusterName": "hamar", "clusterKind": "AttachedCluster"});
+    let status = |phase: &str| json!({"phase": phase, "backupDetails": [entry]});
+    space
+        .merge_status::<Backup>("nightly", status("InProgress"))
+        .await;
+
+    space.delete::<Fleet>("north").await;
+    let fleet = space.until_fleet_is("north", "InUse").await;
+    let message = fleet_message(&fleet);
+    assert!(message.contains("Backup nightly (InProgress)"), "{message}");
+
+    space
+        .merge::<Fleet>("south", json!({"spec": {"clusters": []}}))
+        .await;
+    space.until_fleet_is("south", "NoClusters").await;
+    space.delete::<AttachedCluster>("hamar").await;
+    let named = |cluster: &AttachedCluster| {
+        let conditions = cluster.status.iter().flat_map(|status| &status.conditions);
+        let mut messages = conditions.map(|condition| &condition.message);
+        ready_reason(cluster) == "InUse"
+            && messages.any(|message| message.contains("Backup nightly (InProgress)"))
+    };
+    space.until("hamar", named).await;
+
+    space
+        .merge_status::<Backup>("nightly", status("Completed"))
+        .await;
+    space.until_gone::<Fleet>("north").await;
+    space.until_gone::<AttachedCluster>("hamar").await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_backup_that_cannot_be_read_is_noticed() {
+    let world = World::start("fleet-odd", r#"{"lookAgain": 600000}"#).await;
+    let client = world.bed.hub().client().unwrap();
+    let kinds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    // As a newer version may define it.
+    let anything = json!([{
+        "op": "replace",
+        "path": "/spec/versions/0/schema/openAPIV3Schema",
+        "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+    }]);
+    let anything = Patch::<()>::Json(serde_json::from_value(anything).unwrap());
+    kinds
+        .patch(
+            "backups.backup.kurator.dev",
+            &PatchParams::default(),
+            &anything,
+        )
+        .await
+        .unwrap();
+    let space = world.space("oslo").await;
+    space.settle("bergen", "north").await;
+    let odd = "{apiVersion: backup.kurator.dev/v1alpha1, kind: Backup, \
+               metadata: {name: odd, namespace: oslo}, spec: {schedule: {every: day}}}";
+    testbed::wait_ok(
+        "a Backup that cannot be read",
+        crate::world::DEADLINE,
+        async || apply_yaml(&client, odd).await,
+    )
+    .await
+    .unwrap();
+
+    space.delete::<Fleet>("north").await;
+    let fleet = space.until_fleet_is("north", "InUse").await;
+    let message = fleet_message(&fleet);
+    assert!(message.contains("Backup odd (cannot be read)"), "{message}");
+    space.delete::<Backup>("odd").await;
+    space.until_gone::<Fleet>("north").await;
+}
