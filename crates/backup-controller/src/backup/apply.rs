@@ -8,8 +8,9 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use proxy_client::{Error as CallError, ListOptions, Preconditions};
 use velero_kit::identity::Owner;
-use velero_kit::{NAMESPACE, carry};
+use velero_kit::{NAMESPACE, carry, location};
 
+use super::Problem;
 use super::build::{self, Place};
 use crate::context::Context;
 use crate::operation::objects::{self, Target};
@@ -27,14 +28,23 @@ pub fn next_name(owner: &Owner, key: &ClusterKey, name: &str) -> Option<String> 
     names::next_candidate(&full_name(owner, key), &owner.uid, names::MAX_NAME, name)
 }
 
-/// Creates the claimed object, after the ConfigMap that it refers to.
+/// Creates the claimed object, after the ConfigMap that it refers to. The location is read first: the
+/// watch of locations may be behind, and Velero fails a Backup for good in one that it cannot use.
 pub async fn create(
     ctx: &Context,
     owner: &Owner,
     target: &Target,
-    policy: Option<&BackupPolicy>,
+    (policy, location): (Option<&BackupPolicy>, &str),
     config_map: Option<&ConfigMap>,
 ) -> Applied {
+    let locations = objects::velero::<velero::BackupStorageLocation>(ctx, &target.key);
+    let usable = match locations.get_opt(location).await {
+        Ok(found) => location::usable(location, found.as_ref()),
+        Err(error) => Err(Problem::from(&error)),
+    };
+    if let Err(problem) = usable {
+        return Applied::Failed(problem);
+    }
     let carried = match config_map {
         Some(source) => match objects::carry_over(ctx, owner, target, source).await {
             Ok(name) => Some(name),

@@ -46,8 +46,14 @@ impl Row {
     }
 }
 
-/// What the objects are built from: the policy, and the ConfigMap that is carried along.
-type Wanted = (Option<BackupPolicy>, Option<ConfigMap>);
+/// What the objects are built from.
+struct Wanted {
+    policy: Option<BackupPolicy>,
+    /// Name of the location in each member.
+    location: String,
+    /// What is carried along.
+    config_map: Option<ConfigMap>,
+}
 
 /// One pass.
 #[derive(Debug)]
@@ -96,7 +102,12 @@ impl<'a> Pass<'a> {
         if self.0.is_late() {
             return Ok(stale());
         }
-        self.apply(&mut rows, config_map.and_then(Result::ok)).await;
+        let wanted = Wanted {
+            policy: self.0.object.spec.policy.clone(),
+            location: spec.location.clone(),
+            config_map: config_map.and_then(Result::ok),
+        };
+        self.apply(&mut rows, wanted).await;
 
         let silence = housekeeping::watch_silence(self.0.ctx, &self.0.owner, &mut rows);
         let wanted = self.status(&rows, spec);
@@ -199,8 +210,8 @@ impl<'a> Pass<'a> {
     }
 
     /// Creates and confirms objects, each on its own.
-    async fn apply(&self, rows: &mut [Row], config_map: Option<ConfigMap>) {
-        let wanted = Arc::new((self.0.object.spec.policy.clone(), config_map));
+    async fn apply(&self, rows: &mut [Row], wanted: Wanted) {
+        let wanted = Arc::new(wanted);
         let rows: Vec<&mut Row> = rows.iter_mut().filter(|row| touches_member(row)).collect();
         let calls = rows
             .iter()
@@ -227,9 +238,10 @@ impl<'a> Pass<'a> {
             Arc::clone(wanted),
         );
         Some(Call::new(row.entry.key.clone(), purpose, async move {
-            let (policy, config_map) = &*wanted;
             Answer::Backup(if create {
-                apply::create(&ctx, &owner, &target, policy.as_ref(), config_map.as_ref()).await
+                let what = (wanted.policy.as_ref(), wanted.location.as_str());
+                let config_map = wanted.config_map.as_ref();
+                apply::create(&ctx, &owner, &target, what, config_map).await
             } else {
                 objects::confirm(&ctx, &owner, &target).await
             })

@@ -150,11 +150,19 @@ fn plan_claimed(entry: &Entry, name: &str, terms: &Terms<'_>) -> Next {
         return Next::Confirm;
     }
     let expired = terms.now >= terms.deadline;
-    match terms.hold {
-        // Created without what its policy refers to, it would back up something else.
-        Some(problem) if !expired => Next::Wait(problem.clone()),
+    match not_now(entry, terms) {
+        Some(problem) if !expired => Next::Wait(problem),
         _ => Next::Create { expired },
     }
+}
+
+/// What a Velero Backup must not be created without: without what its policy refers to it would back
+/// up something else, and in a location that cannot be used it would fail for good.
+fn not_now(entry: &Entry, terms: &Terms<'_>) -> Option<Problem> {
+    let facts = &entry.facts;
+    member::no_velero(&entry.key, facts.velero)
+        .or_else(|| terms.hold.cloned())
+        .or_else(|| location::usable(terms.location, facts.location.as_deref()).err())
 }
 
 fn plan_unclaimed(entry: &Entry, terms: &Terms<'_>) -> Next {
@@ -172,8 +180,7 @@ fn obstacle(entry: &Entry, terms: &Terms<'_>) -> Option<Problem> {
     let problem = entry.problem.clone();
     problem
         .or_else(|| member::obstacle(&entry.key, facts.hub, &facts.link, facts.velero))
-        .or_else(|| terms.hold.cloned())
-        .or_else(|| location::usable(terms.location, facts.location.as_deref()).err())
+        .or_else(|| not_now(entry, terms))
 }
 
 /// What comes next after the member has answered. `None`: another owner holds the name, and the

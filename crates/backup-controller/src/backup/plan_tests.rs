@@ -156,6 +156,34 @@ fn a_claimed_entry_waits_for_the_config_map_that_its_policy_names_until_the_dead
 }
 
 #[test]
+fn a_claimed_entry_is_not_created_in_a_location_that_velero_cannot_use_until_the_deadline() {
+    let read_only = || {
+        let mut location = velero::BackupStorageLocation::clone(&location("Available"));
+        location.spec.access_mode = Some("ReadOnly".to_owned());
+        Arc::new(location)
+    };
+    for (location, expected) in [
+        (None, "Wait StorageLocationNotFound"),
+        (Some(location("")), "Wait StorageLocationUnavailable"),
+        (
+            Some(location("Unavailable")),
+            "Wait StorageLocationUnavailable",
+        ),
+        (Some(read_only()), "Wait StorageLocationReadOnly"),
+        (Some(location("Available")), "Create"),
+    ] {
+        let entry = with(claimed(), |entry| entry.facts.location = location.clone());
+        assert_eq!(decided(&entry), expected);
+        assert_eq!(late(&entry), "Check");
+    }
+    let unknown = with(claimed(), |entry| {
+        entry.facts.velero = Served::Unknown;
+        entry.facts.location = None;
+    });
+    assert_eq!(decided(&unknown), "Wait WaitingForClusters");
+}
+
+#[test]
 fn an_object_that_was_seen_and_is_not_in_the_watch_is_asked_for_never_made_again() {
     assert_eq!(decided(&seen()), "Confirm");
     assert_eq!(late(&seen()), "Confirm");
