@@ -17,6 +17,7 @@ use proxy_client::{Inventory, MemberWatch, Members};
 use crate::locations::Sweeps;
 use crate::metrics::Metrics;
 use crate::operation::State;
+use crate::operation::contact::Contact;
 use crate::operation::memory::Memory;
 use crate::plugin::memory::Stores;
 use crate::timings::Timings;
@@ -31,6 +32,8 @@ pub struct Context {
     pub members: Members,
     /// The members' states.
     pub inventory: Inventory,
+    /// Whether cluster-proxy can be asked.
+    pub contact: Contact,
     /// Backups of the hub.
     pub hub_backups: Store<Backup>,
     /// Restores of the hub.

@@ -243,10 +243,27 @@ where
 
 async fn follow_inventory(ctx: Arc<Context>) {
     let mut changes = ctx.inventory.changes();
-    while let Some(change) = changes.next().await {
+    let mut told = false;
+    loop {
+        let answers = ctx.inventory.lost().is_none();
+        let left = ctx.contact.note(answers, ctx.timings.proxy_grace);
+        // Nothing else tells that the last states of the members are worth nothing any more.
+        if left.is_some_and(|left| left.is_zero()) && !told {
+            tracing::warn!("cluster-proxy does not answer: is it running?");
+            touch_all(&ctx);
+        }
+        told = left.is_some_and(|left| left.is_zero());
+        let change = match left.filter(|left| !left.is_zero()) {
+            Some(left) => match tokio::time::timeout(left, changes.next()).await {
+                Ok(change) => change,
+                Err(_) => continue,
+            },
+            None => changes.next().await,
+        };
         match change {
-            InventoryChange::Cluster(key) => touch_cluster(&ctx, &key),
-            InventoryChange::Resync => touch_all(&ctx),
+            Some(InventoryChange::Cluster(key)) => touch_cluster(&ctx, &key),
+            Some(InventoryChange::Resync) => touch_all(&ctx),
+            None => return,
         }
     }
 }

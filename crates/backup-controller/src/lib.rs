@@ -112,6 +112,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
     let ctx = Arc::new(Context {
         inventory: members.inventory(),
+        contact: operation::contact::Contact::default(),
         backups: members.watch(made_for(labels::BACKUP_NAME)),
         restores: members.watch(made_for(labels::RESTORE_NAME)),
         schedules: members.watch(made_for(labels::BACKUP_NAME)),

@@ -8,6 +8,10 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Timings {
+    /// cluster-proxy may be silent for this long before members count as out of reach: a restart of
+    /// the proxy changes nothing on the hub.
+    #[serde(deserialize_with = "millis")]
+    pub proxy_grace: Duration,
     /// A Velero object untouched for this long makes us ask whether Velero lives.
     #[serde(deserialize_with = "millis")]
     pub velero_silence: Duration,
@@ -70,6 +74,7 @@ pub struct Timings {
 impl Default for Timings {
     fn default() -> Self {
         Self {
+            proxy_grace: Duration::from_secs(30),
             velero_silence: Duration::from_secs(30),
             no_progress: Duration::from_mins(30),
             probe_answer: Duration::from_secs(15),

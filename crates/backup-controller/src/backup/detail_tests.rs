@@ -277,3 +277,20 @@ fn the_transition_time_moves_with_the_phase_only() {
     let first = after(&fresh("oslo"), &Next::Claim);
     assert_eq!(first.last_transition_time, Some(Time(at(NOW))));
 }
+
+#[test]
+fn while_cluster_proxy_is_silent_an_entry_that_has_begun_says_so_and_since_when() {
+    let mut entry = seen();
+    entry.facts.link = crate::operation::member::proxy_silent(at(60));
+    entry.facts.objects_synced = false;
+    for next in [Next::Hold, Next::Follow(in_phase("InProgress"))] {
+        let detail = detail(&entry, &next, at(90));
+        assert_eq!(detail.reason.as_deref(), Some("ProxyNotResponding"));
+        assert_eq!(detail.unreachable_since, Some(Time(at(60))));
+        let mut back = entry.clone();
+        back.stored = detail;
+        back.facts.link = up();
+        let detail = super::detail(&back, &Next::Hold, at(91));
+        assert_eq!((detail.reason, detail.unreachable_since), (None, None));
+    }
+}

@@ -135,17 +135,21 @@ pub fn hub_object(ctx: &Context, key: &ClusterKey) -> HubObject {
 
 /// How the member is reached, by the proxy's inventory.
 pub fn link(ctx: &Context, key: &ClusterKey) -> Link {
+    if let Some(since) = silent_proxy(ctx) {
+        return proxy_silent(since);
+    }
     let look = look_at(key);
     let Some(state) = ctx.inventory.get(key) else {
-        let message = if ctx.inventory.synced() {
-            format!(
+        return if ctx.inventory.synced() {
+            let message = format!(
                 "cluster-proxy does not know {} (yet): look at `{look}`",
                 key.name
-            )
+            );
+            down(message, reason::UNREACHABLE)
         } else {
-            "cluster-proxy does not answer: check that it runs".to_owned()
+            let message = "cluster-proxy has not answered yet: check that it runs".to_owned();
+            down(message, reason::PROXY_NOT_RESPONDING)
         };
-        return down(message, reason::UNREACHABLE);
     };
     match (state.state, &state.member_uid) {
         (MemberState::Ready | MemberState::Degraded | MemberState::Draining, Some(uid)) => {
@@ -185,6 +189,24 @@ fn look_at(key: &ClusterKey) -> String {
         ClusterKind::Cluster => "clusters.cluster.kurator.dev",
     };
     format!("kubectl get {kind} {}", key.name)
+}
+
+/// Since when cluster-proxy has been silent for so long that its last states say nothing any more.
+fn silent_proxy(ctx: &Context) -> Option<Timestamp> {
+    // Its return is seen here first.
+    let lost = ctx.inventory.lost().is_some();
+    lost.then(|| ctx.contact.silent_since(ctx.timings.proxy_grace))?
+}
+
+/// The link to any member while cluster-proxy is silent.
+pub fn proxy_silent(since: Timestamp) -> Link {
+    Link::Down {
+        problem: Problem::new(
+            reason::PROXY_NOT_RESPONDING,
+            format!("cluster-proxy has not answered since {since}: check that it runs"),
+        ),
+        since: Some(since),
+    }
 }
 
 fn down(message: String, reason: &'static str) -> Link {

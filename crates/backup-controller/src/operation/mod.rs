@@ -3,6 +3,7 @@
 
 pub mod calls;
 pub mod conclude;
+pub mod contact;
 pub mod deletion;
 pub mod destination;
 pub mod draft;
