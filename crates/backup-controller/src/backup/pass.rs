@@ -21,10 +21,7 @@ use crate::context::Context;
 use crate::operation::calls::{self, Answer, Call};
 use crate::operation::draft::Draft;
 use crate::operation::objects::{self, Target};
-use crate::operation::{sooner, stale};
-
-/// Look at an unfinished Backup at least this often, should a trigger ever be lost.
-const LEVEL_CHECK: Duration = Duration::from_mins(10);
+use crate::operation::{look_again, sooner, stale};
 
 /// An entry and what comes next for it.
 #[derive(Debug)]
@@ -275,14 +272,7 @@ impl<'a> Pass<'a> {
             self.0.now,
             &self.0.ctx.timings,
         );
-        let after = sooner(after, due);
-        Outcome::Waiting {
-            reason: "Entries",
-            // Status times are whole seconds: a little later is surely after a deadline.
-            after: after
-                .unwrap_or(LEVEL_CHECK)
-                .saturating_add(Duration::from_millis(100)),
-        }
+        look_again(sooner(after, due))
     }
 }
 

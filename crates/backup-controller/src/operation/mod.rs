@@ -125,10 +125,47 @@ pub fn until(then: Timestamp, now: Timestamp) -> Option<Duration> {
     Duration::try_from(then.duration_since(now)).ok()
 }
 
+/// Look at an unfinished operation at least this often, should a trigger ever be lost.
+const LEVEL_CHECK: Duration = Duration::from_mins(10);
+
+/// When the next pass over an unfinished operation is due, if nothing starts one before; `after`: the
+/// first that nobody else will tell about.
+pub fn look_again(after: Option<Duration>) -> Outcome {
+    Outcome::Waiting {
+        reason: "Entries",
+        // Status times are whole seconds: a little later is surely after a deadline.
+        after: after
+            .map_or(LEVEL_CHECK, |after| after.min(LEVEL_CHECK))
+            .saturating_add(Duration::from_millis(100)),
+    }
+}
+
 /// The pass was made from an old view; the newer one starts another.
 pub fn stale() -> Outcome {
     Outcome::Waiting {
         reason: "StaleView",
         after: Duration::from_secs(2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unfinished_operation_is_looked_at_every_ten_minutes_whatever_else_is_due() {
+        let table = [
+            (None, 600),
+            (Some(5), 5),
+            (Some(600), 600),
+            (Some(86_400), 600),
+        ];
+        for (due, expected) in table {
+            let outcome = look_again(due.map(Duration::from_secs));
+            let Outcome::Waiting { after, .. } = outcome else {
+                panic!("{outcome:?}");
+            };
+            assert_eq!(after.as_secs(), expected, "{due:?}");
+        }
     }
 }

@@ -25,10 +25,7 @@ use crate::operation::draft::Draft;
 use crate::operation::member::Link;
 use crate::operation::objects::Applied;
 use crate::operation::spec::InvalidSpec;
-use crate::operation::{Error, conclude, is_settled, silence, sooner, stale};
-
-/// Look at an unfinished Restore at least this often, should a trigger ever be lost.
-const LEVEL_CHECK: Duration = Duration::from_mins(10);
+use crate::operation::{Error, conclude, is_settled, look_again, silence, sooner, stale};
 
 /// An entry and what comes next for it.
 #[derive(Debug)]
@@ -377,13 +374,7 @@ impl<'a> Pass<'a> {
             self.0.now,
             &self.0.ctx.timings,
         );
-        Outcome::Waiting {
-            reason: "Entries",
-            // Status times are whole seconds: a little later is surely after a deadline.
-            after: sooner(after, due)
-                .unwrap_or(LEVEL_CHECK)
-                .saturating_add(Duration::from_millis(100)),
-        }
+        look_again(sooner(after, due))
     }
 }
 
