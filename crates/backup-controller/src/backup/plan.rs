@@ -183,12 +183,13 @@ fn obstacle(entry: &Entry, terms: &Terms<'_>) -> Option<Problem> {
         .or_else(|| not_now(entry, terms))
 }
 
-/// What comes next after the member has answered. `None`: another owner holds the name, and the
-/// next one is to be claimed.
+/// What comes next after the member has answered. `None`: another owner or the bucket holds the name,
+/// and the next one is to be claimed.
 pub fn answered(entry: &Entry, asked: &Next, applied: Applied) -> Option<Next> {
     let expired = matches!(asked, Next::Create { expired: true });
     let confirming = matches!(asked, Next::Confirm);
     Some(match applied {
+        Applied::Present(object) if classify::name_in_bucket(&object) => return None,
         Applied::Present(object) => Next::Follow(Arc::from(object)),
         Applied::Failed(problem) => Next::Retry(problem),
         Applied::Absent | Applied::Taken if confirming => Next::Fail(Problem::new(

@@ -308,9 +308,14 @@ fn each_answer_of_a_member_has_its_consequence() {
     let create = Next::Create { expired: false };
     let check = Next::Create { expired: true };
     let present = || Applied::Present(Box::new(velero::Backup::clone(&in_phase("New"))));
+    let in_bucket = || {
+        let refused = object(json!({ "phase": "Failed", "failureReason": IN_BUCKET }));
+        Applied::Present(Box::new(velero::Backup::clone(&refused)))
+    };
     let failed = || Applied::Failed(Problem::new(reason::ACCESS_DENIED, "no"));
     let table = [
         (&create, present(), "Follow New"),
+        (&create, in_bucket(), "Rename"),
         (&create, failed(), "Retry AccessDenied"),
         (&create, Applied::Absent, "Retry Unreachable"),
         (&create, Applied::Taken, "Rename"),
@@ -319,6 +324,7 @@ fn each_answer_of_a_member_has_its_consequence() {
         (&check, Applied::Absent, "Fail StartDeadlineExceeded"),
         (&check, Applied::Taken, "Fail StartDeadlineExceeded"),
         (&Next::Confirm, present(), "Follow New"),
+        (&Next::Confirm, in_bucket(), "Rename"),
         (&Next::Confirm, failed(), "Retry AccessDenied"),
         (&Next::Confirm, Applied::Absent, "Fail ObjectDisappeared"),
         (&Next::Confirm, Applied::Taken, "Fail ObjectDisappeared"),
