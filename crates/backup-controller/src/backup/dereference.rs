@@ -71,7 +71,7 @@ pub fn facts(ctx: &Context, key: &ClusterKey, location: &str, owner_uid: &str) -
     Facts {
         hub: member::hub_object(ctx, key),
         link: member::link(ctx, key),
-        velero: member::served(ctx, key),
+        velero: member::served_by(member::served(ctx, key), watch.link),
         location: ctx.locations.get(key, NAMESPACE, location),
         objects_synced: member::is_live(&watch),
         objects,

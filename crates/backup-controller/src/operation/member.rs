@@ -107,6 +107,15 @@ pub fn served(ctx: &Context, key: &ClusterKey) -> Served {
     }
 }
 
+/// The same for one kind of Velero's objects, whose own watch may be refused although others are not.
+pub fn served_by(velero: Served, own: WatchLink) -> Served {
+    match own {
+        WatchLink::NotServed => Served::No,
+        WatchLink::Refused => Served::Refused,
+        _ => velero,
+    }
+}
+
 /// Whether anything was heard of a watch of a member: its objects, or why there are none.
 pub fn has_answered(state: &proxy_client::WatchState) -> bool {
     state.synced || !matches!(state.link, WatchLink::Waiting | WatchLink::ProxyLost)
@@ -213,5 +222,24 @@ fn down(message: String, reason: &'static str) -> Link {
     Link::Down {
         problem: Problem::new(reason, message),
         since: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_that_is_refused_is_told_although_another_one_of_the_member_is_served() {
+        let table = [
+            (WatchLink::Up, Served::Yes, Served::Yes),
+            (WatchLink::Waiting, Served::Unknown, Served::Unknown),
+            (WatchLink::ProxyLost, Served::Yes, Served::Yes),
+            (WatchLink::Refused, Served::Yes, Served::Refused),
+            (WatchLink::NotServed, Served::Yes, Served::No),
+        ];
+        for (link, locations, expected) in table {
+            assert_eq!(served_by(locations, link), expected, "{link:?}");
+        }
     }
 }

@@ -226,6 +226,7 @@ fn wanted(restore: &Restore, spec: &Validated, source: &Source) -> Option<Wanted
 
 /// What is known about one member now.
 fn facts(ctx: &Context, key: &ClusterKey, owner_uid: &str) -> Facts {
+    let watch = ctx.restores.state(key);
     let objects = ctx
         .restores
         .list(key)
@@ -235,8 +236,8 @@ fn facts(ctx: &Context, key: &ClusterKey, owner_uid: &str) -> Facts {
     Facts {
         hub: member::hub_object(ctx, key),
         link: member::link(ctx, key),
-        velero: member::served(ctx, key),
-        objects_synced: member::is_live(&ctx.restores.state(key)),
+        velero: member::served_by(member::served(ctx, key), watch.link),
+        objects_synced: member::is_live(&watch),
         objects,
     }
 }
