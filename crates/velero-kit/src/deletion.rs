@@ -2,8 +2,8 @@
 //!
 //! Velero removes `backups/<name>/` by name, whoever wrote it, and brings a plainly deleted Backup
 //! back at its next sync. So a `DeleteBackupRequest` is made only for a Backup that a live read has
-//! shown to be ours and done, and a Backup that is absent counts as gone only once its location was
-//! synced after we first looked. [`next`] is the pure decision; callers read, act and call it again.
+//! shown to be ours and done, and a Backup that is absent counts as gone only once a whole sync of its
+//! location has passed since we first looked. [`next`] is the pure decision; callers read, act and call it again.
 
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ pub struct Observed<'a> {
     pub last_synced: Option<Timestamp>,
 }
 
-/// What this process remembers of one Backup that it is deleting. Losing it costs one more sync of
-/// Velero's (about a minute), never data.
+/// What this process remembers of one Backup that it is deleting. Losing it costs two more syncs of
+/// Velero's (about two minutes), never data.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     saw_backup: bool,
@@ -49,9 +49,16 @@ pub struct Memory {
 
 #[derive(Debug, Clone, Copy)]
 struct Absence {
-    /// `lastSyncedTime` then; `None` for a location that was never synced, or is absent itself.
+    /// The newest `lastSyncedTime` since; `None` for a location that was never synced, or is absent
+    /// itself.
     synced: Option<Timestamp>,
+    /// How often it has changed since.
+    syncs: u8,
 }
+
+/// Velero writes the time at the end of a sync. The first one that ends may have compared bucket and
+/// objects before the Backup went, and would then prove nothing; the second one has begun after it.
+const PROOF: u8 = 2;
 
 #[derive(Debug, Clone)]
 struct Seen {
@@ -212,9 +219,15 @@ fn follow(
 }
 
 fn absent(memory: &mut Memory, seen: Observed<'_>) -> Step {
-    let first = *memory.absent_since.get_or_insert(Absence {
+    let absence = memory.absent_since.get_or_insert(Absence {
         synced: seen.last_synced,
+        syncs: 0,
     });
+    if seen.last_synced.is_some() && seen.last_synced != absence.synced {
+        absence.synced = seen.last_synced;
+        absence.syncs = absence.syncs.saturating_add(1);
+    }
+    let proved = absence.syncs >= PROOF;
     match seen.request {
         // It removes the request last of all.
         Some(request) if request.phase() != "Processed" => {
@@ -223,14 +236,14 @@ fn absent(memory: &mut Memory, seen: Observed<'_>) -> Step {
         None if memory.saw_backup && memory.saw_request => return Step::Done,
         _ => {}
     }
-    if seen.last_synced.is_some() && seen.last_synced != first.synced {
+    if proved {
         return Step::Done;
     }
     wait(NEEDS_SYNC, REQUEST_PATIENCE)
 }
 
-const NEEDS_SYNC: &str = "no Velero Backup is there; waiting for Velero's next look into the \
-                          bucket, once a minute, to be sure";
+const NEEDS_SYNC: &str = "no Velero Backup is there; waiting for Velero's next two looks into the \
+                          bucket, one a minute, to be sure";
 
 fn next_number(memory: &Memory) -> u32 {
     memory

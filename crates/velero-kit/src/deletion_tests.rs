@@ -117,23 +117,28 @@ fn backup_and_request_seen_and_gone_are_the_proof() {
 }
 
 #[test]
-fn a_backup_that_is_absent_from_the_first_look_needs_a_sync_of_its_location() {
+fn a_backup_that_is_absent_from_the_first_look_needs_a_whole_sync_of_its_location() {
     let mut looks = Looks::default();
     assert!(waits(&looks.look(0, None, None, Some(0))));
     assert!(waits(&looks.look(30, None, None, Some(0))));
-    assert_eq!(looks.look(61, None, None, Some(60)), Step::Done);
+    // That sync may have begun, and found the Backup there, before it went.
+    assert!(waits(&looks.look(31, None, None, Some(30))));
+    assert!(waits(&looks.look(60, None, None, Some(30))));
+    assert_eq!(looks.look(91, None, None, Some(90)), Step::Done);
 }
 
 #[test]
-fn a_location_that_was_never_synced_proves_nothing_and_its_first_sync_does() {
+fn a_location_that_was_never_synced_proves_nothing_and_its_second_sync_does() {
     let mut looks = Looks::default();
     assert!(waits(&looks.look(0, None, None, None)));
     assert!(waits(&looks.look(90, None, None, None)));
-    assert_eq!(looks.look(120, None, None, Some(100)), Step::Done);
+    assert!(waits(&looks.look(120, None, None, Some(100))));
+    assert_eq!(looks.look(180, None, None, Some(160)), Step::Done);
 
     let mut gone = Looks::default();
     assert!(waits(&gone.look(0, None, None, Some(0))));
     assert!(waits(&gone.look(90, None, None, None)));
+    assert!(waits(&gone.look(120, None, None, Some(0))));
 }
 
 #[test]
@@ -147,7 +152,8 @@ fn a_backup_that_comes_back_between_two_looks_starts_the_wait_for_a_sync_anew() 
         Some(60)
     )));
     assert!(waits(&looks.look(2, None, None, Some(60))));
-    assert_eq!(looks.look(3, None, None, Some(120)), Step::Done);
+    assert!(waits(&looks.look(3, None, None, Some(120))));
+    assert_eq!(looks.look(4, None, None, Some(180)), Step::Done);
 }
 
 #[test]
@@ -259,7 +265,8 @@ fn a_request_that_failed_is_no_proof_when_the_backup_vanishes_afterwards() {
     let refused = request(0, "Processed", &["no location"]);
     looks.look(0, Some(&backup("Completed")), Some(&refused), Some(0));
     assert!(waits(&looks.look(1, None, None, Some(0))));
-    assert_eq!(looks.look(61, None, None, Some(60)), Step::Done);
+    assert!(waits(&looks.look(61, None, None, Some(60))));
+    assert_eq!(looks.look(121, None, None, Some(120)), Step::Done);
 }
 
 #[test]
@@ -273,7 +280,8 @@ fn a_request_made_too_late_and_refused_does_not_hold_up_a_deletion_that_a_sync_p
     );
     let refused = request(1, "Processed", &["backup not found"]);
     assert!(waits(&looks.look(1, None, Some(&refused), Some(0))));
-    assert_eq!(looks.look(61, None, Some(&refused), Some(60)), Step::Done);
+    assert!(waits(&looks.look(61, None, Some(&refused), Some(60))));
+    assert_eq!(looks.look(121, None, Some(&refused), Some(120)), Step::Done);
 }
 
 #[test]
@@ -325,4 +333,23 @@ fn a_request_that_was_made_proves_the_deletion_when_both_are_gone_at_the_next_lo
     looks.look(0, Some(&backup("Completed")), None, Some(0));
     looks.0.requested();
     assert_eq!(looks.look(1, None, None, Some(0)), Step::Done);
+}
+
+#[test]
+fn a_plainly_deleted_backup_is_not_gone_by_the_end_of_a_sync_that_may_have_found_it() {
+    let mut looks = Looks::default();
+    let failed = backup("Failed");
+    assert_eq!(
+        looks.look(59, Some(&failed), None, Some(0)),
+        Step::DeletePlainly
+    );
+    assert!(waits(&looks.look(60, None, None, Some(0))));
+    // The sync that was under way when it was deleted.
+    assert!(waits(&looks.look(61, None, None, Some(61))));
+    let mut back = backup("Failed");
+    back.metadata.uid = Some("another".to_owned());
+    assert_eq!(
+        looks.look(119, Some(&back), None, Some(61)),
+        Step::Request { number: 0 }
+    );
 }
