@@ -17,7 +17,7 @@ mod scheduled;
 mod summary;
 
 pub use entry::{EntryState, Seen, VeleroPhase, Work, entry_state};
-pub use fit::{MAX_STATUS_BYTES, fit_backup, fit_restore};
+pub use fit::{MAX_STATUS_BYTES, fit_backup, fit_restore, too_many};
 pub use operation::{
     Decision, Deletion, Motion, Operation, OperationKind, decide, is_final, transition_allowed,
     unreachable_limit,

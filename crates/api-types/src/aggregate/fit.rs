@@ -1,7 +1,7 @@
 //! Keeps a status below what the hub can store. What a person misses least goes first.
 
-use crate::backup::BackupStatus;
-use crate::restore::RestoreStatus;
+use crate::backup::{BackupStatus, VeleroBackupStatus};
+use crate::restore::{RestoreStatus, VeleroRestoreStatus};
 use serde::Serialize;
 
 /// Largest status that is written.
@@ -10,10 +10,26 @@ pub const MAX_STATUS_BYTES: usize = 1 << 20;
 /// Length that texts are cut to when a status is too large.
 const SHORT_TEXT: usize = 128;
 
-/// Drops older runs, then cuts texts, then drops what Velero says beyond the documented fields, as
-/// far as needed. False when it is too large even so.
+/// What an entry takes beside the name of its cluster once it has ended (`api.md` 3.6).
+const ENTRY_BYTES: usize = 500;
+
+/// What a status takes beside its entries.
+const FRAME_BYTES: usize = 16 << 10;
+
+/// About how many clusters of this kind of name one status can hold, if these are too many.
+pub fn too_many<'a>(clusters: impl Iterator<Item = &'a str>) -> Option<usize> {
+    let (count, bytes) = clusters.fold((0_usize, 0_usize), |(count, bytes), name| {
+        (count + 1, bytes + ENTRY_BYTES + name.len())
+    });
+    let room = MAX_STATUS_BYTES - FRAME_BYTES;
+    (bytes > room).then(|| room / (bytes / count.max(1)).max(1) / 100 * 100)
+}
+
+/// Drops older runs, then cuts texts, then drops what Velero says beyond the documented fields, then
+/// all that it says but the outcome, then texts, then where the data lies, as far as needed. Phases
+/// and claims stay. False when it is too large even so.
 pub fn fit_backup(status: &mut BackupStatus) -> bool {
-    let steps: [fn(&mut BackupStatus); 3] = [
+    let steps: [fn(&mut BackupStatus); 6] = [
         |status| {
             for entry in &mut status.backup_details {
                 entry.runs.clear();
@@ -42,13 +58,35 @@ pub fn fit_backup(status: &mut BackupStatus) -> bool {
                     .for_each(|hooks| hooks.unknown.clear());
             }
         },
+        |status| {
+            let entries = status.backup_details.iter_mut();
+            for velero in entries.filter_map(|entry| entry.backup_status_in_cluster.as_mut()) {
+                // That it is there says that the object was seen.
+                *velero = VeleroBackupStatus {
+                    phase: velero.phase.take(),
+                    expiration: velero.expiration.take(),
+                    completion_timestamp: velero.completion_timestamp.take(),
+                    ..VeleroBackupStatus::default()
+                };
+            }
+        },
+        |status| {
+            for entry in &mut status.backup_details {
+                entry.message = None;
+            }
+        },
+        |status| {
+            for entry in &mut status.backup_details {
+                entry.storage = None;
+            }
+        },
     ];
     fit(status, &steps)
 }
 
 /// The same for a Restore.
 pub fn fit_restore(status: &mut RestoreStatus) -> bool {
-    let steps: [fn(&mut RestoreStatus); 2] = [
+    let steps: [fn(&mut RestoreStatus); 4] = [
         |status| {
             for entry in &mut status.restore_details {
                 shorten(entry.message.as_mut());
@@ -70,6 +108,20 @@ pub fn fit_restore(status: &mut RestoreStatus) -> bool {
                     .hook_status
                     .iter_mut()
                     .for_each(|hooks| hooks.unknown.clear());
+            }
+        },
+        |status| {
+            let entries = status.restore_details.iter_mut();
+            for velero in entries.filter_map(|entry| entry.restore_status_in_cluster.as_mut()) {
+                *velero = VeleroRestoreStatus {
+                    phase: velero.phase.take(),
+                    ..VeleroRestoreStatus::default()
+                };
+            }
+        },
+        |status| {
+            for entry in &mut status.restore_details {
+                entry.message = None;
             }
         },
     ];
@@ -106,7 +158,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::backup::{BackupDetail, BackupRun, VeleroBackupStatus};
+    use crate::backup::{BackupDetail, BackupRun};
+    use crate::common::StoragePlace;
+    use crate::phase::EntryPhase;
+    use crate::restore::RestoreDetail;
 
     fn status(entries: usize, message: usize, runs: usize, unknown: usize) -> BackupStatus {
         let entry = BackupDetail {
@@ -168,6 +223,83 @@ mod tests {
             .backup_status_in_cluster
             .as_ref();
         assert!(velero.unwrap().unknown.is_empty());
+    }
+
+    /// As large as an entry gets that ended badly.
+    fn ended(number: usize) -> BackupDetail {
+        let velero = json!({
+            "phase": "PartiallyFailed", "failureReason": "f".repeat(1000),
+            "startTimestamp": "2026-11-23T10:00:00Z", "completionTimestamp": "2026-11-23T10:00:00Z",
+            "expiration": "2026-12-23T10:00:00Z", "errors": 3, "warnings": 1,
+            "progress": { "totalItems": 12345, "itemsBackedUp": 12345 },
+        });
+        BackupDetail {
+            cluster_name: format!("{number:0>33}"),
+            cluster_kind: "AttachedCluster".to_owned(),
+            phase: EntryPhase::PartiallyFailed,
+            reason: Some("BackupPartiallyFailed".to_owned()),
+            message: Some("m".repeat(256)),
+            member_uid: Some("u".repeat(36)),
+            backup_name_in_cluster: Some("n".repeat(63)),
+            storage: Some(StoragePlace {
+                endpoint: "e".repeat(60),
+                ..StoragePlace::default()
+            }),
+            backup_status_in_cluster: serde_json::from_value(velero).unwrap(),
+            ..BackupDetail::default()
+        }
+    }
+
+    #[test]
+    fn phases_and_claims_are_the_last_that_goes() {
+        let mut status = BackupStatus {
+            backup_details: (0..2200).map(ended).collect(),
+            ..BackupStatus::default()
+        };
+        assert!(fit_backup(&mut status));
+        for (number, kept) in status.backup_details.iter().enumerate() {
+            let whole = ended(number);
+            assert_eq!(kept.cluster_name, whole.cluster_name);
+            assert_eq!((kept.phase, &kept.reason), (whole.phase, &whole.reason));
+            assert_eq!(kept.member_uid, whole.member_uid);
+            assert_eq!(kept.backup_name_in_cluster, whole.backup_name_in_cluster);
+            let velero = kept.backup_status_in_cluster.as_ref().unwrap();
+            assert_eq!(velero.phase.as_deref(), Some("PartiallyFailed"));
+            assert!(velero.failure_reason.is_none());
+        }
+    }
+
+    #[test]
+    fn a_restore_keeps_its_phases_and_claims_too() {
+        let velero = json!({ "phase": "Completed", "failureReason": "f".repeat(1000) });
+        let entry = RestoreDetail {
+            message: Some("m".repeat(256)),
+            member_uid: Some("u".repeat(36)),
+            backup_name_in_cluster: Some("b".repeat(63)),
+            restore_name_in_cluster: Some("r".repeat(63)),
+            restore_status_in_cluster: serde_json::from_value(velero).unwrap(),
+            ..RestoreDetail::default()
+        };
+        let mut status = RestoreStatus {
+            restore_details: vec![entry.clone(); 3000],
+            ..RestoreStatus::default()
+        };
+        assert!(fit_restore(&mut status));
+        let kept = &status.restore_details[2999];
+        assert_eq!(kept.member_uid, entry.member_uid);
+        assert_eq!(kept.backup_name_in_cluster, entry.backup_name_in_cluster);
+        let velero = kept.restore_status_in_cluster.as_ref().unwrap();
+        assert_eq!(velero.phase.as_deref(), Some("Completed"));
+    }
+
+    #[test]
+    fn clusters_whose_entries_cannot_all_be_stored_are_too_many() {
+        let name = "n".repeat(33);
+        let of = |count| too_many(std::iter::repeat_n(name.as_str(), count));
+        assert_eq!(of(0), None);
+        assert_eq!(of(1900), None);
+        assert_eq!(of(2000), Some(1900));
+        assert_eq!(of(4096), Some(1900));
     }
 
     #[test]

@@ -71,21 +71,22 @@ impl<'a> Pass<'a> {
     pub async fn run(&mut self, spec: &Validated) -> Result<Outcome, Error> {
         let named = spec.resource_policy.as_deref();
         let config_map = config_map(self.0.ctx, &self.0.owner, named).await?;
-        let hold = config_map.as_ref().and_then(|found| found.as_ref().err());
+        let entries = dereference::entries(self.0.ctx, &self.0.object, spec, &self.0.owner);
+        let too_many = self.0.too_many(entries.iter().map(|entry| &entry.key));
+        let missing = config_map.as_ref().and_then(|found| found.as_ref().err());
         let terms = Terms {
             location: &spec.location,
-            hold,
+            hold: too_many.as_ref().or(missing),
             deadline: spec.deadline,
             now: self.0.now,
         };
-        let mut rows: Vec<Row> =
-            dereference::entries(self.0.ctx, &self.0.object, spec, &self.0.owner)
-                .into_iter()
-                .map(|entry| {
-                    let next = plan(&entry, &terms);
-                    Row::new(entry, next)
-                })
-                .collect();
+        let mut rows: Vec<Row> = entries
+            .into_iter()
+            .map(|entry| {
+                let next = plan(&entry, &terms);
+                Row::new(entry, next)
+            })
+            .collect();
 
         self.claim(&mut rows).await;
         if rows.iter().any(|row| row.claimed) {

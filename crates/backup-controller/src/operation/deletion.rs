@@ -151,7 +151,7 @@ pub async fn go_on<K: Operation>(
         .is_some_and(|v| v == "true");
     let mut draft = Draft::new(ctx, object, owner);
     if forced || open.iter().all(|left| left.let_go) {
-        return finish(draft, &open).await;
+        return finish(draft, &open, forced).await;
     }
     let going = conclude::deleting(&draft.object, &left, false, draft.now);
     let since = waiting_since(&draft, &going, &open);
@@ -221,6 +221,7 @@ fn stood_still_since<K: Operation>(object: &K, going: &K::Status) -> Option<Time
 async fn finish<K: Operation>(
     mut draft: Draft<'_, K>,
     open: &[&LeftOf<K>],
+    forced: bool,
 ) -> Result<Outcome, Error> {
     let ctx = draft.ctx;
     if !open.is_empty() {
@@ -238,7 +239,17 @@ async fn finish<K: Operation>(
             })
             .collect::<Vec<_>>()
             .join("; ");
-        draft.write(wanted).await?;
+        // Who gives up on what cannot be reached does not wait for a status that cannot be written.
+        // The event names the same.
+        match draft.write(wanted).await {
+            Err(error) if forced => {
+                let name = &draft.owner.name;
+                tracing::warn!(%name, %error, "what is left behind is not in the status");
+            }
+            written => {
+                written?;
+            }
+        }
         let event = Event {
             severity: Severity::Warning,
             reason: "ObjectsLeftBehind",

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use api_types::aggregate;
 use api_types::common::{ClusterRef, Destination};
 use api_types::condition::reason;
 use api_types::fleet::Fleet;
@@ -180,6 +181,20 @@ pub fn frozen(
             Some((key.clone(), Some(problem)))
         })
         .collect()
+}
+
+/// Why nothing begins for a set of clusters that is not fixed yet: what became of them all could not
+/// be written down.
+pub fn too_many<'a>(
+    kind: &str,
+    clusters: impl ExactSizeIterator<Item = &'a ClusterKey>,
+) -> Option<Problem> {
+    let count = clusters.len();
+    let fit = aggregate::too_many(clusters.map(|key| key.name.as_str()))?;
+    Some(Problem::new(
+        reason::INVALID_SPEC,
+        format!("selects {count} clusters, and one {kind} can hold about {fit}: split it"),
+    ))
 }
 
 fn gone(key: &ClusterKey, what: &str) -> Problem {

@@ -318,3 +318,12 @@ fn a_cluster_that_nobody_knew_is_judged_by_its_labels_once_it_appears() {
     assert!(pass(&still, &[], HubObject::Present).is_empty());
     assert_eq!(pass(&still, &["oslo"], HubObject::Present).len(), 1);
 }
+
+#[test]
+fn more_clusters_than_a_status_can_hold_are_told_before_anything_begins() {
+    let keys: Vec<_> = (0..2500).map(|n| key(&format!("cluster-{n}"))).collect();
+    assert!(too_many("Backup", keys[..1500].iter()).is_none());
+    let problem = too_many("Backup", keys.iter()).unwrap();
+    assert_eq!(problem.reason, "InvalidSpec");
+    assert!(problem.message.starts_with("selects 2500 clusters"));
+}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api_types::key::ClusterKey;
 use api_types::labels;
 use controller_kit::hub::{self, WriteError};
 use controller_kit::reconcile::Outcome;
@@ -10,8 +11,9 @@ use jiff::Timestamp;
 use kube::api::Api;
 use tokio::time::Instant;
 use velero_kit::identity::Owner;
+use velero_kit::problem::Problem;
 
-use super::{Error, Operation, State, conclude, events, stale};
+use super::{Error, Operation, State, conclude, destination, events, stale};
 use crate::context::Context;
 
 /// One pass over one object: its version, whose objects it makes, and when it began.
@@ -34,6 +36,15 @@ impl<'a, K: Operation> Draft<'a, K> {
             now: conclude::now(),
             started: Instant::now(),
         }
+    }
+
+    /// Why nothing begins for these clusters, if they are not fixed yet and more than one status holds.
+    pub fn too_many<'k>(
+        &self,
+        clusters: impl ExactSizeIterator<Item = &'k ClusterKey>,
+    ) -> Option<Problem> {
+        let frozen = self.object.state().is_some_and(State::is_frozen);
+        (!frozen).then(|| destination::too_many(K::Status::KIND, clusters))?
     }
 
     /// Whether the pass took so long that its view is too old to write to members.

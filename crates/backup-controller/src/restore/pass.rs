@@ -79,18 +79,19 @@ impl<'a> Pass<'a> {
     /// The whole pass for a spec that can work.
     pub async fn run(&mut self, spec: &Validated, source: &Source) -> Result<Outcome, Error> {
         let config_map = self.config_map(spec).await?;
-        let hold = config_map.as_ref().and_then(|found| found.as_ref().err());
+        let lacking = config_map.as_ref().and_then(|found| found.as_ref().err());
         let missing = source.obstacle();
+        let by = (&self.0.owner, self.0.now);
+        let entries = dereference::entries(self.0.ctx, &self.0.object, spec, source, by);
+        let too_many = self.0.too_many(entries.iter().map(|entry| &entry.key));
         let terms = Terms {
             source: missing.as_ref(),
             going: source.is_going(),
-            hold,
+            hold: too_many.as_ref().or(lacking),
             elsewhere: source.cluster.is_some(),
             deadline: spec.deadline,
             now: self.0.now,
         };
-        let by = (&self.0.owner, self.0.now);
-        let entries = dereference::entries(self.0.ctx, &self.0.object, spec, source, by);
         let mut rows: Vec<Row> = entries
             .into_iter()
             .map(|entry| {
