@@ -95,7 +95,7 @@ pub fn is_abandoned(ctx: &Context, owner: &Owner, detail: &impl Detail) -> bool 
 }
 
 /// Whether another cluster answers in the place of the one that an entry has claimed.
-pub fn is_replaced(ctx: &Context, owner: &Owner, detail: &impl Detail) -> bool {
+fn is_replaced(ctx: &Context, owner: &Owner, detail: &impl Detail) -> bool {
     entry::key_of(&owner.namespace, detail)
         .is_some_and(|key| is_another(&member::link(ctx, &key), detail.member_uid()))
 }

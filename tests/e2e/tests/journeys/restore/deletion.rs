@@ -1,19 +1,17 @@
 //! What goes with a Restore, and what a Restore holds back.
 
-use anyhow::ensure;
 use api_types::backup::{Backup, BackupSpec};
 use api_types::cluster::AttachedCluster;
 use api_types::common::DeletionPolicy;
 use api_types::external::velero;
 use api_types::phase::Phase;
 use api_types::restore::Restore;
+use e2e::Attached;
 use e2e::specs::demo_backup;
-use e2e::{Attached, PATIENCE};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
-use testbed::wait_ok;
 
 use super::{entry, in_phase, objects_of, of, with_reason};
 use crate::world::{
