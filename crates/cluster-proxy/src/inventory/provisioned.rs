@@ -85,7 +85,10 @@ async fn follow(client: &Client, told: &mpsc::Sender<Event<Found>>) -> Option<()
     let mut events = watcher(clusters, config).default_backoff().boxed();
     while let Some(event) = events.next().await {
         match event {
-            Ok(event) => told.send(map(event, found)).await.ok()?,
+            Ok(event) => told
+                .send(map(event, |cluster| found(&cluster)))
+                .await
+                .ok()?,
             Err(error) => {
                 tracing::warn!(%error, "the hub's Clusters cannot be followed");
                 match refusal(&error) {
@@ -111,7 +114,7 @@ fn refusal(error: &watcher::Error) -> Option<u16> {
     }
 }
 
-fn found(cluster: DynamicObject) -> Found {
+fn found(cluster: &DynamicObject) -> Found {
     let mut wanted = from_metadata(&cluster.metadata);
     let secret = cluster.data.pointer("/status/kubeconfigSecretRef");
     let secret = secret.and_then(|name| name.as_str());
@@ -138,7 +141,7 @@ mod tests {
     fn secret(status: &Value) -> Option<(String, String)> {
         let cluster = json!({"apiVersion": GROUP_VERSION, "kind": "Cluster",
             "metadata": {"namespace": "ns", "name": "c"}, "status": status});
-        let found = found(serde_json::from_value(cluster).unwrap());
+        let found = found(&serde_json::from_value(cluster).unwrap());
         assert_eq!(found.key, ClusterKey::new("ns", ClusterKind::Cluster, "c"));
         found.wanted.spec.secret
     }

@@ -170,7 +170,7 @@ mod tests {
             drop(limiter.enter(deadline).await.unwrap());
             (call, started.elapsed())
         });
-        let done: Vec<_> = FuturesUnordered::from_iter(calls).collect().await;
+        let done: Vec<_> = calls.collect::<FuturesUnordered<_>>().collect().await;
         let order: Vec<_> = done.iter().map(|(call, _)| *call).collect();
         assert_eq!(order, (0..120).collect::<Vec<_>>());
         assert!(done[..100].iter().all(|(_, at)| at.is_zero()));

@@ -63,7 +63,8 @@ impl MemberAccess for MemberAccessService {
         let (metadata, _, message) = request.into_parts();
         let call = async {
             let caller = self.core.caller(&metadata)?;
-            self.list_objects(Call { caller, deadline }, message).await
+            // Boxed: it is large.
+            Box::pin(self.list_objects(Call { caller, deadline }, message)).await
         };
         let chunks = self.core.observed("List", &metadata, call).await?;
         let stream = ReceiverStream::new(chunks.into_inner());

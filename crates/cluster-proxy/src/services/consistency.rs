@@ -66,6 +66,10 @@ impl Consistency {
     }
 
     /// Whether what a watch holds may be the answer, and of which version it must be then.
+    #[allow(
+        clippy::option_option,
+        reason = "whether a watch may answer, and from which version on"
+    )]
     pub(super) fn of_watch(&self) -> Option<Option<&str>> {
         match self {
             Self::Cached => Some(None),

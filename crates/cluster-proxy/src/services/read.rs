@@ -146,12 +146,11 @@ impl MemberAccessService {
                 };
                 link.held_object(wanted, &target.name)
             });
-            let (object, age) = match held {
-                Some(held) => (held.found, Some(held.age)),
-                None => {
-                    let live = read_object(&link, &target, projection, call.deadline);
-                    (live.await?, None)
-                }
+            let (object, age) = if let Some(held) = held {
+                (held.found, Some(held.age))
+            } else {
+                let live = read_object(&link, &target, projection, call.deadline);
+                (live.await?, None)
             };
             let mut object = to_proto(&object, &target.key, &target.gvr.to_proto());
             object.freshness = Some(freshness(&link, age));

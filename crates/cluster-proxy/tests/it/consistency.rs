@@ -51,7 +51,7 @@ async fn read_all(rig: &Rig, list: proto::ListRequest) -> Result<(Vec<Value>, Fr
     let mut chunks = rig.access().list(request(list)).await?.into_inner();
     let mut items = Vec::new();
     loop {
-        let chunk = chunks.message().await?.expect("a last chunk");
+        let chunk = chunks.message().await?.unwrap();
         let bodies = chunk.items.iter().map(|item| &item.json);
         items.extend(bodies.map(|json| serde_json::from_slice::<Value>(json).unwrap()));
         if chunk.last {

@@ -20,6 +20,7 @@
 //! ```
 #![allow(
     clippy::unwrap_used,
+    clippy::unwrap_in_result,
     clippy::expect_used,
     clippy::panic,
     clippy::missing_panics_doc,
