@@ -9,8 +9,21 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::request::answer::clean;
+
 /// Deeper JSON than this is refused.
 const DEPTH_MAX: usize = 128;
+/// What Kubernetes allows at most, in bytes. No envelope of an object gets larger by a member's doing.
+const NAME_MAX: usize = 253;
+const NAMESPACE_MAX: usize = 63;
+/// A kind, as a definition may name it.
+pub const KIND_MAX: usize = 63;
+/// Group, slash and version.
+const API_VERSION_MAX: usize = 253 + 1 + 63;
+/// Uids and resource versions are opaque; those of real servers are much shorter.
+pub const REVISION_MAX: usize = 128;
+/// An object is no larger, be it for its numbers that are written in full.
+pub const OBJECT_MAX: usize = 4 * 1024 * 1024;
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Why an answer cannot be used.
@@ -25,6 +38,24 @@ pub enum JsonError {
     /// Not the JSON that was expected.
     #[error("{0}")]
     Syntax(String),
+    /// A part of an object's identity, or the object, is larger than Kubernetes lets it be.
+    #[error("{0} is larger than Kubernetes allows")]
+    Beyond(&'static str),
+}
+
+impl JsonError {
+    /// An error about JSON; the text may quote the member.
+    pub fn syntax(text: &str) -> Self {
+        Self::Syntax(clean(text))
+    }
+}
+
+/// Checks a part of what identifies an object.
+pub fn within(what: &'static str, text: &str, max: usize) -> Result<(), JsonError> {
+    if text.len() > max {
+        return Err(JsonError::Beyond(what));
+    }
+    Ok(())
 }
 
 /// The borrowed part of an object.
@@ -140,7 +171,7 @@ pub fn text(bytes: &[u8]) -> Result<&str, JsonError> {
 
 /// Parses a borrowed type.
 pub fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, JsonError> {
-    serde_json::from_str(text).map_err(|e| JsonError::Syntax(e.to_string()))
+    serde_json::from_str(text).map_err(|e| JsonError::syntax(&e.to_string()))
 }
 
 /// The labels of a projected object; none if they are not what labels are.
@@ -170,6 +201,20 @@ pub fn project(
     } else {
         (envelope.api_version.as_ref(), known)
     };
+    for (what, text, max) in [
+        ("apiVersion", api_version, API_VERSION_MAX),
+        ("kind", kind, KIND_MAX),
+        ("metadata.name", &meta.name, NAME_MAX),
+        ("metadata.namespace", &meta.namespace, NAMESPACE_MAX),
+        ("metadata.uid", &meta.uid, REVISION_MAX),
+        (
+            "metadata.resourceVersion",
+            &meta.resource_version,
+            REVISION_MAX,
+        ),
+    ] {
+        within(what, text, max)?;
+    }
     let json = match projection {
         Projection::WithManagedFields => complete(text, &envelope, hint).into_bytes(),
         Projection::Full => match meta.managed_fields {
@@ -230,7 +275,9 @@ fn secret_metadata(meta_text: &str) -> Result<String, JsonError> {
     if let Some(serde_json::Value::Object(annotations)) = meta.get_mut("annotations") {
         annotations.remove(LAST_APPLIED);
     }
-    serde_json::to_string(&meta).map_err(|e| JsonError::Syntax(e.to_string()))
+    let text = serde_json::to_string(&meta).map_err(|e| JsonError::syntax(&e.to_string()))?;
+    within("metadata", &text, OBJECT_MAX)?;
+    Ok(text)
 }
 
 /// Removes `"key": value` and one comma from `text`, where `value` is a slice of `text`.
@@ -283,123 +330,4 @@ fn depth_exceeds(bytes: &[u8], max: usize) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    const HINT: TypeHint<'static> = TypeHint {
-        api_version: "velero.io/v1",
-        kind: "Backup",
-    };
-
-    fn projected(value: &Value, projection: Projection) -> Value {
-        let text = value.to_string();
-        let out = project(&text, projection, HINT).unwrap();
-        serde_json::from_slice(&out.json).unwrap()
-    }
-
-    fn backup() -> Value {
-        json!({
-            "apiVersion": "velero.io/v1", "kind": "Backup",
-            "metadata": {
-                "annotations": {"a": "with \"managedFields\": [1] inside"},
-                "generation": 3,
-                "managedFields": [{"manager": "x", "fieldsV1": {"f:spec": {}}}],
-                "name": "b", "namespace": "velero", "resourceVersion": "18446744073709551617",
-                "uid": "u"
-            },
-            "spec": {"managedFields": "kept", "big": 9_007_199_254_740_993_i64},
-            "status": {"phase": "Brand New"}
-        })
-    }
-
-    /// The oracle: parse, remove, serialise.
-    fn without_managed_fields(mut value: Value) -> Value {
-        if let Some(meta) = value["metadata"].as_object_mut() {
-            meta.remove("managedFields");
-        }
-        value
-    }
-
-    #[test]
-    fn the_cut_equals_parse_and_remove_wherever_the_key_stands() {
-        let fields = r#""managedFields":[{"a":"}],"},{"b":[]}]"#;
-        for meta in [
-            format!(r#"{{{fields},"name":"b","namespace":"velero"}}"#),
-            format!(r#"{{"name":"b",{fields},"namespace":"velero"}}"#),
-            format!(r#"{{"name":"b","namespace":"velero",{fields}}}"#),
-            format!("{{{fields}}}"),
-            format!("{{ \"name\" : \"b\" ,\n {fields} \n}}"),
-            r#"{"name":"b"}"#.to_owned(),
-        ] {
-            let text = format!(
-                r#"{{"apiVersion":"velero.io/v1","kind":"Backup","metadata":{meta},"spec":{{"x":1}}}}"#
-            );
-            let oracle = without_managed_fields(serde_json::from_str(&text).unwrap());
-            let out = project(&text, Projection::Full, HINT).unwrap();
-            let got: Value = serde_json::from_slice(&out.json).unwrap();
-            assert_eq!(got, oracle, "{text}");
-        }
-    }
-
-    #[test]
-    fn identity_is_read_and_the_rest_survives() {
-        let value = backup();
-        let text = value.to_string();
-        let out = project(&text, Projection::Full, HINT).unwrap();
-        assert_eq!((out.name.as_str(), out.namespace.as_str()), ("b", "velero"));
-        assert_eq!(out.resource_version, "18446744073709551617");
-        assert_eq!(out.generation, 3);
-        assert_eq!(
-            projected(&value, Projection::Full),
-            without_managed_fields(value.clone())
-        );
-        assert_eq!(projected(&value, Projection::WithManagedFields), value);
-    }
-
-    #[test]
-    fn metadata_projection_keeps_nothing_of_the_body() {
-        let got = projected(&backup(), Projection::Metadata);
-        assert_eq!(got["kind"], "Backup");
-        assert!(got.get("spec").is_none() && got.get("status").is_none());
-        assert!(got["metadata"].get("managedFields").is_none());
-    }
-
-    #[test]
-    fn a_secrets_data_does_not_hide_in_its_annotations() {
-        let secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"cloud": "c2VjcmV0"},
-            "metadata": {"name": "s", "annotations": {LAST_APPLIED: "{\"data\":\"c2VjcmV0\"}", "k": "v"}}});
-        let got = projected(&secret, Projection::SecretMetadata);
-        assert!(!got.to_string().contains("c2VjcmV0"), "{got}");
-        assert_eq!(got["metadata"]["annotations"]["k"], "v");
-    }
-
-    #[test]
-    fn list_items_get_the_type_that_the_server_leaves_out() {
-        let item = json!({"metadata": {"name": "n"}, "spec": {}});
-        assert_eq!(projected(&item, Projection::Full)["kind"], "Backup");
-    }
-
-    #[test]
-    fn hostile_json_is_an_error_and_never_a_panic() {
-        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-        assert_eq!(text(deep.as_bytes()), Err(JsonError::Depth));
-        assert_eq!(text(b"\"\xff\""), Err(JsonError::Utf8));
-        for wrong in [
-            "",
-            "null",
-            "[]",
-            "{}",
-            "{\"metadata\":1}",
-            "{\"metadata\":{\"name\":1}}",
-            "{\"metadata\":{\"name\":\"a\",\"name\":\"b\"}}",
-            "{\"metadata\":{},\"metadata\":{}}",
-            "\u{feff}{\"metadata\":{}}",
-            "{\"metadata\":{\"generation\":NaN}}",
-            r#"{"metadata":{"managed\u0046ields":[1],"name":"x"}}"#,
-        ] {
-            assert!(project(wrong, Projection::Full, HINT).is_err(), "{wrong}");
-        }
-    }
-}
+mod tests;

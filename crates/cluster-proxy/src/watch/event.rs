@@ -5,10 +5,11 @@ use std::{borrow::Cow, collections::HashMap};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::json::{self, JsonError, Projected, Projection, TypeHint};
+pub use crate::json::OBJECT_MAX;
+use crate::json::{self, JsonError, KIND_MAX, Projected, Projection, REVISION_MAX, TypeHint};
 
-/// An object beyond this is left out.
-pub const OBJECT_MAX: usize = 4 * 1024 * 1024;
+/// A member's place in a list; those of real servers are a key in base64.
+const TOKEN_MAX: usize = 4096;
 
 /// The annotation of the bookmark after the initial events.
 const INITIAL_END: &str = "k8s.io/initial-events-end";
@@ -20,6 +21,8 @@ pub enum Event {
     Upsert(Projected),
     /// Deleted.
     Delete(Projected),
+    /// About something that no API server can hold; to be dropped.
+    Unbelievable,
     /// Only the resource version has moved.
     Bookmark {
         /// To this.
@@ -73,6 +76,8 @@ pub struct Page {
     pub items: Vec<Projected>,
     /// How many objects were too large.
     pub oversized: usize,
+    /// How many objects cannot be what they say; left out.
+    pub unbelievable: usize,
     /// The list's resource version.
     pub resource_version: String,
     /// Set while there are more pages.
@@ -107,10 +112,19 @@ pub fn parse_event(
     let line: Line<'_> = json::parse(json::text(line)?)?;
     let object = line.object.get();
     match line.kind.as_ref() {
-        "ADDED" | "MODIFIED" => Ok(Event::Upsert(json::project(object, projection, hint)?)),
-        "DELETED" => Ok(Event::Delete(json::project(object, projection, hint)?)),
+        kind @ ("ADDED" | "MODIFIED" | "DELETED") => {
+            match json::project(object, projection, hint) {
+                Ok(object) if kind == "DELETED" => Ok(Event::Delete(object)),
+                Ok(object) => Ok(Event::Upsert(object)),
+                Err(JsonError::Beyond(_)) => Ok(Event::Unbelievable),
+                Err(error) => Err(error),
+            }
+        }
         "BOOKMARK" => {
             let BookmarkLine { metadata } = json::parse(object)?;
+            if metadata.resource_version.len() > REVISION_MAX {
+                return Ok(Event::Unbelievable);
+            }
             let annotations = metadata.annotations.unwrap_or_default();
             Ok(Event::Bookmark {
                 revision: metadata.resource_version,
@@ -124,7 +138,7 @@ pub fn parse_event(
                 message: status.message,
             })
         }
-        other => Err(JsonError::Syntax(format!("unknown event type {other:?}"))),
+        other => Err(JsonError::syntax(&format!("unknown event type {other:?}"))),
     }
 }
 
@@ -141,16 +155,35 @@ pub fn parse_page(
         Some(kind) => kind,
     };
     let hint = TypeHint { kind, ..hint };
-    let raw = page.items.unwrap_or_default();
-    let fitting = raw.iter().filter(|item| item.get().len() <= OBJECT_MAX);
-    let items = fitting
-        .map(|item| json::project(item.get(), projection, hint))
-        .collect::<Result<Vec<_>, _>>()?;
+    let PageMeta {
+        resource_version,
+        continue_token,
+    } = page.metadata;
+    json::within("the list's kind", kind, KIND_MAX)?;
+    json::within(
+        "the list's resourceVersion",
+        &resource_version,
+        REVISION_MAX,
+    )?;
+    json::within("the list's continue", &continue_token, TOKEN_MAX)?;
+    let (mut items, mut oversized, mut unbelievable) = (Vec::new(), 0, 0);
+    for item in page.items.unwrap_or_default() {
+        if item.get().len() > OBJECT_MAX {
+            oversized += 1;
+            continue;
+        }
+        match json::project(item.get(), projection, hint) {
+            Ok(item) => items.push(item),
+            Err(JsonError::Beyond(_)) => unbelievable += 1,
+            Err(error) => return Err(error),
+        }
+    }
     Ok(Page {
-        oversized: raw.len() - items.len(),
         items,
-        resource_version: page.metadata.resource_version,
-        continue_token: page.metadata.continue_token,
+        oversized,
+        unbelievable,
+        resource_version,
+        continue_token,
     })
 }
 
@@ -187,6 +220,32 @@ mod tests {
         for wrong in [line("EXPLODED"), "{}".into(), "[]".into(), object.into()] {
             assert!(parse(&wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_no_api_server_can_hold_is_dropped_and_the_rest_is_read() {
+        let long = "x".repeat(1000);
+        let parse = |line: &str| parse_event(line.as_bytes(), Projection::Full, HINT);
+        for kind in ["ADDED", "MODIFIED", "DELETED", "BOOKMARK"] {
+            let line = format!(
+                r#"{{"type":"{kind}","object":{{"metadata":{{"resourceVersion":"{long}"}}}}}}"#
+            );
+            assert!(matches!(parse(&line), Ok(Event::Unbelievable)), "{kind}");
+        }
+        let page = |revision: &str, token: &str| {
+            let items =
+                format!(r#"{{"metadata":{{"name":"{long}"}}}},{{"metadata":{{"name":"c"}}}}"#);
+            let meta = format!(r#"{{"resourceVersion":"{revision}","continue":"{token}"}}"#);
+            let body = format!(r#"{{"kind":"ConfigMapList","metadata":{meta},"items":[{items}]}}"#);
+            parse_page(body.as_bytes(), Projection::Full, HINT)
+        };
+        let read = page("1", &long).unwrap();
+        assert_eq!(
+            (read.items.len(), read.unbelievable, read.oversized),
+            (1, 1, 0)
+        );
+        assert!(page(&long, "").is_err());
+        assert!(page("1", &long.repeat(5)).is_err());
     }
 
     #[test]

@@ -116,7 +116,8 @@ impl Upstream {
                     return Ok(open);
                 }
                 Event::Error { code, message } => return Err(ended(code, &message)),
-                Event::Upsert(_) | Event::Bookmark { .. } => {}
+                Event::Upsert(_) | Event::Unbelievable => self.link.metrics().foreign_event(),
+                Event::Bookmark { .. } => {}
             }
         }
     }
@@ -130,6 +131,9 @@ impl Upstream {
             let page = self.page(session, &token, &kind).await?;
             if page.oversized > 0 {
                 self.report(&exchange::too_large(OBJECT_MAX, WriteOutcome::NotSent));
+            }
+            for _ in 0..page.unbelievable {
+                self.link.metrics().foreign_event();
             }
             let items = page.items.into_iter().filter(|item| self.belongs(item));
             for item in items {

@@ -205,6 +205,10 @@ impl Upstream {
         self.link.seen();
         let revision = match event {
             Event::Error { code, message } => return Err(ended(code, &message)),
+            Event::Unbelievable => {
+                self.link.metrics().foreign_event();
+                return Ok(());
+            }
             Event::Bookmark { revision, .. } => {
                 if self.is_older(&revision) {
                     return Err(Stop::Reincarnated);

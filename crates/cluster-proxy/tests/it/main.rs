@@ -19,6 +19,7 @@ mod discovery;
 mod fake;
 mod faults;
 mod hostile;
+mod oversized;
 mod provisioned;
 mod rate;
 mod rig;

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use proxy_client::proto::{self, subscribe_frame::F};
+use proxy_client::proto::{self, ObjectKey, subscribe_frame::F};
 use tokio::time::Instant;
 
 use super::{LaneLabel, to_proto};
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Pending {
     Upsert(Arc<Projected>),
-    Delete(proto::ObjectKey),
+    Delete(ObjectKey),
 }
 
 impl Pending {
@@ -28,7 +28,15 @@ impl Pending {
     fn cost(&self) -> usize {
         match self {
             Self::Upsert(object) => object.json.len() + 256,
-            Self::Delete(_) => 128,
+            Self::Delete(key) => {
+                let ObjectKey {
+                    namespace,
+                    name,
+                    uid,
+                    resource_version,
+                } = key;
+                64 + namespace.len() + name.len() + uid.len() + resource_version.len()
+            }
         }
     }
 }
@@ -214,7 +222,7 @@ impl LaneState {
         &mut self,
         max: usize,
         read: &mut Vec<Instant>,
-    ) -> (Vec<proto::Object>, Vec<proto::ObjectKey>) {
+    ) -> (Vec<proto::Object>, Vec<ObjectKey>) {
         let (mut upserts, mut deletes, mut bytes) = (Vec::new(), Vec::new(), 0);
         while let Some(next) = self.order.first_entry() {
             // What is not of the snapshot comes after its end.
