@@ -18,7 +18,7 @@ use api_types::key::ClusterKey;
 use proxy_client::proto::{self, SubscribeFrame};
 use tokio::{sync::Notify, time::Instant};
 
-use self::lane::{LaneState, Pending};
+use self::lane::{LaneState, News, Pending};
 use crate::{
     inventory::cluster_ref,
     json::Projected,
@@ -177,12 +177,12 @@ impl Lane {
 
     /// How the watch is doing.
     pub fn state(&self, state: WatchState) {
-        self.change(|lane, _| lane.state = Some(state));
+        self.change(|lane, _| lane.tell(News::State(state)));
     }
 
     /// The watch cannot be served.
     pub fn error(&self, error: proto::Error) {
-        self.change(|lane, _| lane.error = Some(error));
+        self.change(|lane, _| lane.tell(News::Error(error)));
     }
 
     /// The cluster left: nothing but that is said, and the lane closes.

@@ -202,10 +202,9 @@ impl Cache {
             reason: reason.to_owned(),
             as_of,
         };
-        let now = self.state_now();
-        for subscriber in self.subscribers.values() {
-            subscriber.lane.state(now.clone());
-        }
+        // It replaces the error for subscribers, who are to hear of that again if it lasts.
+        self.error = None;
+        self.tell_state();
     }
 
     /// Tells subscribers of a failure that retrying alone does not mend; once until it changes.
@@ -221,8 +220,18 @@ impl Cache {
         self.error = Some(error);
     }
 
+    /// Subscribers take an error for how the watch is doing, until they hear of its state again.
     pub(super) fn clear_error(&mut self) {
-        self.error = None;
+        if self.error.take().is_some() {
+            self.tell_state();
+        }
+    }
+
+    fn tell_state(&self) {
+        let now = self.state_now();
+        for subscriber in self.subscribers.values() {
+            subscriber.lane.state(now.clone());
+        }
     }
 
     /// Whether it holds a complete collection, be it an old one.
@@ -280,7 +289,7 @@ impl Cache {
             }
         }
         self.synced = true;
-        self.error = None;
+        self.clear_error();
         Ok(())
     }
 

@@ -301,9 +301,9 @@ impl Upstream {
     /// The member serves the type and the stream stands.
     pub(super) fn served(&mut self, connection: &Arc<Connection>) {
         self.failures = 0;
-        self.with(super::cache::Cache::clear_error);
         let live = Arc::downgrade(connection);
         self.set_state(link_state::State::Up, "Connected", live);
+        self.with(super::cache::Cache::clear_error);
         if std::mem::take(&mut self.not_served) {
             self.link.follow_catalogue(&self.key.gvr, true);
         } else {

@@ -14,11 +14,12 @@ use crate::{
     view::View,
 };
 
-const MAPS: &str = "/api/v1/namespaces/default/configmaps";
-const WATCH: &str = "/api/v1/namespaces/default/configmaps?watch";
-const INITIAL: &str = "/api/v1/namespaces/default/configmaps?initial";
+pub(crate) const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+pub(crate) const WATCH: &str = "/api/v1/namespaces/default/configmaps?watch";
+pub(crate) const TYPE: (&str, &str) = ("", "configmaps");
+pub(crate) const INITIAL: &str = "/api/v1/namespaces/default/configmaps?initial";
 
-async fn start(namespace: &str) -> (Rig, Fake) {
+pub(crate) async fn start(namespace: &str) -> (Rig, Fake) {
     let rig = Rig::start(bed().await, namespace).await;
     let fake = Fake::start().await;
     rig.attach_as("m1", &fake.kubeconfig).await;
@@ -26,20 +27,20 @@ async fn start(namespace: &str) -> (Rig, Fake) {
     (rig, fake)
 }
 
-fn object(name: &str, uid: &str, revision: &str) -> Value {
+pub(crate) fn object(name: &str, uid: &str, revision: &str) -> Value {
     let mut object = configmap(name, revision);
     object["metadata"]["uid"] = uid.into();
     object["metadata"]["resourceVersion"] = revision.into();
     object
 }
 
-fn list(revision: &str, items: &[Value]) -> Reply {
+pub(crate) fn list(revision: &str, items: &[Value]) -> Reply {
     let list = json!({"kind": "ConfigMapList", "apiVersion": "v1",
         "metadata": {"resourceVersion": revision}, "items": items});
     Reply::Json(200, list)
 }
 
-fn line(kind: &str, object: &Value) -> String {
+pub(crate) fn line(kind: &str, object: &Value) -> String {
     format!("{}\n", json!({"type": kind, "object": object}))
 }
 

@@ -27,3 +27,4 @@ mod secrets;
 mod start;
 mod subscribe;
 mod view;
+mod watching;

@@ -60,6 +60,13 @@ struct Waiting {
     read: Option<Instant>,
 }
 
+/// What is said of the watch itself. The one that came last is what holds, so their order is kept.
+#[derive(Debug)]
+pub(super) enum News {
+    State(WatchState),
+    Error(proto::Error),
+}
+
 #[derive(Debug)]
 struct Sync {
     reason: SyncReason,
@@ -75,8 +82,8 @@ pub(super) struct LaneState {
     order: BTreeMap<Place, ObjectId>,
     last_place: u64,
     sync: Option<Sync>,
-    pub(super) state: Option<WatchState>,
-    pub(super) error: Option<proto::Error>,
+    /// At most one of each kind.
+    news: Vec<News>,
     pub(super) removed: bool,
     /// Has its turn in the queue.
     pub(super) queued: bool,
@@ -90,8 +97,7 @@ impl LaneState {
             order: BTreeMap::new(),
             last_place: 0,
             sync: None,
-            state: None,
-            error: None,
+            news: Vec::new(),
             removed: false,
             queued: false,
         }
@@ -101,7 +107,16 @@ impl LaneState {
     pub(super) fn clear(&mut self) {
         self.pending.clear();
         self.order.clear();
-        (self.sync, self.state, self.error) = (None, None, None);
+        self.news.clear();
+        self.sync = None;
+    }
+
+    /// Takes the place of older news of its kind.
+    pub(super) fn tell(&mut self, news: News) {
+        let kind = std::mem::discriminant(&news);
+        self.news
+            .retain(|known| std::mem::discriminant(known) != kind);
+        self.news.push(news);
     }
 
     /// A snapshot takes the place of all objects that waited.
@@ -158,10 +173,7 @@ impl LaneState {
     }
 
     pub(super) fn has_more(&self) -> bool {
-        self.state.is_some()
-            || self.error.is_some()
-            || self.sync.is_some()
-            || !self.order.is_empty()
+        !self.news.is_empty() || self.sync.is_some() || !self.order.is_empty()
     }
 
     /// The lane's next frame: its state, then the snapshot's start, objects, end, then changes.
@@ -171,21 +183,21 @@ impl LaneState {
         if self.removed {
             return Some(F::Removed(proto::ClusterRemoved { sub_id, cluster }));
         }
-        if let Some(state) = self.state.take() {
-            return Some(F::Link(proto::LinkState {
-                cluster,
-                state: state.state.into(),
-                reason: state.reason,
-                as_of: Some(timestamp(state.as_of)),
-                sub_id,
-            }));
-        }
-        if let Some(error) = self.error.take() {
-            return Some(F::Error(proto::SubError {
-                sub_id,
-                cluster,
-                error: Some(error),
-            }));
+        if !self.news.is_empty() {
+            return Some(match self.news.remove(0) {
+                News::State(state) => F::Link(proto::LinkState {
+                    cluster,
+                    state: state.state.into(),
+                    reason: state.reason,
+                    as_of: Some(timestamp(state.as_of)),
+                    sub_id,
+                }),
+                News::Error(error) => F::Error(proto::SubError {
+                    sub_id,
+                    cluster,
+                    error: Some(error),
+                }),
+            });
         }
         let snapshot_left = self.snapshot_left();
         if let Some(sync) = &mut self.sync {

@@ -173,6 +173,28 @@ fn only_the_newest_link_state_is_told_and_before_data() {
 }
 
 #[test]
+fn a_state_and_an_error_are_told_in_the_order_in_which_they_came() {
+    let queue = Queue::new(0);
+    let lane = lane(&queue, "m1");
+    let state = || WatchState {
+        state: link_state::State::Up,
+        reason: String::new(),
+        as_of: Timestamp::now(),
+    };
+    let error = || proto::Error {
+        reason: "FORBIDDEN".into(),
+        ..Default::default()
+    };
+    lane.state(state());
+    lane.error(error());
+    assert_eq!(drain(&queue), ["m1 link UP", "m1 error FORBIDDEN"]);
+    lane.state(state());
+    lane.error(error());
+    lane.state(state());
+    assert_eq!(drain(&queue), ["m1 error FORBIDDEN", "m1 link UP"]);
+}
+
+#[test]
 fn a_removed_cluster_says_so_once_and_nothing_after() {
     let queue = Queue::new(0);
     let lane = lane(&queue, "m1");

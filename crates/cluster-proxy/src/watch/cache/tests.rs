@@ -216,3 +216,34 @@ fn versions_are_compared_as_integers_of_any_size() {
     assert!(!is_older("abc", "abd"));
     assert!(!is_older("", "1"));
 }
+
+#[test]
+fn subscribers_hear_of_the_state_again_when_an_error_is_over() {
+    let (queue, mut cache) = (Queue::new(0), cache());
+    cache.attach(subscriber(&queue), Filter::default());
+    let up = link_state::State::Up;
+    cache.set_state(up, "Connected", Weak::new());
+    while queue.try_next().is_some() {}
+    let heard = || {
+        std::iter::from_fn(|| queue.try_next())
+            .map(|frame| match frame.f.unwrap() {
+                F::Link(link) => link.reason,
+                F::Error(error) => error.error.unwrap().reason,
+                other => panic!("{other:?}"),
+            })
+            .collect::<Vec<String>>()
+    };
+    let forbidden = CallError::proxy(tonic::Code::PermissionDenied, "FORBIDDEN", "no");
+    cache.set_error(&forbidden);
+    cache.set_error(&forbidden);
+    assert_eq!(heard(), ["FORBIDDEN"]);
+    // It never stopped being up, as far as the cache knows.
+    cache.set_state(up, "Connected", Weak::new());
+    cache.clear_error();
+    cache.clear_error();
+    assert_eq!(heard(), ["Connected"]);
+    cache.set_error(&forbidden);
+    cache.set_state(link_state::State::Down, "Lost", Weak::new());
+    cache.set_error(&forbidden);
+    assert_eq!(heard(), ["Lost", "FORBIDDEN"], "it holds on");
+}

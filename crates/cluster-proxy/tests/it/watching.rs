@@ -1,0 +1,38 @@
+//! What subscribers hear of a watch that a member does not serve well.
+
+use bytes::Bytes;
+use proxy_client::proto::link_state::State as Link;
+
+use crate::{
+    fake::Reply,
+    hostile::{MAPS, TYPE, WATCH, list, object, start},
+    rig::{CALLER, SOON},
+    view::View,
+};
+
+/// A watch that ends at once and in order, so that it is opened anew each second.
+fn brief() -> Reply {
+    Reply::Raw(200, ("x-a", "b"), Bytes::new())
+}
+
+fn busy() -> Reply {
+    Reply::Raw(429, ("retry-after", "1"), Bytes::new())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_was_refused_once_is_up_again_when_it_runs_again() {
+    let (rig, fake) = start("refused-once").await;
+    fake.reply(MAPS, list("5", &[object("a", "1", "1")]));
+    fake.reply(WATCH, brief());
+    let mut view = View::open(&rig, CALLER, TYPE, "").await;
+    let up = |v: &View| v.links.get("m1") == Some(&Link::Up);
+    view.until("the watch", SOON, up).await;
+    fake.reply(WATCH, busy());
+    let refused = ("m1".to_owned(), "TOO_MANY_REQUESTS".to_owned());
+    view.until("the refusal", SOON, |v| v.errors.contains(&refused))
+        .await;
+    view.links.clear();
+    fake.reply(WATCH, Reply::Open(String::new()));
+    view.until("the watch to be up again", SOON, up).await;
+    assert_eq!(view.snapshots.len(), 1);
+}
