@@ -169,12 +169,12 @@ impl Upstream {
 
     /// Opens a watch from the known resource version, or one that begins with all there is.
     pub(super) async fn open(&self, session: &Session) -> Result<OpenWatch, Stop> {
-        let seconds = rand::rng().random_range(240..=480).to_string();
+        let seconds: u32 = rand::rng().random_range(240..=480);
         let path = self
             .path(session)?
             .with("watch", "1")
             .with("allowWatchBookmarks", "true")
-            .with("timeoutSeconds", &seconds);
+            .with("timeoutSeconds", &seconds.to_string());
         let path = match &self.revision {
             Some(revision) => path.with("resourceVersion", revision),
             None => path
@@ -196,7 +196,14 @@ impl Upstream {
         self.link.report(Ok(()));
         self.link.metrics().upstream_watch();
         let counted = self.link.metrics().member_stream();
-        Ok(OpenWatch::new(head.into_body(), connection, place, counted))
+        let lasts = Duration::from_secs(seconds.into());
+        Ok(OpenWatch::new(
+            head.into_body(),
+            lasts,
+            connection,
+            place,
+            counted,
+        ))
     }
 
     fn line(&mut self, line: &[u8], kind: &str) -> Result<(), Stop> {
