@@ -187,6 +187,11 @@ impl Connection {
         self.last_read.age()
     }
 
+    /// When the member's last byte came; it outlives the connection.
+    pub fn last_read(&self) -> &Arc<LastRead> {
+        &self.last_read
+    }
+
     /// Resolves when it has ended.
     pub async fn ended(&self) -> End {
         let mut end = self.end.clone();
@@ -268,13 +273,13 @@ fn tls_error(error: &io::Error) -> ConnectError {
 
 /// When the member's last byte came.
 #[derive(Debug)]
-struct LastRead {
+pub struct LastRead {
     start: Instant,
     millis: AtomicU64,
 }
 
 impl LastRead {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             start: Instant::now(),
             millis: AtomicU64::new(0),
@@ -289,7 +294,8 @@ impl LastRead {
         self.millis.store(self.now(), Ordering::Relaxed);
     }
 
-    fn age(&self) -> Duration {
+    /// How long ago that was.
+    pub fn age(&self) -> Duration {
         let last = self.millis.load(Ordering::Relaxed);
         Duration::from_millis(self.now().saturating_sub(last))
     }

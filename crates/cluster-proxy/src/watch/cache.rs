@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -13,7 +13,7 @@ use proxy_client::proto::{self, link_state};
 
 use super::{Filter, SyncReason, WatchState};
 use crate::{
-    error::CallError, json::Projected, link::connection::Connection, subscribe::queue::Lane,
+    error::CallError, json::Projected, link::connection::LastRead, subscribe::queue::Lane,
 };
 
 /// All watches of a link together may hold this much.
@@ -122,7 +122,8 @@ pub(super) struct Cache {
     subscribers: HashMap<u64, Subscriber>,
     state: WatchState,
     error: Option<proto::Error>,
-    live: Weak<Connection>,
+    /// Of the connection that the watch stands on; none while it does not stand.
+    live: Option<Arc<LastRead>>,
 }
 
 impl Cache {
@@ -143,7 +144,7 @@ impl Cache {
                 as_of: Timestamp::now(),
             },
             error: None,
-            live: Weak::new(),
+            live: None,
         }
     }
 
@@ -168,10 +169,11 @@ impl Cache {
     }
 
     pub(super) fn as_of(&self) -> Timestamp {
-        match self.live.upgrade() {
-            // Ping answers count: the connection lives, so nothing was missed.
-            Some(connection) => {
-                let silence = jiff::SignedDuration::try_from(connection.silence());
+        match &self.live {
+            // Ping answers count: the connection lives, so nothing was missed. Of one that has ended
+            // it is the time of its last byte.
+            Some(last_read) => {
+                let silence = jiff::SignedDuration::try_from(last_read.age());
                 Timestamp::now() - silence.unwrap_or(jiff::SignedDuration::ZERO)
             }
             None => self.state.as_of,
@@ -185,14 +187,21 @@ impl Cache {
         }
     }
 
-    /// Sets how the watch is doing; subscribers hear of it when it changed.
+    /// The watch does not stand any more: from here on its data grows old.
+    pub(super) fn ended(&mut self) {
+        self.state.as_of = self.as_of();
+        self.live = None;
+    }
+
+    /// Sets how the watch is doing; subscribers hear of it when it changed. `live`: of the connection
+    /// that it stands on.
     pub(super) fn set_state(
         &mut self,
         state: link_state::State,
         reason: &str,
-        live: Weak<Connection>,
+        live: Option<Arc<LastRead>>,
     ) {
-        let as_of = self.as_of();
+        self.ended();
         self.live = live;
         if self.state.state == state && self.state.reason == reason {
             return;
@@ -200,7 +209,7 @@ impl Cache {
         self.state = WatchState {
             state,
             reason: reason.to_owned(),
-            as_of,
+            as_of: self.state.as_of,
         };
         // It replaces the error for subscribers, who are to hear of that again if it lasts.
         self.error = None;
@@ -262,6 +271,7 @@ impl Cache {
         }
         self.budget.set(bytes);
         self.revision = revision;
+        self.state.as_of = Timestamp::now();
         let mut old = std::mem::take(&mut self.objects);
         let mut changed = Vec::new();
         for object in list {

@@ -9,8 +9,9 @@ use tonic::Code;
 use super::{
     cache::{ObjectId, cost},
     event::{Event, OBJECT_MAX, Page, parse_event, parse_page},
+    stop::{Stop, ended},
     stream::OpenWatch,
-    upstream::{Stop, Upstream, ended},
+    upstream::Upstream,
 };
 use crate::{
     error::{CallError, Retryable, WriteOutcome},
@@ -147,7 +148,7 @@ impl Upstream {
             }
         };
         self.replace(all, revision)?;
-        self.served(&session.connection);
+        self.served();
         self.link.metrics().list();
         Ok(())
     }

@@ -10,6 +10,7 @@ pub mod held;
 mod initial;
 pub mod lines;
 pub mod selector;
+mod stop;
 mod stream;
 mod upstream;
 

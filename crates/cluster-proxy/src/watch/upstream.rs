@@ -9,50 +9,31 @@ use std::{
 use proxy_client::proto::link_state;
 use rand::RngExt;
 use tokio::time::{Instant, sleep};
-use tonic::Code;
 
 use super::{
-    SharedWatch, SyncReason, WatchKey,
-    cache::{Change, is_older},
+    SharedWatch, WatchKey,
+    cache::{Cache, Change, is_older},
     event::{Event, parse_event},
     selector,
+    stop::{Stop, ended},
     stream::OpenWatch,
 };
 use crate::{
-    error::{CallError, Retryable, WriteOutcome},
+    error::{CallError, WriteOutcome},
     json::{Projected, Projection, TypeHint},
     link::{
         Link, Session,
-        breaker::{backoff, jitter},
-        connection::Connection,
+        connection::LastRead,
         exchange::{self, Accept, Request},
     },
     request::{answer::Asked, path::Path},
 };
 
 const HEADERS_DEADLINE: Duration = Duration::from_secs(10);
-/// A refusal by RBAC or a full cache is tried again this slowly.
-const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 /// A watch that ends sooner than this is not reopened at once.
-const SHORT_WATCH: Duration = Duration::from_secs(1);
-
-/// What ended a round.
-pub(super) enum Stop {
-    /// The resource version is too old: list again, send differences.
-    Gone,
-    /// The member is not the one it was.
-    Reincarnated,
-    /// All watches of the link together hold too much.
-    OverBudget,
-    /// Anything else.
-    Failed(CallError),
-}
-
-impl From<CallError> for Stop {
-    fn from(error: CallError) -> Self {
-        Self::Failed(error)
-    }
-}
+pub(super) const SHORT_WATCH: Duration = Duration::from_secs(1);
+/// One that stands for this long has not failed.
+const LONG_WATCH: Duration = Duration::from_secs(10);
 
 /// Runs for as long as someone is attached.
 pub(super) async fn run(link: Arc<Link>, watch: Weak<SharedWatch>, key: WatchKey) {
@@ -65,6 +46,7 @@ pub(super) async fn run(link: Arc<Link>, watch: Weak<SharedWatch>, key: WatchKey
         member_uid: None,
         revision: None,
         failures: 0,
+        opened: None,
         not_served: false,
     };
     let mut sessions = upstream.link.sessions();
@@ -80,7 +62,7 @@ pub(super) async fn run(link: Arc<Link>, watch: Weak<SharedWatch>, key: WatchKey
                 };
                 (state, status.condition.reason)
             };
-            upstream.set_state(state, reason, Weak::new());
+            upstream.set_state(state, reason, None);
             tokio::select! {
                 changed = sessions.changed() => if changed.is_err() { return },
                 changed = status.changed() => if changed.is_err() { return },
@@ -91,7 +73,10 @@ pub(super) async fn run(link: Arc<Link>, watch: Weak<SharedWatch>, key: WatchKey
             stop = upstream.follow(&session) => stop,
             // Lost or replaced: what was read so far stands, and the next one resumes from it.
             changed = sessions.changed() => match changed {
-                Ok(()) => continue,
+                Ok(()) => {
+                    upstream.settle();
+                    continue;
+                }
                 Err(_) => return,
             },
         };
@@ -107,13 +92,16 @@ pub(super) struct Upstream {
     pub(super) link: Arc<Link>,
     watch: Weak<SharedWatch>,
     pub(super) key: WatchKey,
-    what: String,
+    pub(super) what: String,
     api_version: String,
     /// The member that the cache is a copy of.
-    member_uid: Option<Arc<str>>,
+    pub(super) member_uid: Option<Arc<str>>,
     /// Where to resume; None asks for a list.
     pub(super) revision: Option<String>,
+    /// In a row, without a watch that stood in between.
     pub(super) failures: u32,
+    /// Since when the watch stands.
+    opened: Option<Instant>,
     pub(super) not_served: bool,
 }
 
@@ -136,7 +124,9 @@ impl Upstream {
                 },
             };
             let started = Instant::now();
-            if let Err(stop) = self.stream(session, begun).await {
+            let streamed = self.stream(session, begun).await;
+            self.settle();
+            if let Err(stop) = streamed {
                 // Lists are calls, which count for the breaker by themselves.
                 if let Stop::Failed(error) = &stop {
                     self.link.report(Err(error));
@@ -159,7 +149,11 @@ impl Upstream {
             Some(open) => open,
             None => self.open(session).await?,
         };
-        self.served(&open.connection);
+        self.served();
+        self.opened = Some(Instant::now());
+        let live = Arc::clone(open.connection.last_read());
+        self.set_state(link_state::State::Up, "Connected", Some(live));
+        self.with(Cache::clear_error);
         let kind = self.link.known_kind(&self.key.gvr).unwrap_or_default();
         while let Some(line) = open.next_line().await? {
             self.line(&line, &kind)?;
@@ -247,70 +241,16 @@ impl Upstream {
         Ok(())
     }
 
-    /// Makes the state fit what happened, and says how long to wait.
-    fn stopped(&mut self, stop: Stop) -> Duration {
-        self.failures += 1;
-        let error = match stop {
-            Stop::Gone => {
-                self.revision = None;
-                return backoff(self.failures.saturating_sub(2), jitter()) / 10;
-            }
-            Stop::Reincarnated => {
-                self.member_uid = None;
-                self.revision = None;
-                self.with(|cache| cache.reset(SyncReason::MemberReincarnated));
-                // A member could do this again and again.
-                return SHORT_WATCH;
-            }
-            Stop::OverBudget => {
-                self.revision = None;
-                self.with(|cache| cache.reset(SyncReason::Relist));
-                self.report(&over_budget(&self.what));
-                return REFUSED_PAUSE;
-            }
-            Stop::Failed(error) => error,
-        };
-        tracing::debug!(cluster = %self.link.key(), what = %self.what, %error, "watch stopped");
-        match (error.reason.as_str(), error.http_code) {
-            ("GVR_NOT_SERVED", _) => {
-                self.revision = None;
-                self.set_state(
-                    link_state::State::GvrNotServed,
-                    "GVR_NOT_SERVED",
-                    Weak::new(),
-                );
-                if std::mem::replace(&mut self.not_served, true) {
-                    self.link.compare_catalogue(&self.key.gvr, false);
-                } else {
-                    self.link.follow_catalogue(&self.key.gvr, false);
-                }
-                // Soon enough to notice an installation within 10 s.
-                Duration::from_secs(4) + Duration::from_secs(4).mul_f64(jitter())
-            }
-            (_, Some(401)) => {
-                if let Some(session) = self.link.sessions().borrow().as_ref() {
-                    self.link
-                        .unauthorized(session.connection.credentials().digest);
-                }
-                REFUSED_PAUSE
-            }
-            (_, Some(400..=499)) | ("NO_MEMBER_IDENTITY", _) => {
-                self.report(&error);
-                error.retry_after.unwrap_or(REFUSED_PAUSE)
-            }
-            _ => error
-                .retry_after
-                .unwrap_or_default()
-                .max(backoff(self.failures.min(4), jitter())),
+    /// A watch that stood for a while makes good the failures before it.
+    fn settle(&mut self) {
+        let stood = |at: Instant| at.elapsed() >= LONG_WATCH;
+        if self.opened.take().is_some_and(stood) {
+            self.failures = 0;
         }
     }
 
-    /// The member serves the type and the stream stands.
-    pub(super) fn served(&mut self, connection: &Arc<Connection>) {
-        self.failures = 0;
-        let live = Arc::downgrade(connection);
-        self.set_state(link_state::State::Up, "Connected", live);
-        self.with(super::cache::Cache::clear_error);
+    /// The member serves the type.
+    pub(super) fn served(&mut self) {
         if std::mem::take(&mut self.not_served) {
             self.link.follow_catalogue(&self.key.gvr, true);
         } else {
@@ -362,34 +302,17 @@ impl Upstream {
         self.with(|cache| cache.set_error(error));
     }
 
-    fn set_state(&self, state: link_state::State, reason: &str, live: Weak<Connection>) {
+    pub(super) fn set_state(
+        &self,
+        state: link_state::State,
+        reason: &str,
+        live: Option<Arc<LastRead>>,
+    ) {
         self.with(|cache| cache.set_state(state, reason, live));
     }
 
     /// None once nobody is attached any more.
-    pub(super) fn with<T>(&self, f: impl FnOnce(&mut super::cache::Cache) -> T) -> Option<T> {
+    pub(super) fn with<T>(&self, f: impl FnOnce(&mut Cache) -> T) -> Option<T> {
         self.watch.upgrade().map(|watch| f(&mut watch.cache()))
     }
-}
-
-/// What an ERROR event means.
-pub(super) fn ended(code: u16, message: &str) -> Stop {
-    if code == 410 {
-        return Stop::Gone;
-    }
-    let message = crate::request::answer::clean(message);
-    let error = CallError::proxy(Code::Unavailable, "WATCH_ENDED", message);
-    Stop::Failed(error.retry(Retryable::Yes, Some(Duration::from_secs(1))))
-}
-
-fn over_budget(what: &str) -> CallError {
-    CallError::proxy(
-        Code::ResourceExhausted,
-        "CACHE_BUDGET",
-        format!(
-            "watching {what} needs more than the 16 MiB that a member may use: watch one namespace, \
-             or select by a label of kurator.dev"
-        ),
-    )
-    .retry(Retryable::AfterFix, None)
 }

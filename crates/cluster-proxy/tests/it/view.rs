@@ -24,6 +24,8 @@ pub(crate) struct View {
     pub(crate) objects: BTreeMap<(String, String), serde_json::Value>,
     pub(crate) synced: BTreeSet<String>,
     pub(crate) links: BTreeMap<String, link_state::State>,
+    /// Of the states.
+    pub(crate) reasons: BTreeMap<String, String>,
     pub(crate) errors: Vec<(String, String)>,
     pub(crate) removed: BTreeSet<String>,
     /// Reasons of all snapshots by cluster.
@@ -55,6 +57,7 @@ impl View {
             objects: BTreeMap::new(),
             synced: BTreeSet::new(),
             links: BTreeMap::new(),
+            reasons: BTreeMap::new(),
             errors: Vec::new(),
             removed: BTreeSet::new(),
             snapshots: Vec::new(),
@@ -143,8 +146,9 @@ impl View {
                 }
             }
             F::Link(link) => {
-                let state = link.state();
-                self.links.insert(name(link.cluster), state);
+                let (state, cluster) = (link.state(), name(link.cluster));
+                self.reasons.insert(cluster.clone(), link.reason);
+                self.links.insert(cluster, state);
             }
             F::Error(error) => {
                 let reason = error.error.unwrap_or_default().reason;

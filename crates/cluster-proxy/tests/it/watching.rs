@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use proxy_client::proto::link_state::State as Link;
+use serde_json::json;
 
 use crate::{
     fake::Reply,
@@ -32,6 +33,28 @@ async fn a_watch_that_was_refused_once_is_up_again_when_it_runs_again() {
     view.until("the refusal", SOON, |v| v.errors.contains(&refused))
         .await;
     view.links.clear();
+    fake.reply(WATCH, Reply::Open(String::new()));
+    view.until("the watch to be up again", SOON, up).await;
+    assert_eq!(view.snapshots.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_fails_again_and_again_is_down_though_the_link_is_up() {
+    let (rig, fake) = start("failing").await;
+    fake.reply(MAPS, list("5", &[object("a", "1", "1")]));
+    fake.reply(WATCH, brief());
+    let mut view = View::open(&rig, CALLER, TYPE, "").await;
+    let up = |v: &View| v.links.get("m1") == Some(&Link::Up);
+    view.until("the watch", SOON, up).await;
+    let broken = json!({"kind": "Status", "reason": "InternalError", "message": "no"});
+    fake.reply(WATCH, Reply::Json(500, broken));
+    let down = |v: &View| {
+        v.reasons
+            .get("m1")
+            .is_some_and(|reason| reason == "INTERNAL")
+    };
+    view.until("the watch to be down", SOON, down).await;
+    assert_eq!(view.links.get("m1"), Some(&Link::Down));
     fake.reply(WATCH, Reply::Open(String::new()));
     view.until("the watch to be up again", SOON, up).await;
     assert_eq!(view.snapshots.len(), 1);

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use api_types::key::ClusterKey;
 use bytes::Bytes;
 use proxy_client::proto::subscribe_frame::F;
@@ -222,7 +224,7 @@ fn subscribers_hear_of_the_state_again_when_an_error_is_over() {
     let (queue, mut cache) = (Queue::new(0), cache());
     cache.attach(subscriber(&queue), Filter::default());
     let up = link_state::State::Up;
-    cache.set_state(up, "Connected", Weak::new());
+    cache.set_state(up, "Connected", None);
     while queue.try_next().is_some() {}
     let heard = || {
         std::iter::from_fn(|| queue.try_next())
@@ -238,12 +240,38 @@ fn subscribers_hear_of_the_state_again_when_an_error_is_over() {
     cache.set_error(&forbidden);
     assert_eq!(heard(), ["FORBIDDEN"]);
     // It never stopped being up, as far as the cache knows.
-    cache.set_state(up, "Connected", Weak::new());
+    cache.set_state(up, "Connected", None);
     cache.clear_error();
     cache.clear_error();
     assert_eq!(heard(), ["Connected"]);
     cache.set_error(&forbidden);
-    cache.set_state(link_state::State::Down, "Lost", Weak::new());
+    cache.set_state(link_state::State::Down, "Lost", None);
     cache.set_error(&forbidden);
     assert_eq!(heard(), ["Lost", "FORBIDDEN"], "it holds on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_is_of_the_time_of_its_last_read_whatever_becomes_of_the_connection() {
+    const MINUTE: Duration = Duration::from_mins(1);
+    let mut cache = cache();
+    let up = link_state::State::Up;
+    let age = |cache: &Cache| Timestamp::now().duration_since(cache.as_of()).as_secs();
+    let last_read = Some(Arc::new(LastRead::new()));
+    cache.set_state(up, "Connected", last_read);
+    tokio::time::advance(2 * MINUTE).await;
+    // The connection is gone already when the watch learns of it.
+    cache.set_state(link_state::State::Down, "Lost", None);
+    assert!((119..=125).contains(&age(&cache)), "{}", age(&cache));
+    // The connection lives on without the watch.
+    let living = Arc::new(LastRead::new());
+    cache.set_state(up, "Connected", Some(Arc::clone(&living)));
+    tokio::time::advance(MINUTE).await;
+    cache.ended();
+    let of = cache.as_of();
+    drop(living);
+    tokio::time::advance(MINUTE).await;
+    cache.set_state(up, "Connected", None);
+    assert_eq!(cache.as_of(), of);
+    cache.replace(Vec::new(), "1".into()).unwrap();
+    assert!(cache.as_of() > of, "a list is news");
 }
