@@ -32,6 +32,7 @@ pub struct ControlPlane {
     controller_manager: Option<Process>,
     apiserver: Process,
     etcd: Process,
+    etcd_data: PathBuf,
 }
 
 impl ControlPlane {
@@ -66,6 +67,7 @@ impl ControlPlane {
             controller_manager: None,
             apiserver,
             etcd,
+            etcd_data: etcd_data(&site),
         };
         cluster.wait_ready().await?;
         if controllers {
@@ -140,6 +142,11 @@ impl ControlPlane {
         &self.etcd
     }
 
+    /// The folder with all that the cluster knows.
+    pub fn etcd_data(&self) -> &Path {
+        &self.etcd_data
+    }
+
     /// Kills the API server; ended gently it would wait a minute for its watchers.
     pub async fn stop_apiserver(&self) -> Result<()> {
         self.apiserver.kill().await
@@ -191,12 +198,16 @@ impl ControlPlane {
     }
 }
 
+fn etcd_data(site: &Site) -> PathBuf {
+    site.scratch.join("etcd")
+}
+
 fn etcd(site: &Site, cluster: &str, url: &str) -> Result<Program> {
     let log = site.dir.join("etcd.log");
     let name = format!("etcd of {cluster}");
     Ok(Program::new(&name, site.tools.path("etcd")?, log)
         .arg("--data-dir")
-        .arg(site.scratch.join("etcd"))
+        .arg(etcd_data(site))
         .args(["--listen-client-urls", url, "--advertise-client-urls", url])
         .args(["--listen-peer-urls", "http://127.0.0.1:0"])
         .args(["--unsafe-no-fsync", "--log-level", "error"]))

@@ -9,6 +9,7 @@ pub mod event;
 pub mod held;
 mod initial;
 pub mod lines;
+mod proof;
 pub mod selector;
 mod stop;
 mod stream;

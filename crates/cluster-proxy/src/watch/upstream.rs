@@ -14,6 +14,7 @@ use super::{
     SharedWatch, WatchKey,
     cache::{Cache, Change, is_older},
     event::{Event, parse_event},
+    proof::Proven,
     selector,
     stop::{Stop, ended},
     stream::OpenWatch,
@@ -45,6 +46,7 @@ pub(super) async fn run(link: Arc<Link>, watch: Weak<SharedWatch>, key: WatchKey
         key,
         member_uid: None,
         revision: None,
+        proven: Proven::default(),
         failures: 0,
         opened: None,
         not_served: false,
@@ -98,6 +100,7 @@ pub(super) struct Upstream {
     pub(super) member_uid: Option<Arc<str>>,
     /// Where to resume; None asks for a list.
     pub(super) revision: Option<String>,
+    pub(super) proven: Proven,
     /// In a row, without a watch that stood in between.
     pub(super) failures: u32,
     /// Since when the watch stands.
@@ -115,11 +118,17 @@ impl Upstream {
         if self.selector(session).is_err() {
             return Stop::Failed(selector::no_identity());
         }
+        if let Err(stop) = self.prove_revision(session).await {
+            return stop;
+        }
         loop {
             let begun = match &self.revision {
                 Some(_) => None,
                 None => match self.read_all(session).await {
-                    Ok(begun) => begun,
+                    Ok(begun) => {
+                        self.proven = Proven::on(session);
+                        begun
+                    }
                     Err(stop) => return stop,
                 },
             };

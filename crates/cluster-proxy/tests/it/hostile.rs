@@ -258,7 +258,9 @@ async fn another_cluster_under_the_same_name_is_a_new_snapshot() {
 async fn a_bookmark_from_the_past_means_that_the_member_was_restored() {
     let (rig, fake) = start("restored").await;
     fake.reply(MAPS, list("500", &[object("lost", "1", "400")]));
-    fake.reply(WATCH, Reply::Open(String::new()));
+    // It ends at once, and is opened anew on the same connection.
+    let brief = Reply::Raw(200, ("x-a", "b"), Bytes::new());
+    fake.reply(WATCH, brief);
     let mut view = View::open(&rig, CALLER, ("", "configmaps"), "").await;
     view.until("a snapshot", SOON, |v| v.synced.contains("m1"))
         .await;
@@ -266,7 +268,6 @@ async fn a_bookmark_from_the_past_means_that_the_member_was_restored() {
         "metadata": {"resourceVersion": "90"}});
     fake.reply(MAPS, list("90", &[object("kept", "1", "80")]));
     fake.reply(WATCH, Reply::Open(line("BOOKMARK", &bookmark)));
-    fake.disconnect();
     view.until("the restored state", SOON, |v| v.has("m1", "kept"))
         .await;
     assert!(!view.has("m1", "lost"));
@@ -376,7 +377,8 @@ async fn a_snapshot_is_the_beginning_of_a_watch_that_goes_on() {
     assert_eq!(asked.len(), 1, "{asked:?}");
     assert!(asked[0].path.contains("resourceVersionMatch=NotOlderThan"));
 
-    // What came last is where the next connection resumes.
+    // What came last is where the next connection resumes, if the member is still there.
+    fake.reply(MAPS, list("8", &[]));
     fake.reply(WATCH, Reply::Open(line("ADDED", &object("next", "4", "9"))));
     fake.disconnect();
     view.until("the next", SOON, |v| v.has("m1", "next")).await;

@@ -22,6 +22,7 @@ mod hostile;
 mod oversized;
 mod provisioned;
 mod rate;
+mod restored;
 mod rig;
 mod secrets;
 mod start;
