@@ -56,19 +56,36 @@ pub(super) enum Change {
 #[derive(Debug)]
 struct Budget {
     link: Arc<AtomicUsize>,
+    /// What is held.
     used: usize,
+    /// What the link counts: while a list is read, the larger of the two.
+    counted: usize,
 }
 
 impl Budget {
     fn set(&mut self, bytes: usize) {
-        self.link.fetch_add(bytes, Ordering::Relaxed);
-        self.link.fetch_sub(self.used, Ordering::Relaxed);
         self.used = bytes;
+        self.count(bytes);
+    }
+
+    fn read(&mut self, bytes: usize) {
+        self.count(self.used.max(bytes));
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.link.fetch_add(bytes, Ordering::Relaxed);
+        self.link.fetch_sub(self.counted, Ordering::Relaxed);
+        self.counted = bytes;
+    }
+
+    /// What the link's other watches leave.
+    fn share(&self) -> usize {
+        let all = self.link.load(Ordering::Relaxed);
+        CACHE_MAX.saturating_sub(all.saturating_sub(self.counted))
     }
 
     fn fits(&self, bytes: usize) -> bool {
-        let others = self.link.load(Ordering::Relaxed).saturating_sub(self.used);
-        others + bytes <= CACHE_MAX
+        bytes <= self.share()
     }
 }
 
@@ -133,6 +150,7 @@ impl Cache {
             budget: Budget {
                 link: link_bytes,
                 used: 0,
+                counted: 0,
             },
             revision: String::new(),
             synced: false,
@@ -254,9 +272,16 @@ impl Cache {
         (self.synced && served).then_some((&self.objects, self.revision.as_str()))
     }
 
-    /// Whether a list that is being read still fits.
-    pub(super) fn fits(&self, bytes: usize) -> bool {
-        self.budget.fits(bytes)
+    /// So much of a list has been read, which counts like what is held; gives how much more may come.
+    pub(super) fn reading(&mut self, bytes: usize) -> Result<usize, OverBudget> {
+        let left = self.budget.share().checked_sub(bytes).ok_or(OverBudget)?;
+        self.budget.read(bytes);
+        Ok(left)
+    }
+
+    /// The list that was read is not taken over.
+    pub(super) fn stop_reading(&mut self) {
+        self.budget.read(0);
     }
 
     /// Takes over a complete list. Subscribers that know the old one get the differences.

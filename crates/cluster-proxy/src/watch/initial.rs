@@ -25,6 +25,8 @@ use crate::{
 };
 
 const PAGE_SIZE: &str = "500";
+/// The reason of an answer that was not read to its end.
+const TOO_LARGE: &str = "MEMBER_RESPONSE_TOO_LARGE";
 const PAGE_DEADLINE: Duration = Duration::from_mins(1);
 /// The bookmark after the initial events must come within this.
 const INITIAL_WAIT: Duration = Duration::from_secs(10);
@@ -35,13 +37,15 @@ impl Upstream {
         &mut self,
         session: &Arc<Session>,
     ) -> Result<Option<OpenWatch>, Stop> {
-        // What replaces a copy that subscribers have is no first read. Neither is the question whether
-        // a type has come: right after an installation there is next to nothing.
-        let known = self.with(|cache| cache.is_synced()).unwrap_or(true);
-        let read = if known || self.not_served {
+        // The question whether a type has come waits for nobody: right after an installation there is
+        // next to nothing.
+        let read = if self.not_served {
             timeout(LOAD_MAX, self.read(session)).await
         } else {
-            let (gate, load) = self.link.first_load(&self.key, self.failures > 0);
+            // An expired watch, which is why a copy is read again, is no failure by itself.
+            let known = self.with(|cache| cache.is_synced()).unwrap_or(true);
+            let failed = self.failures > u32::from(known);
+            let (gate, load) = self.link.first_load(&self.key, failed);
             gate.run(load, self.read(session)).await
         };
         read.unwrap_or_else(|_| {
@@ -103,7 +107,7 @@ impl Upstream {
                 Event::Upsert(object) if self.belongs(&object) => {
                     bytes += cost(&object);
                     all.push(object);
-                    self.check_size(bytes)?;
+                    self.reading(bytes)?;
                 }
                 Event::Delete(gone) => {
                     let gone = ObjectId::from(&gone);
@@ -127,9 +131,10 @@ impl Upstream {
     async fn list(&mut self, session: &Arc<Session>) -> Result<(), Stop> {
         let mut all: Vec<Projected> = Vec::new();
         let (mut token, mut bytes) = (String::new(), 0);
+        let mut left = self.reading(bytes)?;
         let kind = self.link.known_kind(&self.key.gvr).unwrap_or_default();
         let revision = loop {
-            let page = self.page(session, &token, &kind).await?;
+            let page = self.page(session, &token, &kind, page_max(left)).await?;
             if page.oversized > 0 {
                 self.report(&exchange::too_large(OBJECT_MAX, WriteOutcome::NotSent));
             }
@@ -142,7 +147,7 @@ impl Upstream {
                 all.push(item);
             }
             token = page.continue_token;
-            self.check_size(bytes)?;
+            left = self.reading(bytes)?;
             if token.is_empty() {
                 break page.resource_version;
             }
@@ -153,18 +158,25 @@ impl Upstream {
         Ok(())
     }
 
-    async fn page(&self, session: &Session, token: &str, kind: &str) -> Result<Page, Stop> {
+    async fn page(
+        &self,
+        session: &Session,
+        token: &str,
+        kind: &str,
+        max_body: usize,
+    ) -> Result<Page, Stop> {
         let path = self
             .path(session)?
             .with("limit", PAGE_SIZE)
             .with("continue", token);
         let request = Request {
-            max_body: PAGE_MAX,
+            max_body,
             ..Request::get(path, self.accept(Accept::MetadataList))
         };
         let deadline = Deadline::after(PAGE_DEADLINE);
         let answer = match self.link.call(&request, self.asked(), deadline).await {
             Err(error) if error.http_code == Some(410) => return Err(Stop::Gone),
+            Err(error) if error.reason == TOO_LARGE => return Err(Stop::OverBudget),
             other => other?,
         };
         let hint = self.hint(kind);
@@ -175,9 +187,10 @@ impl Upstream {
         })
     }
 
-    fn check_size(&self, bytes: usize) -> Result<(), Stop> {
-        if self.with(|cache| cache.fits(bytes)).unwrap_or(false) {
-            return Ok(());
+    /// How much more may come after this much.
+    fn reading(&self, bytes: usize) -> Result<usize, Stop> {
+        if let Some(Ok(left)) = self.with(|cache| cache.reading(bytes)) {
+            return Ok(left);
         }
         self.link.loaded(&self.key, bytes);
         Err(Stop::OverBudget)
@@ -199,6 +212,12 @@ impl Upstream {
     }
 }
 
+/// How large a page may be when this much of the budget is left: `managedFields`, which are cut out,
+/// may well be as large as the rest, and an object that is too large is only left out.
+fn page_max(left: usize) -> usize {
+    PAGE_MAX.min(2 * left + OBJECT_MAX)
+}
+
 /// Servers before 1.32 refuse the parameters or do not know them.
 fn is_unsupported(error: &CallError) -> bool {
     matches!(error.http_code, Some(400 | 422))
@@ -212,4 +231,17 @@ fn cut_short(open: &OpenWatch) -> CallError {
         return CallError::malformed(message, WriteOutcome::NotSent);
     }
     CallError::proxy(Code::Unavailable, "WATCH_ENDED", message).retry(Retryable::Yes, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_no_larger_than_what_the_budget_can_take() {
+        const MIB: usize = 1024 * 1024;
+        assert_eq!(page_max(16 * MIB), PAGE_MAX);
+        assert_eq!(page_max(2 * MIB), 8 * MIB);
+        assert_eq!(page_max(0), OBJECT_MAX);
+    }
 }

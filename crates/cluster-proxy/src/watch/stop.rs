@@ -40,27 +40,21 @@ impl From<CallError> for Stop {
 impl Upstream {
     /// Makes the state fit what happened, and says how long to wait.
     pub(super) fn stopped(&mut self, stop: Stop) -> Duration {
+        self.settle();
         self.with(Cache::ended);
         self.failures += 1;
         match stop {
             Stop::Gone => {
                 self.revision = None;
                 self.down("WATCH_EXPIRED");
-                match self.failures {
-                    1 => backoff(0, jitter()) / 10,
-                    more => backoff(more - 1, jitter()),
-                }
+                relist_pause(self.failures, jitter())
             }
             Stop::Reincarnated => {
                 self.member_uid = None;
                 self.revision = None;
                 self.with(|cache| cache.reset(SyncReason::MemberReincarnated));
                 self.down("MEMBER_REINCARNATED");
-                match self.failures {
-                    1 => SHORT_WATCH,
-                    // A member could do this again and again.
-                    more => backoff(more - 1, jitter()).max(SHORT_WATCH),
-                }
+                relist_pause(self.failures, jitter()).max(SHORT_WATCH)
             }
             Stop::OverBudget => {
                 self.revision = None;
@@ -116,6 +110,14 @@ impl Upstream {
     }
 }
 
+/// A list is asked for nearly at once, but a member could make us read all it has again and again.
+fn relist_pause(failures: u32, random: f64) -> Duration {
+    match failures.saturating_sub(1) {
+        0 => backoff(0, random) / 10,
+        more => backoff(more, random),
+    }
+}
+
 /// What an ERROR event means.
 pub(super) fn ended(code: u16, message: &str) -> Stop {
     if code == 410 {
@@ -136,4 +138,18 @@ fn over_budget(what: &str) -> CallError {
         ),
     )
     .retry(Retryable::AfterFix, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_new_list_is_read_nearly_at_once_and_the_next_ones_later_and_later() {
+        let most: Vec<u64> = (1..9)
+            .map(|failures| relist_pause(failures, 1.0).as_secs())
+            .collect();
+        assert_eq!(most, [0, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(relist_pause(1, 1.0), Duration::from_millis(100));
+    }
 }

@@ -250,8 +250,10 @@ impl Upstream {
         Ok(())
     }
 
-    /// A watch that stood for a while makes good the failures before it.
-    fn settle(&mut self) {
+    /// Ends a round: what was half read is given up, and a watch that stood for a while makes good the
+    /// failures before it.
+    pub(super) fn settle(&mut self) {
+        self.with(Cache::stop_reading);
         let stood = |at: Instant| at.elapsed() >= LONG_WATCH;
         if self.opened.take().is_some_and(stood) {
             self.failures = 0;

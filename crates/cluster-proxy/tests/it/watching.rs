@@ -59,3 +59,22 @@ async fn a_watch_that_fails_again_and_again_is_down_though_the_link_is_up() {
     view.until("the watch to be up again", SOON, up).await;
     assert_eq!(view.snapshots.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_expires_again_and_again_is_not_listed_without_a_pause() {
+    let (rig, fake) = start("expiring").await;
+    fake.reply(MAPS, list("5", &[object("a", "1", "1")]));
+    let gone = json!({"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"});
+    fake.reply(WATCH, Reply::Json(410, gone));
+    let mut view = View::open(&rig, CALLER, TYPE, "").await;
+    // Only the second failure in a row says so, and it is the one that makes the pauses grow.
+    let down = |v: &View| {
+        v.reasons
+            .get("m1")
+            .is_some_and(|reason| reason == "WATCH_EXPIRED")
+    };
+    view.until("the watch to be down", SOON, down).await;
+    fake.reply(WATCH, Reply::Open(String::new()));
+    let up = |v: &View| v.links.get("m1") == Some(&Link::Up);
+    view.until("the watch", SOON, up).await;
+}

@@ -211,6 +211,28 @@ fn the_budget_is_the_links_and_is_given_back() {
 }
 
 #[test]
+fn lists_that_are_being_read_share_the_budget_with_what_is_held() {
+    const MIB: usize = 1024 * 1024;
+    let link: Arc<AtomicUsize> = Arc::default();
+    let (mut one, mut two) = (Cache::new(Arc::clone(&link)), Cache::new(Arc::clone(&link)));
+    assert_eq!(one.reading(10 * MIB).unwrap(), 6 * MIB);
+    assert!(two.reading(7 * MIB).is_err());
+    assert_eq!(two.reading(4 * MIB).unwrap(), 2 * MIB);
+    one.stop_reading();
+    assert_eq!(link.load(Ordering::Relaxed), 4 * MIB);
+    two.replace(vec![object("a", "1", "1")], "1".into())
+        .unwrap();
+    let held = link.load(Ordering::Relaxed);
+    assert!(held < MIB);
+    // A list that replaces what is held does not count beside it.
+    assert_eq!(two.reading(16 * MIB).unwrap(), 0);
+    two.stop_reading();
+    assert_eq!(link.load(Ordering::Relaxed), held);
+    drop((one, two));
+    assert_eq!(link.load(Ordering::Relaxed), 0);
+}
+
+#[test]
 fn versions_are_compared_as_integers_of_any_size() {
     assert!(is_older("9", "10"));
     assert!(is_older("18446744073709551616", "18446744073709551617"));
