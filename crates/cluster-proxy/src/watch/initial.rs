@@ -9,7 +9,7 @@ use tonic::Code;
 use super::{
     cache::{ObjectId, cost},
     event::{Event, OBJECT_MAX, Page, parse_event, parse_page},
-    stop::{Stop, ended},
+    stop::{Stop, TOO_LARGE, ended},
     stream::OpenWatch,
     upstream::Upstream,
 };
@@ -25,8 +25,6 @@ use crate::{
 };
 
 const PAGE_SIZE: &str = "500";
-/// The reason of an answer that was not read to its end.
-const TOO_LARGE: &str = "MEMBER_RESPONSE_TOO_LARGE";
 const PAGE_DEADLINE: Duration = Duration::from_mins(1);
 /// The bookmark after the initial events must come within this.
 const INITIAL_WAIT: Duration = Duration::from_secs(10);
@@ -73,6 +71,8 @@ impl Upstream {
     async fn watch_list(&mut self, session: &Arc<Session>) -> Result<Option<OpenWatch>, Stop> {
         let why = match timeout(INITIAL_WAIT, self.initial_events(session)).await {
             Ok(Ok(open)) => return Ok(Some(open)),
+            // That says nothing about what the member can do.
+            Ok(Err(Stop::LineTooLong(_))) => return Ok(None),
             Ok(Err(Stop::Gone)) => "410 Gone".to_owned(),
             Ok(Err(Stop::Failed(error))) if is_unsupported(&error) => error.message.clone(),
             Ok(Err(stop)) => {

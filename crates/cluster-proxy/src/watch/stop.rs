@@ -8,14 +8,17 @@ use tonic::Code;
 use super::{
     SyncReason,
     cache::Cache,
+    lines::LineTooLong,
     upstream::{SHORT_WATCH, Upstream},
 };
 use crate::{
-    error::{CallError, Retryable},
+    error::{CallError, Retryable, WriteOutcome},
     link::breaker::{backoff, jitter},
     request::answer::clean,
 };
 
+/// The reason of what was not read to its end.
+pub(super) const TOO_LARGE: &str = "MEMBER_RESPONSE_TOO_LARGE";
 /// A refusal by RBAC or a full cache is tried again this slowly.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 
@@ -27,6 +30,8 @@ pub(super) enum Stop {
     Reincarnated,
     /// All watches of the link together hold too much.
     OverBudget,
+    /// An event of an object that is larger than is read: a list leaves that object out.
+    LineTooLong(LineTooLong),
     /// Anything else.
     Failed(CallError),
 }
@@ -34,6 +39,12 @@ pub(super) enum Stop {
 impl From<CallError> for Stop {
     fn from(error: CallError) -> Self {
         Self::Failed(error)
+    }
+}
+
+impl From<LineTooLong> for Stop {
+    fn from(error: LineTooLong) -> Self {
+        Self::LineTooLong(error)
     }
 }
 
@@ -61,6 +72,16 @@ impl Upstream {
                 self.with(|cache| cache.reset(SyncReason::Relist));
                 self.report(&over_budget(&self.what));
                 REFUSED_PAUSE
+            }
+            Stop::LineTooLong(error) => {
+                self.revision = None;
+                self.down(TOO_LARGE);
+                // The first may be one of a healthy member. After a new list there should be none.
+                if self.failures > 1 {
+                    let error = CallError::malformed(error, WriteOutcome::NotSent);
+                    self.link.report(Err(&error));
+                }
+                relist_pause(self.failures, jitter())
             }
             Stop::Failed(error) => self.failed(&error),
         }

@@ -7,9 +7,8 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
 
-use super::lines::{LINE_MAX, LineSplitter};
+use super::lines::{LINE_MAX, LineSplitter, LineTooLong};
 use crate::{
-    error::{CallError, WriteOutcome},
     link::connection::{Connection, WatchPlace},
     metrics::Counted,
 };
@@ -43,7 +42,7 @@ impl OpenWatch {
 
     /// None at the end. How a stream ends does not matter: the connection's own end is the
     /// supervisor's.
-    pub(super) async fn next_line(&mut self) -> Result<Option<Bytes>, CallError> {
+    pub(super) async fn next_line(&mut self) -> Result<Option<Bytes>, LineTooLong> {
         self.lines.next().await
     }
 }
@@ -65,14 +64,10 @@ impl<B: Body<Data = Bytes> + Unpin> Lines<B> {
         }
     }
 
-    async fn next(&mut self) -> Result<Option<Bytes>, CallError> {
+    async fn next(&mut self) -> Result<Option<Bytes>, LineTooLong> {
         loop {
-            let line = self
-                .splitter
-                .next_line()
-                .map_err(|e| CallError::malformed(e, WriteOutcome::NotSent))?;
-            if line.is_some() {
-                return Ok(line);
+            if let Some(line) = self.splitter.next_line()? {
+                return Ok(Some(line));
             }
             // A body that always has more would win against the timer each time.
             if Instant::now() >= self.end {
