@@ -1,7 +1,8 @@
 //! A subscriber's queue: the newest state of each object, once.
 //!
 //! Memory is bounded by the number of live objects, not by the rate of events: a second event for an
-//! object that waits overwrites the first. Of one lane deletions go out before updates. Frames are taken in turn from the clusters that have
+//! object that waits overwrites the first, and a snapshot takes the place of too many deletions. Of
+//! one lane deletions go out before updates. Frames are taken in turn from the clusters that have
 //! something to say, so one busy member does not delay another.
 
 mod lane;
@@ -161,18 +162,20 @@ impl Lane {
     /// An object is new or changed.
     pub fn upsert(&self, object: &Arc<Projected>) {
         let id = ObjectId::from(object.as_ref());
-        self.put(id, Pending::Upsert(Arc::clone(object)));
+        // What lives is bounded by the cache.
+        let _ = self.put(id, Pending::Upsert(Arc::clone(object)));
     }
 
-    /// An object is gone.
-    pub fn delete(&self, object: &Projected, revision: &str) {
+    /// An object is gone. False if too much waits: then a snapshot is due in place of all of it.
+    #[must_use]
+    pub fn delete(&self, object: &Projected, revision: &str) -> bool {
         let key = proto::ObjectKey {
             namespace: object.namespace.clone(),
             name: object.name.clone(),
             uid: object.uid.clone(),
             resource_version: revision.to_owned(),
         };
-        self.put(ObjectId::from(object), Pending::Delete(key));
+        self.put(ObjectId::from(object), Pending::Delete(key))
     }
 
     /// How the watch is doing.
@@ -198,12 +201,15 @@ impl Lane {
         self.queue.lock().by_id.remove(&self.id);
     }
 
-    fn put(&self, id: ObjectId, pending: Pending) {
+    fn put(&self, id: ObjectId, pending: Pending) -> bool {
+        let mut fits = true;
         self.change(|lane, coalesced| {
             if lane.put(id, pending) {
                 *coalesced += 1;
             }
+            fits = !lane.is_full();
         });
+        fits
     }
 
     fn change(&self, change: impl FnOnce(&mut LaneState, &mut u64)) {

@@ -111,19 +111,18 @@ impl Subscriber {
         self.lane.sync(reason, selected, revision);
     }
 
-    /// To one who selects objects, an object that is no longer selected is gone.
-    fn changed(&self, known: Option<&Projected>, object: &Arc<Projected>) {
+    /// To one who selects objects, an object that is no longer selected is gone. False as below.
+    fn changed(&self, known: Option<&Projected>, object: &Arc<Projected>) -> bool {
         if self.filter.matches(object) {
             self.lane.upsert(object);
-        } else if let Some(known) = known {
-            self.gone(known, &object.resource_version);
+            return true;
         }
+        known.is_none_or(|known| self.gone(known, &object.resource_version))
     }
 
-    fn gone(&self, known: &Projected, revision: &str) {
-        if self.filter.matches(known) {
-            self.lane.delete(known, revision);
-        }
+    /// False if the subscriber is so far behind that it is to have a snapshot instead.
+    fn gone(&self, known: &Projected, revision: &str) -> bool {
+        !self.filter.matches(known) || self.lane.delete(known, revision)
     }
 }
 
@@ -316,11 +315,13 @@ impl Cache {
                 subscriber.sync(self.reason, &self.objects, &self.revision);
                 continue;
             }
-            for gone in old.values() {
-                subscriber.gone(gone, &gone.resource_version);
-            }
-            for (known, object) in &changed {
-                subscriber.changed(known.as_deref(), object);
+            let gone = |gone: &Arc<Projected>| subscriber.gone(gone, &gone.resource_version);
+            let keeps_up = old.values().all(gone)
+                && changed
+                    .iter()
+                    .all(|(known, object)| subscriber.changed(known.as_deref(), object));
+            if !keeps_up {
+                subscriber.sync(SyncReason::Relist, &self.objects, &self.revision);
             }
         }
         self.synced = true;
@@ -343,7 +344,9 @@ impl Cache {
         let object = Arc::new(object);
         let known = self.objects.insert(id, Arc::clone(&object));
         for subscriber in self.subscribers.values().filter(|s| s.synced) {
-            subscriber.changed(known.as_deref(), &object);
+            if !subscriber.changed(known.as_deref(), &object) {
+                subscriber.sync(SyncReason::Relist, &self.objects, &self.revision);
+            }
         }
         Ok(Change::Applied)
     }
@@ -356,7 +359,9 @@ impl Cache {
         };
         self.budget.set(self.budget.used - cost(&known));
         for subscriber in self.subscribers.values().filter(|s| s.synced) {
-            subscriber.gone(&known, &object.resource_version);
+            if !subscriber.gone(&known, &object.resource_version) {
+                subscriber.sync(SyncReason::Relist, &self.objects, &self.revision);
+            }
         }
         Change::Applied
     }

@@ -41,6 +41,9 @@ impl Pending {
     }
 }
 
+/// Deletions that may wait: they are of objects that live no more, so nothing else bounds them.
+pub(super) const DELETES_MAX: usize = 10_000;
+
 /// What is said first: deletions are urgent, but a snapshot has to end before anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
@@ -80,6 +83,8 @@ pub(super) struct LaneState {
     pending: HashMap<ObjectId, Waiting>,
     /// One entry for each that is pending.
     order: BTreeMap<Place, ObjectId>,
+    /// How many of those that are pending are deletions.
+    deletes: usize,
     last_place: u64,
     sync: Option<Sync>,
     /// At most one of each kind.
@@ -95,6 +100,7 @@ impl LaneState {
             label,
             pending: HashMap::new(),
             order: BTreeMap::new(),
+            deletes: 0,
             last_place: 0,
             sync: None,
             news: Vec::new(),
@@ -105,10 +111,20 @@ impl LaneState {
 
     /// Nothing that waited is said any more.
     pub(super) fn clear(&mut self) {
-        self.pending.clear();
-        self.order.clear();
+        self.drop_objects();
         self.news.clear();
         self.sync = None;
+    }
+
+    fn drop_objects(&mut self) {
+        self.pending.clear();
+        self.order.clear();
+        self.deletes = 0;
+    }
+
+    /// More deletions wait than may: a snapshot has to take the place of all.
+    pub(super) fn is_full(&self) -> bool {
+        self.deletes > DELETES_MAX
     }
 
     /// Takes the place of older news of its kind.
@@ -126,8 +142,7 @@ impl LaneState {
         objects: impl Iterator<Item = &'a Arc<Projected>>,
         revision: &str,
     ) {
-        self.pending.clear();
-        self.order.clear();
+        self.drop_objects();
         for object in objects {
             let id = ObjectId::from(object.as_ref());
             let place = self.place(Rank::Snapshot);
@@ -153,6 +168,9 @@ impl LaneState {
             Pending::Upsert(_) => Rank::Update,
             Pending::Delete(_) => Rank::Delete,
         };
+        if matches!(what, Pending::Delete(_)) {
+            self.deletes += 1;
+        }
         let now = Instant::now();
         let Some(waiting) = self.pending.get_mut(&id) else {
             let place = self.place(rank);
@@ -161,7 +179,10 @@ impl LaneState {
             self.pending.insert(id, Waiting { what, place, read });
             return false;
         };
-        waiting.what = what;
+        let known = std::mem::replace(&mut waiting.what, what);
+        if matches!(known, Pending::Delete(_)) {
+            self.deletes -= 1;
+        }
         waiting.read.get_or_insert(now);
         // It never falls back, so an object that changes all the time is said all the same.
         if rank < waiting.place.0 {
@@ -257,7 +278,10 @@ impl LaneState {
                 Pending::Upsert(object) => {
                     upserts.push(to_proto(&object, &self.label.cluster, &self.label.gvr));
                 }
-                Pending::Delete(key) => deletes.push(key),
+                Pending::Delete(key) => {
+                    self.deletes -= 1;
+                    deletes.push(key);
+                }
             }
         }
         (upserts, deletes)

@@ -68,9 +68,9 @@ fn a_deletion_is_never_lost_even_when_the_object_waits() {
     let queue = Queue::new(0);
     let lane = lane(&queue, "m1");
     lane.upsert(&object("a", 1, 10));
-    lane.delete(&object("a", 1, 10), "2");
+    let _ = lane.delete(&object("a", 1, 10), "2");
     assert_eq!(drain(&queue), ["m1 -a"]);
-    lane.delete(&object("a", 2, 10), "3");
+    let _ = lane.delete(&object("a", 2, 10), "3");
     lane.upsert(&object("a", 4, 10));
     assert_eq!(drain(&queue), ["m1 +a@4"]);
 }
@@ -82,9 +82,9 @@ fn deletions_go_out_before_updates_that_waited_longer() {
     for name in ["a", "b", "c"] {
         lane.upsert(&object(name, 1, 10 * FRAME_MIN));
     }
-    lane.delete(&object("z", 1, 10), "2");
+    let _ = lane.delete(&object("z", 1, 10), "2");
     // It waits as an update, and is gone before that was said.
-    lane.delete(&object("c", 1, 10), "3");
+    let _ = lane.delete(&object("c", 1, 10), "3");
     assert_eq!(drain(&queue), ["m1 -c -z", "m1 +a@1", "m1 +b@1"]);
 }
 
@@ -95,8 +95,8 @@ fn a_deletion_does_not_overtake_the_end_of_a_snapshot() {
     let snapshot = [object("a", 5, 10), object("b", 6, 10)];
     lane.sync(SyncReason::Initial, snapshot.iter(), "7");
     lane.upsert(&object("c", 8, 10));
-    lane.delete(&object("c", 8, 10), "9");
-    lane.delete(&object("a", 5, 10), "10");
+    let _ = lane.delete(&object("c", 8, 10), "9");
+    let _ = lane.delete(&object("a", 5, 10), "10");
     assert_eq!(
         drain(&queue),
         ["m1 start INITIAL", "m1 +b@6 -a", "m1 end 7", "m1 -c"]
@@ -114,7 +114,7 @@ async fn the_delay_of_an_event_counts_from_the_first_that_was_not_sent() {
     lane.upsert(&object("a", 2, 10));
     tokio::time::advance(std::time::Duration::from_secs(1)).await;
     lane.upsert(&object("a", 3, 10));
-    lane.delete(&object("b", 3, 10), "4");
+    let _ = lane.delete(&object("b", 3, 10), "4");
     let second = Instant::now();
     assert!(queue.try_next().is_some());
     assert_eq!(queue.take_read(), [second, first]);
@@ -237,7 +237,7 @@ fn the_readers_view_ends_as_the_members_state() {
             match next(4) {
                 0 if truth.contains_key(&name) => {
                     let old: Arc<Projected> = truth.remove(&name).unwrap();
-                    lane.delete(&old, &revision.to_string());
+                    let _ = lane.delete(&old, &revision.to_string());
                 }
                 1 => {
                     let all: Vec<_> = truth.values().cloned().collect();

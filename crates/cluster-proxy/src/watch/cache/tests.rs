@@ -233,6 +233,34 @@ fn lists_that_are_being_read_share_the_budget_with_what_is_held() {
 }
 
 #[test]
+fn a_subscriber_that_does_not_read_gets_a_snapshot_instead_of_endless_deletions() {
+    let (queue, mut cache) = (Queue::new(0), cache());
+    cache.attach(subscriber(&queue), Filter::default());
+    cache
+        .replace(vec![object("kept", "1", "1")], "1".into())
+        .unwrap();
+    said(&queue);
+    for i in 2..25_000 {
+        let (name, revision) = (format!("o{i}"), i.to_string());
+        cache.upsert(object(&name, &name, &revision)).unwrap();
+        cache.delete(&object(&name, &name, &revision));
+    }
+    let heard = said(&queue);
+    assert_eq!(heard[..3], ["start RELIST", "+kept@1", "end"]);
+    assert!(heard.len() < 10_010, "{}", heard.len());
+    assert!(heard[3..].iter().all(|said| said.starts_with('-')));
+    // Those that went with a list count as well.
+    let many = (0..12_000).map(|i| object(&format!("p{i}"), "1", "1"));
+    cache.replace(many.collect(), "30000".into()).unwrap();
+    assert!(said(&queue).len() > 12_000);
+    cache
+        .replace(vec![object("kept", "1", "1")], "30001".into())
+        .unwrap();
+    let heard = said(&queue);
+    assert_eq!(heard, ["start RELIST", "+kept@1", "end"]);
+}
+
+#[test]
 fn versions_are_compared_as_integers_of_any_size() {
     assert!(is_older("9", "10"));
     assert!(is_older("18446744073709551616", "18446744073709551617"));
