@@ -1,7 +1,7 @@
 //! How a watch begins: with all there is, as the first events of a watch (`WatchList`) where the
 //! member can do that, else by LIST.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 use tonic::Code;
@@ -28,6 +28,27 @@ const PAGE_SIZE: &str = "500";
 const PAGE_DEADLINE: Duration = Duration::from_mins(1);
 /// The bookmark after the initial events must come within this.
 const INITIAL_WAIT: Duration = Duration::from_secs(10);
+
+/// What the first events of a watch come to.
+#[derive(Debug, Default)]
+struct Collected {
+    objects: HashMap<ObjectId, Projected>,
+    /// What they cost.
+    bytes: usize,
+}
+
+impl Collected {
+    fn put(&mut self, object: Projected) {
+        self.bytes += cost(&object);
+        let known = self.objects.insert(ObjectId::from(&object), object);
+        self.bytes -= known.as_ref().map_or(0, cost);
+    }
+
+    fn remove(&mut self, gone: &Projected) {
+        let known = self.objects.remove(&ObjectId::from(gone));
+        self.bytes -= known.as_ref().map_or(0, cost);
+    }
+}
 
 impl Upstream {
     /// Reads the whole collection; gives the watch that goes on after it, if there is one already.
@@ -94,8 +115,7 @@ impl Upstream {
     async fn initial_events(&mut self, session: &Arc<Session>) -> Result<OpenWatch, Stop> {
         let mut open = self.open(session).await?;
         let kind = self.link.known_kind(&self.key.gvr).unwrap_or_default();
-        let mut all: Vec<Projected> = Vec::new();
-        let mut bytes = 0;
+        let mut all = Collected::default();
         loop {
             let Some(line) = open.next_line().await? else {
                 return Err(Stop::Failed(cut_short(&open)));
@@ -105,19 +125,15 @@ impl Upstream {
             self.link.seen();
             match event {
                 Event::Upsert(object) if self.belongs(&object) => {
-                    bytes += cost(&object);
-                    all.push(object);
-                    self.reading(bytes)?;
+                    all.put(object);
+                    self.reading(all.bytes)?;
                 }
-                Event::Delete(gone) => {
-                    let gone = ObjectId::from(&gone);
-                    all.retain(|object| ObjectId::from(object) != gone);
-                }
+                Event::Delete(gone) => all.remove(&gone),
                 Event::Bookmark {
                     revision,
                     ends_initial: true,
                 } => {
-                    self.replace(all, revision)?;
+                    self.replace(all.objects.into_values().collect(), revision)?;
                     return Ok(open);
                 }
                 Event::Error { code, message } => return Err(ended(code, &message)),
@@ -236,6 +252,29 @@ fn cut_short(open: &OpenWatch) -> CallError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_twice_or_goes_again_while_a_watch_begins_costs_nothing() {
+        let object = |name: &str, size: usize| Projected {
+            api_version: "v1".into(),
+            kind: "ConfigMap".into(),
+            name: name.into(),
+            namespace: "n".into(),
+            uid: name.into(),
+            resource_version: "1".into(),
+            generation: 0,
+            json: vec![b' '; size].into(),
+        };
+        let mut all = Collected::default();
+        all.put(object("kept", 10));
+        let cost = all.bytes;
+        all.put(object("kept", 10));
+        all.put(object("gone", 1000));
+        all.put(object("gone", 2000));
+        all.remove(&object("gone", 1));
+        all.remove(&object("unknown", 1));
+        assert_eq!((all.objects.len(), all.bytes), (1, cost));
+    }
 
     #[test]
     fn a_page_is_no_larger_than_what_the_budget_can_take() {
