@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use proxy_client::proto::link_state;
 use tokio::time::timeout;
 use tonic::Code;
 
@@ -170,6 +171,8 @@ impl Upstream {
         };
         self.replace(all, revision)?;
         self.served();
+        // For now; what is read does not stay new without a watch.
+        self.set_state(link_state::State::Up, "Connected", None);
         self.link.metrics().list();
         Ok(())
     }
