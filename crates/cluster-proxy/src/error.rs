@@ -17,6 +17,8 @@ use proxy_client::proto;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt, pb};
 
+use crate::request::answer::clean;
+
 const KUBE_STATUS: &str = "type.googleapis.com/clusterproxy.v1.KubeStatus";
 
 /// Who produced an error.
@@ -199,12 +201,13 @@ impl CallError {
         error
     }
 
-    /// An answer of the member that cannot be believed or read.
+    /// An answer of the member that cannot be believed or read. What a parser says about it may quote
+    /// it, so that the message is cut like any other text of a member.
     pub fn malformed(message: impl fmt::Display, write_outcome: WriteOutcome) -> Self {
         let mut error = Self::proxy(
             Code::Internal,
             "MEMBER_MALFORMED",
-            format!("the member's answer cannot be used: {message}"),
+            clean(&format!("the member's answer cannot be used: {message}")),
         );
         error.origin = Origin::Member;
         error.write_outcome = write_outcome;

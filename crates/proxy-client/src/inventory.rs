@@ -18,6 +18,7 @@ use tokio::{
 use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
 
 use crate::{
+    MAX_MESSAGE_BYTES,
     backoff::Backoff,
     call::{Caller, DEADLINE, Subject},
     error::Error,
@@ -357,7 +358,8 @@ async fn follow(shared: &Shared, caller: &Caller, backoff: &mut Backoff) -> Resu
     };
     let failed = |status| Error::from_status(&subject, &status);
     let request = caller.request(proto::WatchClustersRequest { select: None });
-    let mut client = InventoryClient::new(caller.channel());
+    let mut client =
+        InventoryClient::new(caller.channel()).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let mut events = timeout(OPEN_TIMEOUT, client.watch_clusters(request))
         .await
         .map_err(|_elapsed| Error::no_answer(&subject, OPEN_TIMEOUT))?

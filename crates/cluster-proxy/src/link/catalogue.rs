@@ -8,6 +8,15 @@ use crate::{
     request::path::Gvr,
 };
 
+/// A member with every well-known operator serves some 3000 types in 300 groups; what is over these is
+/// left out, since it is kept for as long as the link lives and the groups go to every controller.
+pub(super) const TYPES_MAX: usize = 5000;
+const GROUPS_MAX: usize = 1000;
+/// Kubernetes has eight, and a few for single types.
+const VERBS_MAX: usize = 16;
+const VERB_MAX: usize = 32;
+const KIND_MAX: usize = 63;
+
 /// One resource type that a member serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
@@ -23,9 +32,16 @@ pub struct Served {
 
 /// All that a member serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Catalogue(pub(super) Vec<Served>);
+pub struct Catalogue(Vec<Served>);
 
 impl Catalogue {
+    /// As much of it as is believed.
+    pub(super) fn new(mut types: Vec<Served>) -> Self {
+        types.truncate(TYPES_MAX);
+        types.shrink_to_fit();
+        Self(types)
+    }
+
     /// Every type, or those of one group.
     pub fn types<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a Served> {
         self.0
@@ -41,7 +57,7 @@ impl Catalogue {
             .map(|served| served.kind.as_str())
     }
 
-    /// The groups' names, sorted, without the core group.
+    /// The groups' names, sorted, without the core group; no more than any member has.
     pub fn groups(&self) -> Vec<String> {
         let mut groups: Vec<String> = self
             .0
@@ -51,7 +67,29 @@ impl Catalogue {
             .collect();
         groups.sort();
         groups.dedup();
+        groups.truncate(GROUPS_MAX);
         groups
+    }
+}
+
+impl Served {
+    /// A type as the member describes it. One whose name we would not send is one we cannot serve.
+    pub(super) fn checked(
+        gvr: Result<Gvr, CallError>,
+        kind: String,
+        namespaced: bool,
+        verbs: Vec<String>,
+    ) -> Option<Self> {
+        let gvr = gvr.ok().filter(|_| kind.len() <= KIND_MAX)?;
+        let mut kept: Vec<String> = verbs.into_iter().filter(|v| v.len() <= VERB_MAX).collect();
+        kept.truncate(VERBS_MAX);
+        kept.shrink_to_fit();
+        Some(Self {
+            gvr,
+            kind,
+            namespaced,
+            verbs: kept,
+        })
     }
 }
 
@@ -73,16 +111,12 @@ pub(super) fn parse_aggregated(body: &[u8]) -> Result<Option<Vec<Served>>, CallE
         for version in group.versions {
             for resource in version.resources {
                 let name = group.metadata.name.as_deref().unwrap_or_default();
-                // A type whose name we would not send is a type we cannot serve.
-                let Ok(gvr) = Gvr::new(name, &version.version, &resource.resource) else {
-                    continue;
-                };
-                all.push(Served {
-                    gvr,
-                    kind: resource.response_kind.map(|k| k.kind).unwrap_or_default(),
-                    namespaced: resource.scope == "Namespaced",
-                    verbs: resource.verbs,
-                });
+                all.extend(Served::checked(
+                    Gvr::new(name, &version.version, &resource.resource),
+                    resource.response_kind.map(|k| k.kind).unwrap_or_default(),
+                    resource.scope == "Namespaced",
+                    resource.verbs,
+                ));
             }
         }
     }
@@ -184,12 +218,48 @@ mod tests {
             {"metadata":{"name":"velero.io"},"versions":[{"version":"v1","resources":[
                 {"resource":"backups","responseKind":{"group":"","version":"","kind":"Backup"},"scope":"Namespaced","verbs":["get","list"]},
                 {"resource":"../evil","responseKind":{"kind":"X"},"scope":"Cluster"}]}]}]}"#;
-        let catalogue = Catalogue(parse_aggregated(body).unwrap().unwrap());
+        let catalogue = Catalogue::new(parse_aggregated(body).unwrap().unwrap());
         let gvr = Gvr::new("velero.io", "v1", "backups").unwrap();
         assert_eq!(catalogue.kind(&gvr), Some("Backup"));
         assert_eq!(catalogue.groups(), ["velero.io"]);
         assert_eq!(catalogue.types("velero.io").count(), 1);
         assert_eq!(catalogue.types("apps").count(), 0);
+    }
+
+    #[test]
+    fn no_more_is_kept_than_a_member_can_serve() {
+        let resource = |n: usize, kind: &str| {
+            let mut verbs = vec!["x".repeat(VERB_MAX + 1)];
+            verbs.extend((0..1000).map(|v| format!("verb{v}")));
+            serde_json::json!({"resource": format!("r{n}"), "responseKind": {"kind": kind},
+                "verbs": verbs})
+        };
+        let group = |name: String, resources: Vec<serde_json::Value>| {
+            serde_json::json!({"metadata": {"name": name},
+                "versions": [{"version": "v1", "resources": resources}]})
+        };
+        let list = |items: Vec<serde_json::Value>| {
+            let list = serde_json::json!({"kind": "APIGroupDiscoveryList", "items": items});
+            Catalogue::new(
+                parse_aggregated(list.to_string().as_bytes())
+                    .unwrap()
+                    .unwrap(),
+            )
+        };
+        let long = "K".repeat(KIND_MAX + 1);
+        let one = list(vec![group(
+            "g".into(),
+            vec![resource(1, "Kind"), resource(2, &long)],
+        )]);
+        assert_eq!(one.0.len(), 1, "a kind of this length is none");
+        assert_eq!(one.0[0].verbs.len(), VERBS_MAX);
+        assert_eq!(one.0[0].verbs[0], "verb0");
+
+        let plain = |n: usize| serde_json::json!({"resource": format!("r{n}")});
+        let groups = (0..TYPES_MAX + 7).map(|n| group(format!("g{n}"), vec![plain(n)]));
+        let many = list(groups.collect());
+        assert_eq!(many.0.len(), TYPES_MAX);
+        assert_eq!(many.groups().len(), GROUPS_MAX);
     }
 
     #[test]

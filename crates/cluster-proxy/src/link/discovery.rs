@@ -17,9 +17,9 @@ use tokio::{
 use super::{
     Link,
     call::exchange_on,
-    catalogue::{Catalogue, GroupList, ResourceList, Served, parse, parse_aggregated},
+    catalogue::{Catalogue, GroupList, ResourceList, Served, TYPES_MAX, parse, parse_aggregated},
     connection::Connection,
-    exchange::{Accept, PAGE_MAX, Request},
+    exchange::{Accept, Request},
 };
 use crate::{
     error::{CallError, WriteOutcome},
@@ -33,6 +33,8 @@ use crate::{
 /// A cached answer is believed for this long.
 const FRESH: Duration = Duration::from_secs(10);
 const LEGACY_MAX: usize = 256;
+/// All types of a member with every well-known operator take about 1 MiB.
+const BODY_MAX: usize = 4 * 1024 * 1024;
 const LAG_TRIES: u32 = 5;
 const LAG_PAUSE: Duration = Duration::from_secs(1);
 
@@ -194,7 +196,7 @@ impl Link {
                 None => return self.ask_legacy(deadline).await,
             }
         }
-        Ok(Catalogue(all))
+        Ok(Catalogue::new(all))
     }
 
     /// For servers without aggregated discovery (before 1.26): one request a group version.
@@ -203,28 +205,29 @@ impl Link {
         let mut versions = vec![(String::new(), "v1".to_owned())];
         for group in groups.groups {
             for version in group.versions {
-                versions.push((group.name.clone(), version.version));
+                let legal = Path::group_version(&group.name, &version.version).is_ok();
+                if legal && versions.len() < LEGACY_MAX {
+                    versions.push((group.name.clone(), version.version));
+                }
             }
         }
         let mut all = Vec::new();
-        for (group, version) in versions.into_iter().take(LEGACY_MAX) {
+        for (group, version) in versions {
+            if all.len() >= TYPES_MAX {
+                break;
+            }
             let Ok(path) = Path::group_version(&group, &version) else {
                 continue;
             };
-            let request = Request::get(path, Accept::Json);
+            let request = get(path, Accept::Json);
             let answer = self.call(&request, ASKED, deadline).await?;
             let list: ResourceList = parse(&answer.body)?;
             all.extend(list.resources.into_iter().filter_map(|r| {
-                let gvr = Gvr::new(&group, &version, &r.name).ok()?;
-                Some(Served {
-                    gvr,
-                    kind: r.kind,
-                    namespaced: r.namespaced,
-                    verbs: r.verbs,
-                })
+                let gvr = Gvr::new(&group, &version, &r.name);
+                Served::checked(gvr, r.kind, r.namespaced, r.verbs)
             }));
         }
-        Ok(Catalogue(all))
+        Ok(Catalogue::new(all))
     }
 
     async fn read_json<T: for<'a> Deserialize<'a>>(
@@ -232,7 +235,7 @@ impl Link {
         path: &'static str,
         deadline: Deadline,
     ) -> Result<T, CallError> {
-        let request = Request::get(Path::fixed(path), Accept::Json);
+        let request = get(Path::fixed(path), Accept::Json);
         let answer = self.call(&request, ASKED, deadline).await?;
         parse(&answer.body)
     }
@@ -252,12 +255,16 @@ async fn aggregated_on(connection: &Connection) -> Result<Option<Catalogue>, Cal
             None => return Ok(None),
         }
     }
-    Ok(Some(Catalogue(all)))
+    Ok(Some(Catalogue::new(all)))
 }
 
 fn root_request(root: &'static str) -> Request {
+    get(Path::fixed(root), Accept::Discovery)
+}
+
+fn get(path: Path, accept: Accept) -> Request {
     Request {
-        max_body: PAGE_MAX,
-        ..Request::get(Path::fixed(root), Accept::Discovery)
+        max_body: BODY_MAX,
+        ..Request::get(path, accept)
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     error::{CallError, Retryable},
     inventory::cluster_ref,
     link::connection::ConnectError,
+    request::answer::clean,
 };
 use api_types::key::ClusterKey;
 
@@ -106,22 +107,22 @@ pub struct Condition {
     pub state: State,
     /// One of [`reason`].
     pub reason: &'static str,
-    /// For people; empty when all is well.
+    /// For people; empty when all is well. Every controller gets it, so that it is short.
     pub message: String,
 }
 
 impl Condition {
-    /// A condition.
-    pub fn new(state: State, reason: &'static str, message: impl Into<String>) -> Self {
+    /// A condition. Of a long message only the beginning is kept.
+    pub fn new(state: State, reason: &'static str, message: impl AsRef<str>) -> Self {
         Self {
             state,
             reason,
-            message: message.into(),
+            message: clean(message.as_ref()),
         }
     }
 
     /// No answer.
-    pub fn unreachable(message: impl Into<String>) -> Self {
+    pub fn unreachable(message: impl AsRef<str>) -> Self {
         Self::new(State::Unreachable, reason::UNREACHABLE, message)
     }
 

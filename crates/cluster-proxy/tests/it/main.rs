@@ -20,6 +20,7 @@ mod fake;
 mod faults;
 mod hostile;
 mod oversized;
+mod probes;
 mod provisioned;
 mod rate;
 mod restored;
