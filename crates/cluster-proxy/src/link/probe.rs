@@ -79,18 +79,22 @@ pub(super) async fn prove(connection: &Connection) -> Result<Proof, Unproven> {
     let version: Version = ask(connection, Path::fixed("/version")).await?;
     let version = word("gitVersion", version.git_version, VERSION_MAX)?;
     let rtt = started.elapsed();
-    let namespaces = Gvr::new("", "v1", "namespaces")?;
-    let path = Path::object(&namespaces, "", "kube-system", "")?;
-    let member_uid = match ask::<Named>(connection, path).await {
-        Ok(named) => Some(word("metadata.uid", named.metadata.uid, UID_MAX)?),
-        Err(error) if error.http_code == Some(403) => None,
-        Err(error) => return Err(error.into()),
-    };
     Ok(Proof {
         version,
-        member_uid,
+        member_uid: identity(connection).await?,
         rtt,
     })
+}
+
+/// Asks for the uid of `kube-system`; None when the credentials may not read it.
+pub(super) async fn identity(connection: &Connection) -> Result<Option<String>, CallError> {
+    let namespaces = Gvr::new("", "v1", "namespaces")?;
+    let path = Path::object(&namespaces, "", "kube-system", "")?;
+    match ask::<Named>(connection, path).await {
+        Ok(named) => word("metadata.uid", named.metadata.uid, UID_MAX).map(Some),
+        Err(error) if error.http_code == Some(403) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Asks whether the API server is well.

@@ -1,6 +1,7 @@
 //! The task that keeps a link: reads the kubeconfig, connects, proves the connection, watches over it
 //! and says how it is.
 
+mod identity;
 mod kubeconfig;
 
 use std::{sync::Arc, time::Duration};
@@ -41,6 +42,7 @@ pub(super) async fn run(link: Arc<Link>, inbox: mpsc::Receiver<Signal>) {
         unusable: None,
         secret_problem: None,
         warning: None,
+        unidentified: 0,
         attempt: 0,
         suspect: false,
         catalogued: false,
@@ -63,6 +65,8 @@ struct Supervisor {
     secret_problem: Option<(&'static str, String)>,
     /// The member answers, but not as it should.
     warning: Option<String>,
+    /// So often in a row a member that was known could not be asked who it is.
+    unidentified: u32,
     attempt: u32,
     /// The last try to connect failed.
     suspect: bool,
@@ -73,6 +77,8 @@ struct Supervisor {
 /// Why the supervisor stopped watching over a connection.
 enum Ended {
     Reload,
+    /// The session has another in its place, on the same connection.
+    Replaced,
     Lost(End),
     Tripped(String),
     Unauthorized,
@@ -120,6 +126,7 @@ impl Supervisor {
             }
             reload = match ended {
                 Ended::Reload => true,
+                Ended::Replaced => false,
                 Ended::Unauthorized => self.refused(&credentials).await,
                 // A restarted API server is back at once: first try, then complain.
                 Ended::Lost(End::Closed) if self.attempt == 0 => {
@@ -172,10 +179,7 @@ impl Supervisor {
             .map_err(|e| Unproven::Condition(Condition::from_connect(&e)))?;
         drop(place);
         let proof = probe::prove(&connection).await?;
-        self.warning = proof.member_uid.is_none().then(|| {
-            "the credentials may not read namespace kube-system, so the member has no identity"
-                .to_owned()
-        });
+        self.judge(proof.member_uid.as_deref())?;
         self.catalogued = self.link.first_catalogue(&connection).await;
         self.link.seen();
         self.link.latency.record(proof.rtt);
@@ -196,6 +200,11 @@ impl Supervisor {
         let uid = Arc::clone(&session.member_uid);
         tracing::info!(cluster = %self.link.key, host = %credentials.host, "connected");
         self.link.status.send_modify(|status| {
+            status.next_probe = None;
+            // One that cannot be read is no other one.
+            if uid.is_empty() {
+                return;
+            }
             if !status.member_uid.is_empty() && status.member_uid != uid {
                 tracing::warn!(
                     cluster = %self.link.key, old = %status.member_uid, new = %uid,
@@ -203,7 +212,6 @@ impl Supervisor {
                 );
             }
             status.member_uid = uid;
-            status.next_probe = None;
         });
         self.link.session.send_replace(Some(Arc::new(session)));
         self.set_up();
@@ -241,23 +249,24 @@ impl Supervisor {
                     self.link.answered_within(QUIET).is_none() || self.warning.is_some()
                 }
             };
-            if check && let Some(ended) = self.check(&session.connection).await {
+            if check && let Some(ended) = self.check(&session).await {
                 return ended;
             }
         }
     }
 
     /// Asks whether the member is well. An answer of any kind proves that it lives.
-    async fn check(&mut self, connection: &Connection) -> Option<Ended> {
+    async fn check(&mut self, session: &Session) -> Option<Ended> {
         let asked = Instant::now();
-        let result = probe::is_ready(connection).await;
+        let result = probe::is_ready(&session.connection).await;
         self.link.latency.record(asked.elapsed());
         let Err(error) = result else {
             self.link.report(Ok(()));
-            if !self.link.status.borrow().member_uid.is_empty() {
-                self.warning = None;
-                self.set_up();
+            if session.member_uid.is_empty() {
+                return self.identify(session).await;
             }
+            self.warning = None;
+            self.set_up();
             return None;
         };
         match error.http_code {

@@ -7,10 +7,18 @@ use serde_json::{Value, json};
 
 use crate::{
     fake::{Fake, Reply},
-    rig::{Rig, SOON, bed},
+    rig::{CALLER, Rig, SOON, bed, configmap},
+    view::View,
 };
 
 const KUBE_SYSTEM: &str = "/api/v1/namespaces/kube-system";
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const WATCH: &str = "/api/v1/namespaces/default/configmaps?watch";
+
+fn forbidden() -> Reply {
+    let status = json!({"kind": "Status", "code": 403, "reason": "Forbidden", "message": "no"});
+    Reply::Json(403, status)
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_says_too_much_of_itself_is_not_believed_and_not_quoted() {
@@ -52,4 +60,50 @@ async fn a_member_with_ever_so_many_groups_is_told_with_some_of_them() {
     rig.attach_as("m1", &fake.kubeconfig).await;
     let status = rig.until("m1", State::Ready, SOON).await;
     assert_eq!(status.served_groups.len(), 1000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_that_may_be_read_later_is_read_then() {
+    let rig = Rig::start(bed().await, "identity").await;
+    let fake = Fake::start().await;
+    fake.reply(KUBE_SYSTEM, forbidden());
+    rig.attach_as("m1", &fake.kubeconfig).await;
+    let status = rig.until("m1", State::Degraded, SOON).await;
+    assert_eq!(status.member_uid, "");
+    assert!(status.message.contains("kube-system"), "{status:?}");
+
+    fake.set_uid("first");
+    let status = rig.until("m1", State::Ready, SOON).await;
+    assert_eq!(status.member_uid, "first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_known_member_that_may_not_be_asked_for_a_moment_is_the_same_one() {
+    let rig = Rig::start(bed().await, "same-one").await;
+    let fake = Fake::start().await;
+    let map = |name: &str, revision: &str| {
+        let mut map = configmap(name, revision);
+        map["metadata"]["uid"] = name.into();
+        map["metadata"]["resourceVersion"] = revision.into();
+        map
+    };
+    let list = json!({"kind": "ConfigMapList", "apiVersion": "v1",
+        "metadata": {"resourceVersion": "5"}, "items": [map("a", "3")]});
+    fake.reply(MAPS, Reply::Json(200, list));
+    fake.reply(WATCH, Reply::Open(String::new()));
+    rig.attach_as("m1", &fake.kubeconfig).await;
+    rig.until("m1", State::Ready, SOON).await;
+    let mut view = View::open(&rig, CALLER, ("", "configmaps"), "").await;
+    view.until("a snapshot", SOON, |v| v.has("m1", "a")).await;
+
+    fake.reply(KUBE_SYSTEM, forbidden());
+    fake.disconnect();
+    let status = rig.until("m1", State::Unreachable, SOON).await;
+    assert_eq!(status.member_uid, "first");
+    let later = json!({"type": "ADDED", "object": map("later", "9")});
+    fake.reply(WATCH, Reply::Open(format!("{later}\n")));
+    fake.set_uid("first");
+    view.until("what came later", SOON, |v| v.has("m1", "later"))
+        .await;
+    assert_eq!(view.snapshots.len(), 1, "{:?}", view.snapshots);
 }

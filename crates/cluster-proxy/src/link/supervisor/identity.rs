@@ -1,0 +1,64 @@
+//! Who a member is, while its credentials may not tell.
+
+use std::sync::Arc;
+
+use super::{Ended, Supervisor};
+use crate::link::{
+    Session,
+    probe::{self, Unproven},
+    spread::MoreConnections,
+    status::Condition,
+};
+
+/// So many tries fail before a member that was known counts as one that does not tell. Right after
+/// its start an API server may refuse what it grants a moment later, and so it is while a right is
+/// taken away and given again.
+const TRIES: u32 = 5;
+const UNREADABLE: &str =
+    "the credentials may not read namespace kube-system, so the member has no identity";
+
+impl Supervisor {
+    /// Judges what a fresh connection says of the member's identity. Without one, all copies of the
+    /// member's objects are given up, so that a single 403 is not believed of a known member.
+    pub(super) fn judge(&mut self, uid: Option<&str>) -> Result<(), Unproven> {
+        if uid.is_some() {
+            self.unidentified = 0;
+            self.warning = None;
+            return Ok(());
+        }
+        let known = !self.link.status.borrow().member_uid.is_empty();
+        if known && self.unidentified < TRIES {
+            self.unidentified += 1;
+            return Err(Unproven::Condition(Condition::unreachable(UNREADABLE)));
+        }
+        self.warning = Some(UNREADABLE.to_owned());
+        Ok(())
+    }
+
+    /// Asks again who the member is; once it tells, the session gets one with its identity in its
+    /// place.
+    pub(super) async fn identify(&mut self, session: &Session) -> Option<Ended> {
+        let uid = match probe::identity(&session.connection).await {
+            Ok(Some(uid)) => uid,
+            Ok(None) => {
+                self.warning = Some(UNREADABLE.to_owned());
+                self.set_up();
+                return None;
+            }
+            Err(error) if error.http_code == Some(401) => return Some(Ended::Unauthorized),
+            Err(error) => {
+                self.link.report(Err(&error));
+                return None;
+            }
+        };
+        self.unidentified = 0;
+        self.warning = None;
+        let known = Session {
+            connection: Arc::clone(&session.connection),
+            more: MoreConnections::default(),
+            member_uid: Arc::from(uid),
+        };
+        self.publish(known, session.connection.credentials());
+        Some(Ended::Replaced)
+    }
+}
