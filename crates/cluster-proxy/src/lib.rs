@@ -50,6 +50,8 @@ pub struct Proxy {
     pub http_address: SocketAddr,
     /// The counters.
     pub metrics: Arc<Metrics>,
+    /// The members.
+    pub members: Arc<Registry>,
     core: Arc<Core>,
     bound: Bound,
     tasks: JoinSet<()>,
@@ -109,6 +111,7 @@ impl Proxy {
         Ok(Self {
             address: bound.address(),
             http_address: http.address,
+            members: Arc::clone(&registry),
             core: Core::new(registry, policy, Arc::clone(&metrics), stop),
             metrics,
             bound,

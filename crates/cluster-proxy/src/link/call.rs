@@ -171,6 +171,7 @@ impl Link {
         asked: Asked<'_>,
         deadline: Deadline,
     ) -> Result<Answer, CallError> {
+        let generation = self.generation();
         let connection = self.unary_connection(deadline).await?;
         let span = tracing::info_span!(
             "member_request", otel.kind = "client", cluster = %self.key,
@@ -191,7 +192,7 @@ impl Link {
         };
         span.record("status", status);
         self.unary.touch();
-        self.report(result.as_ref().map(|_| ()));
+        self.report_on(generation, result.as_ref().map(|_| ()));
         result
     }
 
@@ -233,7 +234,10 @@ impl Link {
             }
             Ok(Err(error)) => {
                 let condition = Condition::from_connect(&error);
-                self.signal(Signal::Tripped(condition.message.clone()));
+                self.signal(Signal::Tripped {
+                    generation: session.generation,
+                    message: condition.message.clone(),
+                });
                 Err(CallError::proxy(
                     tonic::Code::Unavailable,
                     "CLUSTER_UNREACHABLE",

@@ -79,6 +79,8 @@ pub struct LinkSpec {
 /// A proven connection for watches. A new one takes its place after each loss or rotation.
 #[derive(Debug)]
 pub struct Session {
+    /// Counts the link's sessions from 1.
+    pub generation: u64,
     /// The first connection.
     pub connection: Arc<Connection>,
     /// Opened when the first one is full of watches.
@@ -118,7 +120,12 @@ impl std::fmt::Debug for LinkContext {
 #[derive(Debug)]
 enum Signal {
     /// Too much speaks against the member.
-    Tripped(String),
+    Tripped {
+        /// On which session that was found.
+        generation: u64,
+        /// What.
+        message: String,
+    },
     /// The member answered 401 to these credentials.
     Unauthorized([u8; 32]),
     /// Try now.
@@ -281,13 +288,24 @@ impl Link {
 
     /// Counts an answer for the breaker and for "last seen".
     pub fn report(&self, result: Result<(), &CallError>) {
+        self.report_on(self.generation(), result);
+    }
+
+    /// The same for what was asked during a session. What failed during an earlier one, or while there
+    /// was none, says nothing about the connection of now.
+    fn report_on(&self, generation: u64, result: Result<(), &CallError>) {
         let now = Instant::now();
+        let current = self.generation() == generation;
         let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Err(error) if error.weight > 0 => {
-                if breaker.failure(now, error.weight) {
+                if current && breaker.failure(now, error.weight) {
                     *breaker = Breaker::default();
-                    self.signal(Signal::Tripped(error.message.clone()));
+                    let message = error.message.clone();
+                    self.signal(Signal::Tripped {
+                        generation,
+                        message,
+                    });
                 }
             }
             _ => {
@@ -296,6 +314,18 @@ impl Link {
                 self.seen();
             }
         }
+    }
+
+    /// Of the session of now, 0 while there is none.
+    fn generation(&self) -> u64 {
+        let session = self.session.borrow();
+        session.as_ref().map_or(0, |session| session.generation)
+    }
+
+    /// Puts a session into the place of the last one, with which all that spoke against it goes.
+    fn renew(&self, session: Session) {
+        self.session.send_replace(Some(Arc::new(session)));
+        *self.breaker.lock().unwrap_or_else(PoisonError::into_inner) = Breaker::default();
     }
 
     /// How long ago the member answered, if that is within `limit`.

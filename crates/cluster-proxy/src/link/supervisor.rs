@@ -43,6 +43,7 @@ pub(super) async fn run(link: Arc<Link>, inbox: mpsc::Receiver<Signal>) {
         secret_problem: None,
         warning: None,
         unidentified: 0,
+        generation: 0,
         attempt: 0,
         suspect: false,
         catalogued: false,
@@ -67,6 +68,8 @@ struct Supervisor {
     warning: Option<String>,
     /// So often in a row a member that was known could not be asked who it is.
     unidentified: u32,
+    /// Of the last session.
+    generation: u64,
     attempt: u32,
     /// The last try to connect failed.
     suspect: bool,
@@ -188,11 +191,17 @@ impl Supervisor {
             status.rtt = proof.rtt;
             status.expiry = credentials.expiry;
         });
-        Ok(Session {
-            connection: Arc::new(connection),
+        Ok(self.session(Arc::new(connection), proof.member_uid.as_deref()))
+    }
+
+    fn session(&mut self, connection: Arc<Connection>, uid: Option<&str>) -> Session {
+        self.generation += 1;
+        Session {
+            generation: self.generation,
+            connection,
             more: MoreConnections::default(),
-            member_uid: Arc::from(proof.member_uid.unwrap_or_default()),
-        })
+            member_uid: Arc::from(uid.unwrap_or_default()),
+        }
     }
 
     fn publish(&mut self, session: Session, credentials: &Credentials) {
@@ -213,7 +222,7 @@ impl Supervisor {
             }
             status.member_uid = uid;
         });
-        self.link.session.send_replace(Some(Arc::new(session)));
+        self.link.renew(session);
         self.set_up();
         if !self.catalogued {
             self.link.refresh_catalogue();
@@ -230,17 +239,23 @@ impl Supervisor {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let check = tokio::select! {
+                // First: when the connection is gone, what calls say about it is no news.
+                biased;
                 end = session.connection.ended() => return Ended::Lost(end),
                 changed = self.spec.changed() => match changed {
                     Ok(()) => return Ended::Reload,
                     Err(_) => return Ended::Tripped("the link is being closed".to_owned()),
                 },
                 signal = self.inbox.recv() => match signal {
-                    Some(Signal::Tripped(message)) => return Ended::Tripped(message),
+                    Some(Signal::Tripped { generation, message })
+                        if generation == session.generation =>
+                    {
+                        return Ended::Tripped(message);
+                    }
                     Some(Signal::Unauthorized(refused)) if refused == digest => {
                         return Ended::Unauthorized;
                     }
-                    Some(Signal::Unauthorized(_)) => false,
+                    Some(Signal::Tripped { .. } | Signal::Unauthorized(_)) => false,
                     Some(Signal::Probe) => true,
                     None => return Ended::Tripped("the link is being closed".to_owned()),
                 },
@@ -260,24 +275,27 @@ impl Supervisor {
         let asked = Instant::now();
         let result = probe::is_ready(&session.connection).await;
         self.link.latency.record(asked.elapsed());
-        let Err(error) = result else {
-            self.link.report(Ok(()));
-            if session.member_uid.is_empty() {
-                return self.identify(session).await;
+        self.link.report(result.as_ref().map(|()| ()));
+        if let Err(error) = &result {
+            match error.http_code {
+                Some(401) => return Some(Ended::Unauthorized),
+                Some(500..) => {
+                    self.warning = Some(format!("it says that it is not ready: {}", error.message));
+                    self.set_up();
+                    return None;
+                }
+                // Not everybody may ask this.
+                Some(_) => {}
+                None => return None,
             }
+        }
+        if session.member_uid.is_empty() {
+            return self.identify(session).await;
+        }
+        if result.is_ok() {
             self.warning = None;
             self.set_up();
-            return None;
-        };
-        match error.http_code {
-            Some(401) => return Some(Ended::Unauthorized),
-            Some(500..) => {
-                self.warning = Some(format!("it says that it is not ready: {}", error.message));
-                self.set_up();
-            }
-            _ => {}
         }
-        self.link.report(Err(&error));
         None
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use cluster_proxy::error::{CallError, WriteOutcome};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api,
@@ -15,6 +16,7 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 use crate::{
+    fake::Fake,
     rig::{CALLER, Rig, SOON, bed, configmap, info, new_bed, request},
     view::View,
 };
@@ -171,5 +173,45 @@ async fn restarts_of_api_servers_lose_nothing() {
     bed.hub().start_apiserver().await.unwrap();
     rig.attach_as("m9", "{{{").await;
     rig.until_reason("m9", "KubeconfigInvalid").await;
+    assert_eq!(rig.status("m1").await.unwrap().state(), State::Ready);
+}
+
+/// On one thread nothing else runs between two lines without an await.
+#[tokio::test]
+async fn what_failed_on_a_lost_connection_does_not_speak_against_the_next() {
+    let rig = Rig::start(bed().await, "stale").await;
+    let fake = Fake::start().await;
+    rig.attach_as("m1", &fake.kubeconfig).await;
+    rig.until("m1", State::Ready, SOON).await;
+    let link = rig.link("m1");
+    let mut sessions = link.sessions();
+    let first = sessions.borrow_and_update().clone().unwrap();
+
+    fake.disconnect();
+    first.connection.ended().await;
+    let nonsense = CallError::malformed("nonsense", WriteOutcome::NotSent);
+    for _ in 0..3 {
+        link.report(Err(&nonsense));
+    }
+    let next = sessions
+        .wait_for(|session| {
+            let of_now = session.as_ref().map(|session| session.generation);
+            of_now.is_some_and(|generation| generation > first.generation)
+        })
+        .await
+        .unwrap()
+        .clone()
+        .unwrap();
+    // The supervisor hears one thing after the other, so that it has heard of the failures before it
+    // asks.
+    let before = fake.seen("/readyz").len();
+    assert!(link.probe());
+    testbed::wait_for("a probe", SOON, async || {
+        (fake.seen("/readyz").len() > before).then_some(())
+    })
+    .await
+    .unwrap();
+    let of_now = link.sessions().borrow().clone().unwrap();
+    assert_eq!(of_now.generation, next.generation);
     assert_eq!(rig.status("m1").await.unwrap().state(), State::Ready);
 }

@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use api_types::cluster::AttachedCluster;
+use api_types::{cluster::AttachedCluster, key::ClusterKey};
 use clap::Parser;
-use cluster_proxy::{Proxy, args::Args, metrics::Metrics};
+use cluster_proxy::{Proxy, args::Args, inventory::Registry, link::Link, metrics::Metrics};
 use k8s_openapi::{
     api::core::v1::{Namespace, Secret},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
@@ -75,6 +75,7 @@ pub(crate) struct Rig {
     pub(crate) hub: Client,
     pub(crate) namespace: String,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) members: Arc<Registry>,
     pub(crate) channel: Channel,
     pub(crate) http: String,
     policy: tempfile::NamedTempFile,
@@ -110,12 +111,14 @@ impl Rig {
         let endpoint = format!("http://{}", proxy.address.unwrap());
         let http = proxy.http_address.to_string();
         let metrics = Arc::clone(&proxy.metrics);
+        let members = Arc::clone(&proxy.members);
         let channel = Channel::from_shared(endpoint).unwrap().connect_lazy();
         Self {
             bed,
             hub,
             namespace: namespace.to_owned(),
             metrics,
+            members,
             channel,
             http,
             policy,
@@ -146,6 +149,12 @@ impl Rig {
 
     pub(crate) fn inventory(&self) -> InventoryClient<Channel> {
         InventoryClient::new(self.channel.clone())
+    }
+
+    /// The proxy's side of a member.
+    pub(crate) fn link(&self, cluster: &str) -> Arc<Link> {
+        let key = ClusterKey::attached(&self.namespace, cluster);
+        self.members.link(&key).unwrap()
     }
 
     pub(crate) fn cluster(&self, name: &str) -> Option<proto::ClusterRef> {

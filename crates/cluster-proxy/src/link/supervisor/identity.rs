@@ -6,7 +6,6 @@ use super::{Ended, Supervisor};
 use crate::link::{
     Session,
     probe::{self, Unproven},
-    spread::MoreConnections,
     status::Condition,
 };
 
@@ -53,11 +52,7 @@ impl Supervisor {
         };
         self.unidentified = 0;
         self.warning = None;
-        let known = Session {
-            connection: Arc::clone(&session.connection),
-            more: MoreConnections::default(),
-            member_uid: Arc::from(uid),
-        };
+        let known = self.session(Arc::clone(&session.connection), Some(&uid));
         self.publish(known, session.connection.credentials());
         Some(Ended::Replaced)
     }
