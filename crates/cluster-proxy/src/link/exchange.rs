@@ -27,6 +27,9 @@ const BODY_IDLE: Duration = Duration::from_secs(10);
 /// After this a body must have come at 1 KiB/s on average.
 const SLOW_AFTER: Duration = Duration::from_secs(10);
 const SLOW_RATE: usize = 1024;
+/// A member that was given less time than this is not called slow: a caller in a hurry must not speak
+/// against it for all others.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the member shall send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,12 +157,13 @@ pub async fn send(
     deadline: Instant,
 ) -> Result<Head, CallError> {
     let message = request.to_http(connection)?;
-    let deadline = deadline.min(Instant::now() + HEADERS_TIMEOUT);
+    let asked = Instant::now();
+    let deadline = deadline.min(asked + HEADERS_TIMEOUT);
     let mut sender = connection.sender();
     match timeout_at(deadline, sender.ready()).await {
         Ok(Ok(())) => {}
         Ok(Err(e)) => return Err(transport(&e, WriteOutcome::NotSent)),
-        Err(_) => return Err(late(request, WriteOutcome::NotSent)),
+        Err(_) => return Err(late(request, asked, WriteOutcome::NotSent)),
     }
     match timeout_at(deadline, sender.try_send_request(message)).await {
         Ok(Ok(head)) => Ok(head),
@@ -172,7 +176,7 @@ pub async fn send(
             };
             Err(transport(error.error(), outcome))
         }
-        Err(_) => Err(late(request, WriteOutcome::Unknown)),
+        Err(_) => Err(late(request, asked, WriteOutcome::Unknown)),
     }
 }
 
@@ -188,12 +192,13 @@ pub async fn read(head: Head, request: &Request, deadline: Instant) -> Result<An
     let start = Instant::now();
     let mut bytes = BytesMut::new();
     loop {
-        let until = deadline.min(Instant::now() + BODY_IDLE);
+        let heard = Instant::now();
+        let until = deadline.min(heard + BODY_IDLE);
         let frame = match timeout_at(until, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(e))) => return Err(transport(&e, outcome)),
             Ok(None) => break,
-            Err(_) => return Err(late(request, outcome)),
+            Err(_) => return Err(late(request, heard, outcome)),
         };
         let Ok(data) = frame.into_data() else {
             continue;
@@ -205,7 +210,7 @@ pub async fn read(head: Head, request: &Request, deadline: Instant) -> Result<An
         let elapsed = start.elapsed();
         let expected = usize::try_from(elapsed.as_secs()).unwrap_or(usize::MAX);
         if elapsed > SLOW_AFTER && bytes.len() / SLOW_RATE < expected {
-            return Err(late(request, outcome));
+            return Err(late(request, start, outcome));
         }
     }
     Ok(Answer {
@@ -246,12 +251,13 @@ fn transport(error: &hyper::Error, outcome: WriteOutcome) -> CallError {
     failed
 }
 
-fn late(request: &Request, outcome: WriteOutcome) -> CallError {
+/// The time is up, after waiting `since` then for the member to say something.
+fn late(request: &Request, since: Instant, outcome: WriteOutcome) -> CallError {
     let mut error = CallError::deadline(
         format!("the member did not answer {} in time", request.method),
         outcome,
     );
-    error.weight = 1;
+    error.weight = u32::from(since.elapsed() >= PATIENCE);
     error
 }
 

@@ -16,7 +16,7 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 use crate::{
-    fake::Fake,
+    fake::{Fake, Reply},
     rig::{CALLER, Rig, SOON, bed, configmap, info, new_bed, request},
     view::View,
 };
@@ -214,4 +214,37 @@ async fn what_failed_on_a_lost_connection_does_not_speak_against_the_next() {
     let of_now = link.sessions().borrow().clone().unwrap();
     assert_eq!(of_now.generation, next.generation);
     assert_eq!(rig.status("m1").await.unwrap().state(), State::Ready);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_in_a_hurry_do_not_take_a_member_away_from_others() {
+    let rig = Rig::start(bed().await, "hurry").await;
+    let fake = Fake::start().await;
+    let map = |name: &str| format!("/api/v1/namespaces/default/configmaps/{name}");
+    fake.reply(&map("slow"), Reply::Never);
+    fake.reply(&map("x"), Reply::Json(200, configmap("x", "1")));
+    rig.attach_as("m1", &fake.kubeconfig).await;
+    rig.until("m1", State::Ready, SOON).await;
+    let before = rig.link("m1").sessions().borrow().clone().unwrap();
+    for _ in 0..8 {
+        let get = proto::GetRequest {
+            target: rig.target("m1", "slow"),
+            ..Default::default()
+        };
+        let mut get = request(get);
+        get.set_timeout(Duration::from_millis(100));
+        let late = rig.access().get(get).await.unwrap_err();
+        assert_ne!(info_code(&late), "CLUSTER_UNREACHABLE", "{late:?}");
+    }
+    rig.get("m1", "x").await.unwrap();
+    let now = rig.link("m1").sessions().borrow().clone().unwrap();
+    assert_eq!(now.generation, before.generation);
+}
+
+/// Empty for an error of the client's own.
+fn info_code(status: &tonic::Status) -> String {
+    status
+        .get_details_error_info()
+        .map(|info| info.reason)
+        .unwrap_or_default()
 }
