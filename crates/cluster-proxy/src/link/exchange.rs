@@ -184,10 +184,11 @@ pub async fn send(
 pub async fn read(head: Head, request: &Request, deadline: Instant) -> Result<Answer, CallError> {
     let (parts, mut body) = head.into_parts();
     // The write was answered; what follows can only spoil the answer.
-    let outcome = if parts.status.is_success() {
-        WriteOutcome::Applied
-    } else {
-        WriteOutcome::Rejected
+    let outcome = match parts.status.as_u16() {
+        200..=299 => WriteOutcome::Applied,
+        // Only the body could say that nothing happened.
+        500.. => WriteOutcome::Unknown,
+        _ => WriteOutcome::Rejected,
     };
     let start = Instant::now();
     let mut bytes = BytesMut::new();

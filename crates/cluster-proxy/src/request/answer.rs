@@ -185,8 +185,9 @@ impl Row {
             (429, _) => (Code::ResourceExhausted, "TOO_MANY_REQUESTS", Yes, false),
             (503, _) | (_, "ServerTimeout") => (Code::Unavailable, "UNAVAILABLE", Yes, true),
             (504, _) => (Code::DeadlineExceeded, "TIMEOUT", Yes, true),
-            // A wrong type in a server-side apply is a 500 without a reason; trying again is vain.
-            (500, "") => (Code::Internal, "INTERNAL", No, false),
+            (500, _) if status.is_some_and(KubeStatus::is_wrong_type) => {
+                (Code::Internal, "INTERNAL", No, false)
+            }
             (500..=599, _) => (Code::Internal, "INTERNAL", Yes, true),
             _ => return None,
         };
@@ -282,6 +283,29 @@ mod tests {
         let nameless = status_body(404, "NotFound", "{}");
         let error = nameless.success(READ).unwrap_err();
         assert_eq!(error.reason, "GVR_NOT_SERVED");
+    }
+
+    #[test]
+    fn a_500_without_a_reason_may_have_written_unless_it_is_a_wrong_type_in_an_apply() {
+        let configmaps = Gvr::new("", "v1", "configmaps").unwrap();
+        let answered = |body: String| {
+            let answer = Answer {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                retry_after: None,
+                body: body.into(),
+            };
+            let error = answer.success(Asked::write(&configmaps)).unwrap_err();
+            (error.write_outcome, error.retryable)
+        };
+        let status = |message: &str| {
+            format!(r#"{{"kind":"Status","code":500,"reason":"","message":"{message}"}}"#)
+        };
+        let typed = "failed to create typed patch object (default/x; /v1, Kind=ConfigMap): .data.k";
+        let refused = (WriteOutcome::Rejected, Retryable::No);
+        assert_eq!(answered(status(typed)), refused);
+        let open = (WriteOutcome::Unknown, Retryable::Yes);
+        assert_eq!(answered(status("etcdserver: request timed out")), open);
+        assert_eq!(answered("<html>Internal Server Error</html>".into()), open);
     }
 
     #[test]

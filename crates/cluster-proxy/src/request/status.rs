@@ -76,6 +76,13 @@ impl KubeStatus {
         causes.any(|cause| cause.reason == "ResourceVersionTooLarge")
     }
 
+    /// A wrong type in a server-side apply is a 500 without a reason, like every error that the server
+    /// has no name for; this one says that nothing was written, and that trying again is vain.
+    pub(super) fn is_wrong_type(&self) -> bool {
+        let typed = "failed to create typed patch object";
+        self.reason.is_empty() && self.message.contains(typed)
+    }
+
     /// As JSON for the caller. About a Secret it says no more than which error it is: messages and
     /// causes quote what was sent.
     pub(super) fn to_detail(&self, secret: bool) -> Bytes {

@@ -180,6 +180,24 @@ async fn a_write_without_an_answer_has_an_unknown_outcome() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_error_cannot_be_read_has_an_unknown_outcome() {
+    let (rig, fake) = start("unreadable-error").await;
+    let large = Bytes::from(vec![b' '; 9 * 1024 * 1024]);
+    let plain = ("content-type", "text/plain");
+    for (code, outcome) in [(503, "unknown"), (409, "rejected")] {
+        fake.reply(MAPS, Reply::Raw(code, plain, large.clone()));
+        let create = proto::CreateRequest {
+            target: rig.target("m1", "x"),
+            json: configmap("x", "1").to_string().into(),
+            ..Default::default()
+        };
+        let error = rig.access().create(request(create)).await.unwrap_err();
+        assert_eq!(info(&error).reason, "MEMBER_RESPONSE_TOO_LARGE");
+        assert_eq!(info(&error).metadata["write_outcome"], outcome);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_busy_member_says_when_to_come_back_but_not_in_a_year() {
     let (rig, fake) = start("busy").await;
     let year = ("retry-after", "31536000");
