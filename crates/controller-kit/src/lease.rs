@@ -3,36 +3,31 @@
 //! A replica that loses the Lease, or cannot know whether it still has it, ends its [`LeaseTask`]
 //! with an error and the process exits; starting anew is simpler to get right than stepping down.
 
-use std::{future::pending, time::Duration};
+mod candidate;
+mod term;
 
-use jiff::{SignedDuration, Timestamp};
+use std::{future::pending, pin::pin, time::Duration};
+
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{Api, Client, Config};
-use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
+use kube::{Api, Client, Config, api::PostParams};
 use tokio::{
     sync::watch,
     task::JoinHandle,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
+use self::candidate::{Candidate, Step};
 use crate::{args::LeaseArgs, text::chain};
 
 /// For how long a renewal holds.
-const DURATION_SECONDS: u64 = 20;
-/// How long before its end it is renewed.
-const RENEW_AHEAD_SECONDS: u64 = 10;
-/// A renewal that hangs fails after these two, so that what follows ends before the Lease does.
+const DURATION: Duration = Duration::from_secs(20);
+/// A renewal that hangs fails after these two, and may be tried again before its term ends.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
-/// After the first failed renewal: how long to try again.
-const SECOND_CHANCE: Duration = Duration::from_secs(2);
-const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
-/// While another replica leads: how often its Lease is read anew. The manager alone would look only
-/// when the last renewal that it saw expires, also after a release.
-const CANDIDATE_TURN: Duration = Duration::from_secs(5);
-const CANDIDATE_PAUSE: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(300);
+/// After an error while another replica leads, or nobody does.
+const CANDIDATE_PAUSE: Duration = Duration::from_secs(1);
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why leadership ended or could not be sought.
@@ -43,7 +38,7 @@ pub enum LeaseError {
     Client(String, #[source] Box<kube::Error>),
     /// The Lease could not be made or read at the start.
     #[error("the lease {0} cannot be used: check the hub and the rights on leases")]
-    Start(String, #[source] Box<LeaseManagerError>),
+    Start(String, #[source] Box<kube::Error>),
     /// Another replica leads now, or nobody can tell.
     #[error("lost the lease {0}: {1}")]
     Lost(String, String),
@@ -94,6 +89,25 @@ impl LeaseTask {
             Err(error) => Err(LeaseError::Task(self.lease, error)),
         }
     }
+
+    /// Waits for the work, then gives the Lease back by cancelling `release`: nobody else may lead
+    /// while something is still being written. Ends at once when leadership is lost.
+    pub async fn around<T>(
+        self,
+        work: impl Future<Output = T>,
+        release: &CancellationToken,
+    ) -> Result<(), LeaseError> {
+        let mut ended = pin!(self.ended());
+        tokio::select! {
+            _done_or_abandoned = work => {}
+            lost = &mut ended => {
+                release.cancel();
+                return lost;
+            }
+        }
+        release.cancel();
+        ended.await
+    }
 }
 
 /// Seeks leadership; without `--leader-elect` this replica simply leads. `name` is the Lease's
@@ -117,15 +131,14 @@ pub async fn seek(
             client(hub).map_err(|error| LeaseError::Client(lease.clone(), Box::new(error)))?;
         let identity = args.lease_identity.clone();
         let holder = Holder {
-            client,
-            namespace,
+            api: Api::namespaced(client, &namespace),
             name: name.to_owned(),
             lease: lease.clone(),
             identity: identity.unwrap_or_else(random_identity),
             sender,
         };
         // an unusable Lease shows at the start, not as a process that waits for ever
-        let started = holder.manager().await;
+        let started = holder.read().await;
         started.map_err(|error| LeaseError::Start(lease.clone(), Box::new(error)))?;
         tokio::spawn(holder.hold(release))
     } else {
@@ -152,8 +165,7 @@ fn random_identity() -> String {
 }
 
 struct Holder {
-    client: Client,
-    namespace: String,
+    api: Api<Lease>,
     name: String,
     /// Namespace and name, for people.
     lease: String,
@@ -161,16 +173,23 @@ struct Holder {
     sender: watch::Sender<bool>,
 }
 
+/// A Lease as this replica has written it.
+struct Held {
+    lease: Lease,
+    /// When that was begun.
+    written: Instant,
+}
+
 impl Holder {
     async fn hold(self, release: CancellationToken) -> Result<(), LeaseError> {
-        let manager = tokio::select! {
-            manager = self.acquire() => manager,
+        let mut held = tokio::select! {
+            held = self.acquire() => held,
             () = release.cancelled() => return Ok(()),
         };
         tracing::info!(lease = self.lease, identity = self.identity, "leading");
         self.sender.send_replace(true);
         let lost = tokio::select! {
-            reason = self.renew(&manager) => Some(reason),
+            reason = self.renew(&mut held) => Some(reason),
             () = release.cancelled() => None,
         };
         // first nobody may write any more, then another may lead
@@ -178,7 +197,7 @@ impl Holder {
         if let Some(reason) = lost {
             return Err(LeaseError::Lost(self.lease, reason));
         }
-        match timeout(RELEASE_TIMEOUT, manager.release()).await {
+        match timeout(RELEASE_TIMEOUT, self.give_back(held.lease)).await {
             Ok(Ok(())) => tracing::info!(lease = self.lease, "lease released"),
             Ok(Err(error)) => tracing::warn!(error = chain(&error), "lease not released"),
             Err(_elapsed) => tracing::warn!("lease not released in time"),
@@ -186,78 +205,75 @@ impl Holder {
         Ok(())
     }
 
-    async fn manager(&self) -> Result<LeaseManager, LeaseManagerError> {
-        LeaseManagerBuilder::new(self.client.clone(), &self.name)
-            .with_namespace(&self.namespace)
-            .with_identity(&self.identity)
-            .with_duration(DURATION_SECONDS)
-            .with_grace(RENEW_AHEAD_SECONDS)
-            .build()
+    /// The Lease as it is, made if it is not there.
+    async fn read(&self) -> kube::Result<Lease> {
+        if let Some(lease) = self.api.get_opt(&self.name).await? {
+            return Ok(lease);
+        }
+        let mut empty = Lease::default();
+        empty.metadata.name = Some(self.name.clone());
+        match self.api.create(&PostParams::default(), &empty).await {
+            Err(error) if code(&error) == Some(409) => self.api.get(&self.name).await,
+            made => made,
+        }
+    }
+
+    /// Writes over the very version that was read: of several who try, one succeeds.
+    async fn write(&self, lease: &Lease) -> kube::Result<Lease> {
+        self.api
+            .replace(&self.name, &PostParams::default(), lease)
             .await
     }
 
-    /// Runs until this replica leads. A manager that was dropped after it locked harms nothing: the
-    /// next one finds the Lease ours.
-    async fn acquire(&self) -> LeaseManager {
+    /// Runs until this replica leads.
+    async fn acquire(&self) -> Held {
+        let mut candidate = Candidate::new(&self.identity);
         loop {
-            let turn = async {
-                let manager = self.manager().await?;
-                manager
-                    .changed()
-                    .await
-                    .map(|leads| leads.then_some(manager))
-            };
-            match timeout(CANDIDATE_TURN, turn).await {
-                Ok(Ok(Some(manager))) => return manager,
-                Ok(Ok(None)) | Err(_) => {}
-                Ok(Err(error)) => {
+            let pause = match self.turn(&mut candidate).await {
+                Ok(Ok(held)) => return held,
+                Ok(Err(pause)) => pause,
+                Err(error) => {
                     tracing::warn!(lease = self.lease, error = chain(&error), "no lease");
-                    sleep(CANDIDATE_PAUSE).await;
+                    CANDIDATE_PAUSE
                 }
-            }
-        }
-    }
-
-    /// Runs until leadership is lost, and tells why. The manager reports no successful renewal, so
-    /// after a failed one the Lease itself is asked.
-    async fn renew(&self, manager: &LeaseManager) -> String {
-        let mut give_up_at: Option<Instant> = None;
-        loop {
-            let change = manager.changed();
-            let change = match give_up_at {
-                None => Ok(change.await),
-                Some(at) => timeout_at(at, change).await,
             };
-            match change {
-                Ok(Ok(true)) => {}
-                Ok(Ok(false)) => return "another replica took it".into(),
-                Ok(Err(error)) => {
-                    tracing::warn!(
-                        lease = self.lease,
-                        error = chain(&error),
-                        "lease not renewed"
-                    );
-                    give_up_at.get_or_insert_with(|| Instant::now() + SECOND_CHANCE);
-                    sleep(RETRY_PAUSE).await;
-                }
-                Err(_elapsed) if self.still_ours().await => give_up_at = None,
-                Err(_elapsed) => return "it could not be renewed".into(),
-            }
+            sleep(pause).await;
         }
     }
 
-    async fn still_ours(&self) -> bool {
-        let api = Api::<Lease>::namespaced(self.client.clone(), &self.namespace);
-        let Ok(Ok(lease)) = timeout(CHECK_TIMEOUT, api.get(&self.name)).await else {
-            return false;
-        };
-        let Some(spec) = lease.spec else { return false };
-        let (Some(renewed), Some(seconds)) = (spec.renew_time, spec.lease_duration_seconds) else {
-            return false;
-        };
-        let half = SignedDuration::from_secs(i64::from(seconds) / 2);
-        spec.holder_identity.as_deref() == Some(&self.identity)
-            && renewed.0 + half > Timestamp::now()
+    /// Looks at the Lease, and takes it if it may be taken; else says when to look again.
+    async fn turn(&self, candidate: &mut Candidate) -> kube::Result<Result<Held, Duration>> {
+        let lease = self.read().await?;
+        if let Step::Look(pause) = candidate.step(&lease, Instant::now()) {
+            return Ok(Err(pause));
+        }
+        let written = Instant::now();
+        match self.write(&term::taken(lease, &self.identity)).await {
+            Ok(lease) => Ok(Ok(Held { lease, written })),
+            // another candidate was faster, or the holder lives
+            Err(error) if code(&error) == Some(409) => Ok(Err(RETRY_PAUSE)),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn give_back(&self, mut lease: Lease) -> kube::Result<()> {
+        loop {
+            match self.write(&term::given_back(lease)).await {
+                // a renewal was under way
+                Err(error) if code(&error) == Some(409) => lease = self.api.get(&self.name).await?,
+                other => return other.map(drop),
+            }
+            if candidate::holder(&lease) != Some(&self.identity) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
     }
 }
 

@@ -11,7 +11,7 @@ use api_types::migrate::Migrate;
 use api_types::restore::Restore;
 use controller_kit::event::Events;
 use controller_kit::http::{self, Readiness};
-use controller_kit::lease::{self, LeaseTask};
+use controller_kit::lease;
 use controller_kit::reconcile::ReconcileMetrics;
 use controller_kit::{crds, hub, shutdown};
 use kube::Client;
@@ -71,7 +71,10 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
         timings,
     });
     let work = Box::pin(work(&context, streams, &readiness, metrics, &shutdown));
-    finish(lease, shutdown::graceful(&shutdown, work), &ended).await?;
+    lease
+        .around(shutdown::graceful(&shutdown, work), &ended)
+        .await
+        .context("leadership ended")?;
     server
         .ended()
         .await
@@ -110,22 +113,4 @@ async fn wait_for_kinds(client: &Client, readiness: &Readiness) {
         crds::Wanted::of::<Migrate>(),
     ];
     crds::wait(client, &wanted, readiness).await;
-}
-
-/// The work first, then the Lease: nobody else may lead while something is still being written.
-async fn finish(
-    lease: LeaseTask,
-    work: impl Future<Output = Option<()>>,
-    ended: &CancellationToken,
-) -> anyhow::Result<()> {
-    let mut lease = std::pin::pin!(lease.ended());
-    tokio::select! {
-        _ended_or_abandoned = work => {}
-        lost = &mut lease => {
-            ended.cancel();
-            return lost.context("leadership ended");
-        }
-    }
-    ended.cancel();
-    lease.await.context("the lease was not given back")
 }

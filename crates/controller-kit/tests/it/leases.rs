@@ -8,10 +8,13 @@ use controller_kit::{
     lease::{Leadership, LeaseError, LeaseTask, seek},
 };
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
 use kube::{
     Api,
-    api::{Patch, PatchParams},
+    api::{Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 use tokio::time::timeout;
@@ -76,6 +79,80 @@ async fn a_released_lease_goes_to_the_next_replica_and_the_change_is_counted() {
     later.cancel();
     timeout(SOON, second_task.ended()).await.unwrap().unwrap();
     assert_eq!(spec("handover").await.holder_identity, None);
+}
+
+/// The count of changes shows that nobody else led in between.
+#[tokio::test]
+async fn of_two_replicas_that_find_a_dead_leader_one_leads_and_the_other_follows_it() {
+    let renewed = MicroTime(Timestamp::now());
+    let dead = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "dead"},
+        "spec": {"holderIdentity": "dead", "leaseDurationSeconds": 2, "leaseTransitions": 7,
+            "acquireTime": renewed, "renewTime": renewed},
+    });
+    let dead = serde_json::from_value(dead).unwrap();
+    let leases = leases().await;
+    leases.create(&PostParams::default(), &dead).await.unwrap();
+
+    let releases = [CancellationToken::new(), CancellationToken::new()];
+    let (first, second) = tokio::join!(
+        replica("dead", "first", &releases[0]),
+        replica("dead", "second", &releases[1])
+    );
+    let ((mut first, first_task), (mut second, second_task)) = (first, second);
+    let first_leads = timeout(SOON, async {
+        tokio::select! {
+            () = first.acquired() => true,
+            () = second.acquired() => false,
+        }
+    });
+    let first_leads = first_leads.await.unwrap();
+    let (mut follower, tasks, releases, names) = if first_leads {
+        (
+            second,
+            [first_task, second_task],
+            releases,
+            ["first", "second"],
+        )
+    } else {
+        let [one, other] = releases;
+        (
+            first,
+            [second_task, first_task],
+            [other, one],
+            ["second", "first"],
+        )
+    };
+    let [leader_task, follower_task] = tasks;
+    let leading = spec("dead").await;
+    assert_eq!(leading.holder_identity.as_deref(), Some(names[0]));
+    assert_eq!(leading.lease_transitions, Some(8));
+    assert!(!follower.is_leader());
+
+    releases[0].cancel();
+    timeout(SOON, leader_task.ended()).await.unwrap().unwrap();
+    timeout(SOON, follower.acquired()).await.unwrap();
+    let followed = spec("dead").await;
+    assert_eq!(followed.holder_identity.as_deref(), Some(names[1]));
+    assert_eq!(followed.lease_transitions, Some(9));
+    releases[1].cancel();
+    timeout(SOON, follower_task.ended()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_leader_that_has_done_its_work_gives_the_lease_back() {
+    let release = CancellationToken::new();
+    let (mut leadership, task) = replica("done", "worker", &release).await;
+    let work = async { timeout(SOON, leadership.acquired()).await.unwrap() };
+    timeout(SOON, task.around(work, &release))
+        .await
+        .unwrap()
+        .unwrap();
+    let free = spec("done").await;
+    assert_eq!(
+        (free.holder_identity, free.lease_transitions),
+        (None, Some(1))
+    );
 }
 
 #[tokio::test]
