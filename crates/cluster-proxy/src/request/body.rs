@@ -1,9 +1,9 @@
 //! The identity of a caller's body must be the target's.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use proxy_client::proto;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::path::Gvr;
 use crate::error::CallError;
@@ -83,7 +83,7 @@ pub fn check_patch(
     if kind == proto::patch_request::Type::Json {
         check_size(body)?;
         // The server refuses operations on identity fields; only the form is ours to check.
-        let _: Vec<serde::de::IgnoredAny> = serde_json::from_slice(body)
+        let _: Vec<IgnoredAny> = serde_json::from_slice(body)
             .map_err(|e| CallError::invalid("body", format_args!("not a JSON patch: {e}")))?;
         return Ok(());
     }
@@ -117,6 +117,37 @@ pub fn check_patch(
         }
     }
     Ok(())
+}
+
+/// Whether a body, or a merge patch, says nothing but an object's identity and metadata.
+pub fn is_metadata(json: &[u8]) -> bool {
+    let fields: Result<HashMap<Cow<'_, str>, IgnoredAny>, _> = serde_json::from_slice(json);
+    fields.is_ok_and(|fields| {
+        let mut names = fields.keys();
+        names.all(|name| matches!(name.as_ref(), "apiVersion" | "kind" | "metadata"))
+    })
+}
+
+/// Whether a patch changes, copies and tests nothing but an object's metadata.
+pub fn changes_metadata(body: &[u8], kind: proto::patch_request::Type) -> bool {
+    #[derive(Deserialize)]
+    struct Operation<'a> {
+        #[serde(borrow)]
+        path: Cow<'a, str>,
+        #[serde(borrow)]
+        from: Option<Cow<'a, str>>,
+    }
+    if kind != proto::patch_request::Type::Json {
+        return is_metadata(body);
+    }
+    let operations: Result<Vec<Operation<'_>>, _> = serde_json::from_slice(body);
+    operations.is_ok_and(|operations| {
+        let paths = |o: &Operation<'_>| {
+            let mut paths = std::iter::once(&o.path).chain(&o.from);
+            paths.all(|path| path.starts_with("/metadata/"))
+        };
+        operations.iter().all(paths)
+    })
 }
 
 fn read(json: &[u8]) -> Result<Claim<'_>, CallError> {
@@ -218,5 +249,40 @@ mod tests {
         check_patch(br#"{"metadata":{"name":"c"}}"#, Type::Merge, expected).unwrap_err();
         check_patch(br#"[{"op":"add"}]"#, Type::Json, expected).unwrap();
         check_patch(br#"{"spec":{}}"#, Type::Json, expected).unwrap_err();
+    }
+
+    #[test]
+    fn metadata_is_told_from_everything_else() {
+        use proto::patch_request::Type::{Json, Merge, Strategic};
+        let whole = r#"{"apiVersion":"v1","kind":"Node","metadata":{"labels":{"a":"b"}}}"#;
+        assert!(is_metadata(whole.as_bytes()));
+        for more in [
+            r#""spec":{}"#,
+            r#""status":null"#,
+            r#""$patch":"replace""#,
+            r#""sp\u0065c":1"#,
+        ] {
+            let body = format!(r#"{{"kind":"Node","metadata":{{}},{more}}}"#);
+            assert!(!is_metadata(body.as_bytes()), "{body}");
+            assert!(!changes_metadata(body.as_bytes(), Merge), "{body}");
+        }
+        assert!(changes_metadata(whole.as_bytes(), Strategic));
+        for (patch, within) in [
+            (
+                r#"[{"op":"add","path":"/metadata/labels/a","value":"b"}]"#,
+                true,
+            ),
+            ("[]", true),
+            (r#"[{"op":"add","path":"/spec/taints","value":[]}]"#, false),
+            (
+                r#"[{"op":"copy","from":"/spec/x","path":"/metadata/labels/a"}]"#,
+                false,
+            ),
+            (r#"[{"op":"replace","path":"","value":{}}]"#, false),
+            (r#"[{"op":"remove"}]"#, false),
+            ("{}", false),
+        ] {
+            assert_eq!(changes_metadata(patch.as_bytes(), Json), within, "{patch}");
+        }
     }
 }

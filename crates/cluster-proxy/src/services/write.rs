@@ -32,8 +32,8 @@ use crate::{
     subscribe::queue::to_proto,
 };
 
-const JSON: &str = "application/json";
-const APPLY: &str = "application/apply-patch+yaml";
+pub(super) const JSON: &str = "application/json";
+pub(super) const APPLY: &str = "application/apply-patch+yaml";
 
 /// A write that passed all checks.
 struct Write<'a> {
@@ -63,6 +63,7 @@ impl MemberAccessService {
                 .await?;
             let kind = link.known_kind(&target.gvr);
             body::check_object(&request.json, expected(&target, kind.as_deref()))?;
+            within(grant, || body::is_metadata(&request.json))?;
             let path = target
                 .path(&request.subresource)?
                 .with("fieldManager", &request.field_manager)
@@ -93,6 +94,7 @@ impl MemberAccessService {
             let (link, grant) = self.write_access(&call, &target, Verb::Create, "").await?;
             let kind = link.known_kind(&target.gvr);
             body::check_object(&request.json, expected(&target, kind.as_deref()))?;
+            within(grant, || body::is_metadata(&request.json))?;
             let path = Path::collection(&target.gvr, &target.namespace)?
                 .with("fieldManager", &request.field_manager);
             let write = Write {
@@ -126,6 +128,7 @@ impl MemberAccessService {
                 .await?;
             let known = link.known_kind(&target.gvr);
             body::check_patch(&request.body, kind, expected(&target, known.as_deref()))?;
+            within(grant, || body::changes_metadata(&request.body, kind))?;
             let path = target
                 .path(&request.subresource)?
                 .with("fieldManager", &request.field_manager);
@@ -214,6 +217,18 @@ fn expected<'a>(target: &'a Target, kind: Option<&'a str>) -> Expected<'a> {
         namespace: &target.namespace,
         name: &target.name,
     }
+}
+
+/// Who may see no more than metadata may not write more either.
+fn within(grant: Grant, is_metadata: impl Fn() -> bool) -> Result<(), CallError> {
+    if !grant.metadata_only || is_metadata() {
+        return Ok(());
+    }
+    Err(CallError::proxy(
+        tonic::Code::PermissionDenied,
+        "NOT_ALLOWED",
+        "the policy lets the caller write these objects' metadata only",
+    ))
 }
 
 fn returned(

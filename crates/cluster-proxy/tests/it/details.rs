@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use crate::{
     fake::{Fake, Reply},
-    rig::{Rig, SOON, bed, configmap, info, request},
+    rig::{Rig, SOON, bed, configmap, gvr, info, request},
 };
 use proto::cluster_status::State;
 
@@ -106,4 +106,39 @@ async fn a_member_that_says_too_much_is_cut_short_and_understood() {
     );
     assert_eq!(kube_status(&invalid).unwrap()["reason"], "Invalid");
     assert!(invalid.message().len() < 1100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_read_metadata_only_writes_no_more() {
+    let rig = Rig::start(bed().await, "metadata-only").await;
+    rig.attach("m1").await;
+    let target = Some(proto::Target {
+        gvr: gvr("", "v1", "serviceaccounts"),
+        ..rig.target("m1", "labelled").unwrap()
+    });
+    let plain = serde_json::json!({"apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": "labelled", "namespace": "default", "labels": {"a": "b"}}});
+    let mut more = plain.clone();
+    more["automountServiceAccountToken"] = true.into();
+    let apply = |body: &serde_json::Value| {
+        request(proto::ApplyRequest {
+            target: target.clone(),
+            json: body.to_string().into(),
+            field_manager: "tests".into(),
+            ..Default::default()
+        })
+    };
+    rig.access().apply(apply(&plain)).await.unwrap();
+    let refused = rig.access().apply(apply(&more)).await.unwrap_err();
+    let patch = proto::PatchRequest {
+        target: target.clone(),
+        r#type: proto::patch_request::Type::Merge.into(),
+        body: br#"{"automountServiceAccountToken":true}"#.to_vec(),
+        ..Default::default()
+    };
+    let unpatched = rig.access().patch(request(patch)).await.unwrap_err();
+    for status in [refused, unpatched] {
+        assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
+        assert_eq!(info(&status).reason, "NOT_ALLOWED");
+    }
 }

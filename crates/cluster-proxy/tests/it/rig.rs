@@ -38,6 +38,7 @@ policies:
     rules:
       - {resources: [configmaps], verbs: [get, list, watch, create, apply, patch, delete], namespaces: ["*"]}
       - {resources: [namespaces], verbs: [get, apply]}
+      - {resources: [serviceaccounts], verbs: [apply, patch], namespaces: ["*"], metadataOnly: true}
       - {resources: [secrets], verbs: [get, list, watch, delete], namespaces: ["*"]}
       - {resources: [secrets], namespaces: [default], names: ["*-velero-s3"], secretData: write}
       - {group: stable.example.com, resources: [widgets, gadgets], verbs: [list, watch], namespaces: ["*"]}
