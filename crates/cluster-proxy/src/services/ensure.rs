@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::{
     access::{Call, MemberAccessService},
     read::{Target, read_object, timeout_of},
-    write::audit_id,
+    write::{APPLY, JSON, audit_id},
 };
 use crate::{
     error::{CallError, Retryable, WriteOutcome},
@@ -60,13 +60,14 @@ impl MemberAccessService {
             link: self.core.link(&target.key, call.deadline).await?,
             target: &target,
             call: &call,
+            replaces: false,
             body,
             audit_id: audit_id(&request.request_id)?,
         };
         let result = async {
             match ensure.existing().await? {
                 Some(found) if has_labels(&found, &request.labels)? => Ok(unchanged(&found)),
-                found => ensure.apply(found.as_ref()).await,
+                found => ensure.write(found.as_ref()).await,
             }
         };
         result.await.map_err(|error| target.explain(error))
@@ -95,6 +96,7 @@ impl MemberAccessService {
             link: self.core.link(&target.key, call.deadline).await?,
             target: &target,
             call: &call,
+            replaces: true,
             body: json!({
                 "apiVersion": "v1", "kind": "Secret",
                 "metadata": {
@@ -110,7 +112,7 @@ impl MemberAccessService {
             if let Some(found) = &found {
                 refuse_foreign(found)?;
             }
-            ensure.apply(found.as_ref()).await
+            ensure.write(found.as_ref()).await
         };
         result.await.map_err(|error| target.explain(error))
     }
@@ -140,6 +142,8 @@ struct Ensure<'a> {
     link: Arc<Link>,
     target: &'a Target,
     call: &'a Call,
+    /// The body is all that there shall be: what is there besides goes, such as an old credential.
+    replaces: bool,
     body: serde_json::Value,
     audit_id: String,
 }
@@ -155,13 +159,14 @@ impl Ensure<'_> {
         }
     }
 
-    /// Applies the body: to the object that was found and to no other, or as a new one.
-    async fn apply(&self, found: Option<&Projected>) -> Result<proto::WriteResult, CallError> {
+    /// Writes the body: to the object that was found and to no other, or as a new one.
+    async fn write(&self, found: Option<&Projected>) -> Result<proto::WriteResult, CallError> {
         let request = self.request(found)?;
         let asked = Asked::write(&self.target.gvr);
         let answer = self.link.call(&request, asked, self.call.deadline).await;
         let answer = answer.map_err(|error| {
-            let overtaken = error.reason == "ALREADY_EXISTS";
+            let absent = found.is_some() && error.reason == "NOT_FOUND";
+            let overtaken = absent || error.reason == "ALREADY_EXISTS";
             let error = error.about("audit_id", &self.audit_id);
             if overtaken { conflict(error) } else { error }
         })?;
@@ -187,14 +192,23 @@ impl Ensure<'_> {
 
     fn request(&self, found: Option<&Projected>) -> Result<Request, CallError> {
         let mut body = self.body.clone();
-        let (method, path, content_type) = if let Some(found) = found {
-            // With its uid the apply reaches this very object, or fails.
+        if let Some(found) = found {
+            // With its uid the write reaches this very object, or fails.
             body["metadata"]["uid"] = found.uid.as_str().into();
-            let path = self.target.path("")?.with("force", "true");
-            (Method::PATCH, path, "application/apply-patch+yaml")
-        } else {
-            let path = Path::collection(&self.target.gvr, &self.target.namespace)?;
-            (Method::POST, path, "application/json")
+        }
+        let (method, path, content_type) = match found {
+            Some(found) if self.replaces => {
+                body["metadata"]["resourceVersion"] = found.resource_version.as_str().into();
+                (Method::PUT, self.target.path("")?, JSON)
+            }
+            Some(_) => {
+                let path = self.target.path("")?.with("force", "true");
+                (Method::PATCH, path, APPLY)
+            }
+            None => {
+                let path = Path::collection(&self.target.gvr, &self.target.namespace)?;
+                (Method::POST, path, JSON)
+            }
         };
         let manager = format!("kurator-{}", self.call.caller);
         let text = Zeroizing::new(body.to_string());
@@ -208,8 +222,8 @@ impl Ensure<'_> {
             body: text.as_bytes().to_vec().into(),
             audit_id: Some(self.audit_id.clone()),
             max_body: UNARY_MAX,
-            // Repeating changes nothing: the body says all.
-            retry_unknown: found.is_some(),
+            // Repeating an apply changes nothing.
+            retry_unknown: found.is_some() && !self.replaces,
         })
     }
 }

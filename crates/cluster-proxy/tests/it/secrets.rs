@@ -32,8 +32,6 @@ async fn a_secret_is_written_and_only_its_metadata_can_be_read() {
     let mut access = rig.access();
     for (value, wanted) in [
         (CANARY, Outcome::Created),
-        // The first apply takes over the fields from the creation.
-        (CANARY, Outcome::Configured),
         (CANARY, Outcome::Unchanged),
         ("canary-value-2", Outcome::Configured),
     ] {
@@ -77,6 +75,30 @@ async fn a_secret_is_written_and_only_its_metadata_can_be_read() {
             assert!(!text.contains("\"data\""), "{text}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_secret_shall_not_hold_any_more_goes() {
+    let rig = Rig::start(bed().await, "rotated-secret").await;
+    let member = rig.attach("m1").await;
+    let direct: Api<Secret> = Api::namespaced(member.client().unwrap(), "default");
+    let mut access = rig.access();
+    let mut secret = ensure(&rig, "rotated-velero-s3", "new");
+    secret.data.insert("old".into(), CANARY.into());
+    secret.labels.insert("example.com/old".into(), "yes".into());
+    access.ensure_secret(request(secret)).await.unwrap();
+    let before = direct.get("rotated-velero-s3").await.unwrap();
+    assert_eq!(before.data.unwrap().len(), 2);
+
+    let secret = ensure(&rig, "rotated-velero-s3", "new");
+    let result = access.ensure_secret(request(secret)).await.unwrap();
+    assert_eq!(result.into_inner().outcome(), Outcome::Configured);
+    let after = direct.get("rotated-velero-s3").await.unwrap();
+    assert_eq!(after.metadata.uid, before.metadata.uid);
+    let data = after.data.unwrap();
+    assert_eq!(data.keys().collect::<Vec<_>>(), ["cloud"]);
+    let labels = after.metadata.labels.unwrap();
+    assert_eq!(labels.keys().collect::<Vec<_>>(), [OWNER_UID]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
