@@ -1,8 +1,8 @@
 //! How many collections are read for the first time at once, over all members.
 //!
 //! After a start, and when a controller comes back, every watch of every member begins at once.
-//! Reads that failed before, or whose member did, have places of their own, so that members that
-//! hang do not keep the others waiting.
+//! Reads that failed before, or whose member did, have places of their own, and no member has more
+//! than a few, so that members that hang or trickle do not keep the others waiting.
 
 use std::{
     collections::HashMap,
@@ -20,6 +20,8 @@ use crate::watch::WatchKey;
 
 const HEALTHY: u32 = 64;
 const SUSPECT: u32 = 8;
+/// Places of one member.
+const OF_MEMBER: u32 = 8;
 /// A collection that was larger than this takes one more place for each of these.
 const BYTES_PER_PLACE: usize = 1024 * 1024;
 /// No read takes longer, nor keeps its places.
@@ -28,8 +30,10 @@ pub const LOAD_MAX: Duration = Duration::from_mins(2);
 const SIZES_MAX: usize = 64;
 
 /// A collection that is to be read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Load {
+    /// Its member's own places.
+    pub of_member: Arc<Semaphore>,
     /// How large it was when it was last read, 0 if that is not known.
     pub bytes: usize,
     /// The last try failed, or the member failed recently.
@@ -61,19 +65,34 @@ impl LoadGate {
             (&self.healthy, HEALTHY)
         };
         let more = u32::try_from(load.bytes / BYTES_PER_PLACE).unwrap_or(most);
-        // It is never closed, so there always are some.
-        let _places = places.acquire_many(more.saturating_add(1).min(most)).await;
+        let weight = more.saturating_add(1).min(most);
+        // They are never closed, so there always are some. The member's own come first: whoever waits
+        // for those waits behind nobody else.
+        let _of_member = load.of_member.acquire_many(weight.min(OF_MEMBER)).await;
+        let _places = places.acquire_many(weight).await;
         timeout(LOAD_MAX, read).await
     }
 }
 
-/// How large a member's collections were.
-#[derive(Debug, Default)]
-pub(super) struct Sizes(Mutex<HashMap<WatchKey, usize>>);
+/// How large a member's collections were, and the places for reading them.
+#[derive(Debug)]
+pub(super) struct Sizes {
+    known: Mutex<HashMap<WatchKey, usize>>,
+    places: Arc<Semaphore>,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            known: Mutex::default(),
+            places: Arc::new(Semaphore::new(OF_MEMBER as usize)),
+        }
+    }
+}
 
 impl Sizes {
     fn with<T>(&self, f: impl FnOnce(&mut HashMap<WatchKey, usize>) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn get(&self, key: &WatchKey) -> usize {
@@ -95,6 +114,7 @@ impl Link {
     /// The gate for first reads, and how heavy this one is.
     pub fn first_load(&self, key: &WatchKey, failed: bool) -> (Arc<LoadGate>, Load) {
         let load = Load {
+            of_member: Arc::clone(&self.sizes.places),
             bytes: self.sizes.get(key),
             suspect: failed || self.seat.failed_recently(),
         };
@@ -120,30 +140,53 @@ mod tests {
     use super::*;
     use crate::{json::Projection, request::path::Gvr};
 
-    const SMALL: Load = Load {
-        bytes: 0,
-        suspect: false,
-    };
-    const DEAD: Load = Load {
-        bytes: 0,
-        suspect: true,
-    };
+    /// The read of a member of its own.
+    fn read(bytes: usize, suspect: bool) -> Load {
+        Load {
+            of_member: Sizes::default().places,
+            bytes,
+            suspect,
+        }
+    }
+
+    fn small() -> Load {
+        read(0, false)
+    }
+
+    fn dead() -> Load {
+        read(0, true)
+    }
 
     #[tokio::test(start_paused = true)]
     async fn members_that_hang_do_not_hold_the_places_of_others() {
         let gate = LoadGate::default();
-        let mut hanging = pin!(join_all((0..100).map(|_| gate.run(DEAD, pending::<()>()))));
+        let mut hanging = pin!(join_all(
+            (0..100).map(|_| gate.run(dead(), pending::<()>()))
+        ));
         assert!(poll!(hanging.as_mut()).is_pending());
-        assert!(gate.run(DEAD, ready(())).now_or_never().is_none());
-        assert!(gate.run(SMALL, ready(())).now_or_never().is_some());
+        assert!(gate.run(dead(), ready(())).now_or_never().is_none());
+        assert!(gate.run(small(), ready(())).now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_member_with_many_slow_collections_leaves_most_places_to_others() {
+        let gate = LoadGate::default();
+        for (bytes, left) in [(0, HEALTHY - OF_MEMBER), (7 * BYTES_PER_PLACE, HEALTHY - 8)] {
+            let slow = read(bytes, false);
+            let slow = (0..100).map(|_| gate.run(slow.clone(), pending::<()>()));
+            let mut slow = pin!(join_all(slow));
+            assert!(poll!(slow.as_mut()).is_pending());
+            assert_eq!(gate.healthy.available_permits(), left as usize);
+        }
+        assert_eq!(gate.healthy.available_permits(), HEALTHY as usize);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_member_that_hangs_gives_its_place_back() {
         let gate = LoadGate::default();
         let started = Instant::now();
-        let hanging = (0..HEALTHY).map(|_| gate.run(SMALL, pending::<()>()));
-        let next = gate.run(SMALL, async { started.elapsed() });
+        let hanging = (0..HEALTHY).map(|_| gate.run(small(), pending::<()>()));
+        let next = gate.run(small(), async { started.elapsed() });
         let (hung, waited) = tokio::join!(join_all(hanging), next);
         assert!(hung.iter().all(Result::is_err));
         assert_eq!(waited.unwrap(), LOAD_MAX);
@@ -152,19 +195,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_large_collection_takes_more_places_but_never_more_than_there_are() {
         let gate = LoadGate::default();
-        let large = Load {
-            bytes: 15 * BYTES_PER_PLACE,
-            ..SMALL
-        };
-        let mut four = pin!(join_all((0..4).map(|_| gate.run(large, pending::<()>()))));
+        let large = || read(15 * BYTES_PER_PLACE, false);
+        let mut four = pin!(join_all((0..4).map(|_| gate.run(large(), pending::<()>()))));
         assert!(poll!(four.as_mut()).is_pending());
-        assert!(gate.run(SMALL, ready(())).now_or_never().is_none());
+        assert!(gate.run(small(), ready(())).now_or_never().is_none());
         let _ = four.await;
         for suspect in [false, true] {
-            let huge = Load {
-                bytes: usize::MAX,
-                suspect,
-            };
+            let huge = read(usize::MAX, suspect);
             assert!(gate.run(huge, ready(())).now_or_never().is_some());
         }
     }
