@@ -95,7 +95,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         () = crds::wait(&client, &wanted, &readiness) => {}
         () = stop.cancelled() => {
             release.cancel();
-            return Ok(());
+            return Ok(lease_task.ended().await?);
         }
     }
 
@@ -138,14 +138,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         leadership,
     });
     tokio::spawn(ready_when_filled(ctx.intake.clone(), readiness));
-    let work = controller::run(Arc::clone(&ctx), feeds, observers, stop.clone());
-    let lost = tokio::select! {
-        _ = shutdown::graceful(&stop, work) => None,
-        ended = lease_task.ended() => ended.err(),
+    let work = async {
+        controller::run(Arc::clone(&ctx), feeds, observers, stop.clone()).await;
+        ctx.events.flush().await;
     };
-    ctx.events.flush().await;
-    release.cancel();
-    lost.map_or(Ok(()), |lost| Err(lost.into()))
+    let work = shutdown::graceful(&stop, work);
+    Ok(lease_task.around(work, &release).await?)
 }
 
 /// What tells this hub from another one.

@@ -23,6 +23,8 @@ use crate::text::{chain, truncate};
 const NOTE_BYTES: usize = 1000;
 const QUEUE: usize = 256;
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
+/// A process that ends gives its lease back; a hub that does not answer must not hold that up.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 const WINDOW: Duration = Duration::from_mins(1);
 const EVENTS_PER_WINDOW: u32 = 10;
@@ -129,12 +131,17 @@ impl Events {
         }
     }
 
-    /// Waits until what was published so far has been sent; for the end of a process.
+    /// Waits until what was published so far has been sent, for 3 s at most; for the end of a process.
     pub async fn flush(&self) {
-        let (done, sent) = oneshot::channel();
-        if self.queue.send(Order::Flush(done)).await.is_ok() {
-            // an error says that the task is gone, and nothing more will be sent
-            let _ = sent.await;
+        let flushed = async {
+            let (done, sent) = oneshot::channel();
+            if self.queue.send(Order::Flush(done)).await.is_ok() {
+                // an error says that the task is gone, and nothing more will be sent
+                let _ = sent.await;
+            }
+        };
+        if timeout(FLUSH_TIMEOUT, flushed).await.is_err() {
+            tracing::warn!("the last events were not published in time");
         }
     }
 
@@ -343,6 +350,17 @@ mod tests {
             published += 1;
         }
         assert_eq!(published, 50);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_does_not_wait_long_for_a_hub_that_does_not_answer() {
+        let events = Events::with_sink(|_, _| std::future::pending());
+        for cluster in 0..300 {
+            events.publish(&object("a"), unreachable(cluster));
+        }
+        let before = Instant::now();
+        events.flush().await;
+        assert_eq!(before.elapsed(), FLUSH_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]

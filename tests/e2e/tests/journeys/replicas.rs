@@ -83,6 +83,11 @@ async fn a_replica_takes_over_when_the_leader_is_killed() {
     finishes_once(&tenant, "second").await;
 
     assert!(other.stop().await.unwrap().success());
+    let free = leases.get("e2e").await.unwrap().spec.unwrap_or_default();
+    assert_eq!(
+        free.holder_identity, None,
+        "it was told to end, and gave its lease back"
+    );
     hub.backup_controller().start_again().await.unwrap();
     let first = tenant.backups().get("first").await.unwrap();
     assert!(e2e::is_phase(&first, Phase::Completed));
