@@ -62,19 +62,24 @@ impl Follower {
     pub async fn run(mut self, metrics: Arc<Metrics>, stop: CancellationToken) {
         let mut tick = tokio::time::interval(POLL);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
-            let outcome = match tokio::fs::read_to_string(&self.file).await {
-                Ok(text) if text == self.text => continue,
-                Ok(text) => self.take(text),
-                Err(error) => Err(anyhow::Error::new(error)),
-            };
-            metrics.policy_valid(outcome.is_ok());
-            match outcome {
-                Ok(()) => tracing::info!(file = %self.file.display(), "policy loaded"),
-                Err(error) => tracing::error!(
-                    file = %self.file.display(), error = %format_args!("{error:#}"),
-                    "the policy cannot be used; the last good one stays in force"
-                ),
-            }
+            self.look(&metrics).await;
+        }
+    }
+
+    async fn look(&mut self, metrics: &Metrics) {
+        let outcome = match tokio::fs::read_to_string(&self.file).await {
+            // Also one that was broken meanwhile, and is as it was again.
+            Ok(text) if text == self.text => return metrics.policy_valid(true),
+            Ok(text) => self.take(text),
+            Err(error) => Err(anyhow::Error::new(error)),
+        };
+        metrics.policy_valid(outcome.is_ok());
+        match outcome {
+            Ok(()) => tracing::info!(file = %self.file.display(), "policy loaded"),
+            Err(error) => tracing::error!(
+                file = %self.file.display(), error = %format_args!("{error:#}"),
+                "the policy cannot be used; the last good one stays in force"
+            ),
         }
     }
 
@@ -88,6 +93,8 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::{encoding::text::encode, registry::Registry};
+
     use super::*;
 
     const GOOD: &str = "policies: [{subjects: [a], rules: []}]";
@@ -104,6 +111,25 @@ mod tests {
         assert!(store.current().knows("a").is_ok());
         follower.take(String::new()).unwrap();
         assert!(store.current().knows("a").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_broken_and_then_as_it_was_is_valid_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("policy.yaml");
+        std::fs::write(&file, GOOD).unwrap();
+        let (_store, follower) = PolicyStore::load(Some(&file)).unwrap();
+        let mut follower = follower.unwrap();
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        for (text, valid) in [(GOOD, 1), ("policies: nonsense", 0), (GOOD, 1)] {
+            std::fs::write(&file, text).unwrap();
+            follower.look(&metrics).await;
+            let mut told = String::new();
+            encode(&mut told, &registry).unwrap();
+            let line = format!("kurator_proxy_policy_valid {valid}");
+            assert!(told.lines().any(|told| told == line), "{told}");
+        }
     }
 
     #[test]
