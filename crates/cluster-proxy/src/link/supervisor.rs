@@ -42,6 +42,7 @@ pub(super) async fn run(link: Arc<Link>, inbox: mpsc::Receiver<Signal>) {
         unusable: None,
         secret_problem: None,
         warning: None,
+        identified: None,
         unidentified: 0,
         generation: 0,
         attempt: 0,
@@ -66,6 +67,8 @@ struct Supervisor {
     secret_problem: Option<(&'static str, String)>,
     /// The member answers, but not as it should.
     warning: Option<String>,
+    /// The credentials with which the member's identity was read last.
+    identified: Option<[u8; 32]>,
     /// So often in a row a member that was known could not be asked who it is.
     unidentified: u32,
     /// Of the last session.
@@ -182,7 +185,7 @@ impl Supervisor {
             .map_err(|e| Unproven::Condition(Condition::from_connect(&e)))?;
         drop(place);
         let proof = probe::prove(&connection).await?;
-        self.judge(proof.member_uid.as_deref())?;
+        self.judge(proof.member_uid.as_deref(), credentials)?;
         self.catalogued = self.link.first_catalogue(&connection).await;
         self.link.seen();
         self.link.latency.record(proof.rtt);
@@ -207,11 +210,12 @@ impl Supervisor {
     fn publish(&mut self, session: Session, credentials: &Credentials) {
         self.suspect = false;
         let uid = Arc::clone(&session.member_uid);
+        // What the same credentials reach is the same cluster, also while it does not tell.
+        let stays = uid.is_empty() && self.identified == Some(credentials.digest);
         tracing::info!(cluster = %self.link.key, host = %credentials.host, "connected");
         self.link.status.send_modify(|status| {
             status.next_probe = None;
-            // One that cannot be read is no other one.
-            if uid.is_empty() {
+            if stays {
                 return;
             }
             if !status.member_uid.is_empty() && status.member_uid != uid {
@@ -268,35 +272,6 @@ impl Supervisor {
                 return ended;
             }
         }
-    }
-
-    /// Asks whether the member is well. An answer of any kind proves that it lives.
-    async fn check(&mut self, session: &Session) -> Option<Ended> {
-        let asked = Instant::now();
-        let result = probe::is_ready(&session.connection).await;
-        self.link.latency.record(asked.elapsed());
-        self.link.report(result.as_ref().map(|()| ()));
-        if let Err(error) = &result {
-            match error.http_code {
-                Some(401) => return Some(Ended::Unauthorized),
-                Some(500..) => {
-                    self.warning = Some(format!("it says that it is not ready: {}", error.message));
-                    self.set_up();
-                    return None;
-                }
-                // Not everybody may ask this.
-                Some(_) => {}
-                None => return None,
-            }
-        }
-        if session.member_uid.is_empty() {
-            return self.identify(session).await;
-        }
-        if result.is_ok() {
-            self.warning = None;
-            self.set_up();
-        }
-        None
     }
 
     /// The member answered 401: reads the Secret once more, and waits if that changes nothing.

@@ -11,7 +11,7 @@ use kube::{
 use proxy_client::proto::{
     self, cluster_event::Type, cluster_status::State, link_state::State as Link,
 };
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::timeout};
 use tonic::Code;
 use tonic_types::StatusExt;
 
@@ -193,15 +193,11 @@ async fn what_failed_on_a_lost_connection_does_not_speak_against_the_next() {
     for _ in 0..3 {
         link.report(Err(&nonsense));
     }
-    let next = sessions
-        .wait_for(|session| {
-            let of_now = session.as_ref().map(|session| session.generation);
-            of_now.is_some_and(|generation| generation > first.generation)
-        })
-        .await
-        .unwrap()
-        .clone()
-        .unwrap();
+    let next = sessions.wait_for(|session| {
+        let of_now = session.as_ref().map(|session| session.generation);
+        of_now.is_some_and(|generation| generation > first.generation)
+    });
+    let next = timeout(SOON, next).await.unwrap().unwrap().clone().unwrap();
     // The supervisor hears one thing after the other, so that it has heard of the failures before it
     // asks.
     let before = fake.seen("/readyz").len();

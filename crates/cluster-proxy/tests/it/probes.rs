@@ -107,3 +107,26 @@ async fn a_known_member_that_may_not_be_asked_for_a_moment_is_the_same_one() {
         .await;
     assert_eq!(view.snapshots.len(), 1, "{:?}", view.snapshots);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_known_member_that_is_silent_about_itself_keeps_its_name_with_its_credentials() {
+    let rig = Rig::start(bed().await, "its-name").await;
+    let fake = Fake::start().await;
+    rig.attach_as("m1", &fake.kubeconfig).await;
+    rig.until("m1", State::Ready, SOON).await;
+    fake.reply(KUBE_SYSTEM, forbidden());
+    fake.disconnect();
+    let status = rig.until("m1", State::Degraded, SOON).await;
+    assert_eq!(status.member_uid, "first");
+
+    // What other credentials reach may be any.
+    let other = Fake::start().await;
+    other.reply(KUBE_SYSTEM, forbidden());
+    rig.put_secret("m1", &other.kubeconfig).await;
+    testbed::wait_for("nobody's name", SOON, async || {
+        let status = rig.status("m1").await?;
+        (status.state() == State::Degraded && status.member_uid.is_empty()).then_some(())
+    })
+    .await
+    .unwrap();
+}
