@@ -85,18 +85,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let config = kit_hub::config(hub.kubeconfig.as_deref()).await?;
     let client = kit_hub::client(hub.kubeconfig.as_deref()).await?;
     let (leadership, lease_task) = lease::seek(config, &lease, LEASE, release.clone()).await?;
-    let wanted = [
-        Wanted::of::<Backup>(),
-        Wanted::of::<Restore>(),
-        Wanted::of::<Fleet>(),
-        Wanted::of::<AttachedCluster>(),
-    ];
-    tokio::select! {
-        () = crds::wait(&client, &wanted, &readiness) => {}
-        () = stop.cancelled() => {
-            release.cancel();
-            return Ok(lease_task.ended().await?);
-        }
+    if !kinds_served(&client, &readiness, &stop).await {
+        release.cancel();
+        return Ok(lease_task.ended().await?);
     }
 
     let hub_uid = hub_uid(&client).await?;
@@ -139,11 +130,35 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     });
     tokio::spawn(ready_when_filled(ctx.intake.clone(), readiness));
     let work = async {
-        controller::run(Arc::clone(&ctx), feeds, observers, stop.clone()).await;
+        Box::pin(controller::run(
+            Arc::clone(&ctx),
+            feeds,
+            observers,
+            stop.clone(),
+        ))
+        .await;
         ctx.events.flush().await;
     };
     let work = shutdown::graceful(&stop, work);
-    Ok(lease_task.around(work, &release).await?)
+    Ok(Box::pin(lease_task.around(work, &release)).await?)
+}
+
+/// Waits until the hub serves the kinds that are followed. `false`: told to end before.
+async fn kinds_served(
+    client: &kube::Client,
+    readiness: &Readiness,
+    stop: &CancellationToken,
+) -> bool {
+    let wanted = [
+        Wanted::of::<Backup>(),
+        Wanted::of::<Restore>(),
+        Wanted::of::<Fleet>(),
+        Wanted::of::<AttachedCluster>(),
+    ];
+    tokio::select! {
+        () = crds::wait(client, &wanted, readiness) => true,
+        () = stop.cancelled() => false,
+    }
 }
 
 /// What tells this hub from another one.

@@ -42,6 +42,10 @@ prop_compose! {
 
 /// What an observer who only follows the looks knows.
 #[derive(Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "what was seen, each for itself"
+)]
 struct Known {
     backup: bool,
     request_beside_it: bool,
@@ -112,22 +116,19 @@ proptest! {
             };
             let step = next(&mut memory, seen, at(now));
             check(&look, &step, &known)?;
-            match look.backup {
-                Some((_, uid, _)) => {
-                    known.backup = true;
-                    known.absent = false;
-                    known.request_beside_it |= look.request.is_some();
-                    if step == Step::DeletePlainly {
-                        known.dropped = Some(uid);
-                    }
+            if let Some((_, uid, _)) = look.backup {
+                known.backup = true;
+                known.absent = false;
+                known.request_beside_it |= look.request.is_some();
+                if step == Step::DeletePlainly {
+                    known.dropped = Some(uid);
                 }
-                None => {
-                    if !known.absent {
-                        (known.absent, known.synced_then) = (true, look.synced.is_some());
-                        known.syncs.clear();
-                    }
-                    known.syncs.extend(look.synced);
+            } else {
+                if !known.absent {
+                    (known.absent, known.synced_then) = (true, look.synced.is_some());
+                    known.syncs.clear();
                 }
+                known.syncs.extend(look.synced);
             }
         }
     }

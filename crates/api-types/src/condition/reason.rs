@@ -10,6 +10,8 @@ pub const CLUSTER_NOT_IN_FLEET: &str = "ClusterNotInFleet";
 pub const AMBIGUOUS_CLUSTER: &str = "AmbiguousCluster";
 /// The member's object does not exist.
 pub const CLUSTER_NOT_FOUND: &str = "ClusterNotFound";
+/// An earlier controller has begun it, and it cannot be followed.
+pub const NOT_FOLLOWED: &str = "NotFollowed";
 /// The member does not answer.
 pub const UNREACHABLE: &str = "Unreachable";
 /// The member refuses our credentials.

@@ -16,7 +16,7 @@ use velero_kit::identity::Owner;
 use super::{Error, Problem, readers};
 use crate::context::Context;
 use crate::operation::calls::{self, Answer, Call};
-use crate::operation::{deletion, entry};
+use crate::operation::{deletion, entry, inherited};
 use member::look;
 
 /// What is still to do in one cluster.
@@ -87,10 +87,18 @@ async fn look_everywhere(ctx: &Arc<Context>, backup: &Backup, owner: &Owner) -> 
             None => Err(deletion::unknown_kind(&detail)),
         };
         let (problem, again) = left_by(step, ctx.timings.look_again);
+        // Nothing proves whose it is, so it is named and not touched.
+        let unproven = inherited::is_inherited(&detail).then(|| {
+            Problem::new(
+                reason::DELETION_PENDING,
+                "made by an earlier controller: if it is to go, delete it with `velero backup \
+                 delete`",
+            )
+        });
         Left {
+            let_go: unproven.is_some(),
             detail,
-            problem,
-            let_go: false,
+            problem: unproven.or(problem),
             again,
         }
     };

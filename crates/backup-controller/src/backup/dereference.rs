@@ -13,7 +13,7 @@ use velero_kit::identity::Owner;
 use super::plan::{Entry, Facts};
 use super::validate::Validated;
 use crate::context::Context;
-use crate::operation::{destination, entry, member};
+use crate::operation::{conclude, destination, entry, inherited, member};
 
 /// The fleet that a Backup names, if it is there.
 pub fn fleet(ctx: &Context, backup: &Backup) -> Option<Arc<Fleet>> {
@@ -44,13 +44,23 @@ pub fn entries(ctx: &Context, backup: &Backup, spec: &Validated, owner: &Owner) 
     if status.start_time.is_some() {
         requested = destination::frozen(&stored, requested, wanted, spec.fleet_found, hub);
     }
-    requested
+    let inherited = inherited::requested(&stored, &requested, wanted);
+    let stored = |key: &ClusterKey| {
+        let mut detail = stored
+            .get(key)
+            .cloned()
+            .unwrap_or_else(|| entry::fresh(key));
+        if inherited.is_some() {
+            inherited::end(&mut detail, conclude::now());
+        }
+        detail
+    };
+    inherited
+        .clone()
+        .unwrap_or(requested)
         .into_iter()
         .map(|(key, problem)| Entry {
-            stored: stored
-                .get(&key)
-                .cloned()
-                .unwrap_or_else(|| entry::fresh(&key)),
+            stored: stored(&key),
             problem,
             stuck: None,
             facts: facts(ctx, &key, &spec.location, &owner.uid),

@@ -94,7 +94,7 @@ pub async fn run(ctx: Arc<Context>) {
                     tracing::error!(cluster = %key, "a sweep of read-only locations panicked");
                     Swept::failed(ctx.timings.look_again)
                 });
-                broom.done(key, swept);
+                broom.done(&key, swept);
             }
             _ = all.tick() => broom.everywhere(),
             still = leadership.changed() => {
@@ -204,7 +204,7 @@ impl Broom {
         }
     }
 
-    fn done(&mut self, key: ClusterKey, swept: Swept) {
+    fn done(&mut self, key: &ClusterKey, swept: Swept) {
         if !swept.searched {
             self.unsearched.insert(key.clone());
         }

@@ -1,6 +1,6 @@
 //! The entries of Backup and Restore, seen alike.
 
-use api_types::aggregate;
+use api_types::aggregate::{self, Work};
 use api_types::backup::BackupDetail;
 use api_types::condition::reason;
 use api_types::key::{ClusterKey, ClusterKind};
@@ -28,6 +28,9 @@ pub struct Common<'a> {
 
 /// The entry of one cluster.
 pub trait Detail: aggregate::Entry + Clone + Default + PartialEq + Send + Sync {
+    /// What Velero does for it.
+    const WORK: Work;
+
     /// Name of the cluster.
     fn cluster_name(&self) -> &str;
     /// Kind of the cluster.
@@ -36,6 +39,8 @@ pub trait Detail: aggregate::Entry + Clone + Default + PartialEq + Send + Sync {
     fn member_uid(&self) -> Option<&str>;
     /// Name of the Velero object, claimed or made.
     fn object_name(&self) -> Option<&str>;
+    /// The phase of the Velero object, as last seen.
+    fn velero_phase(&self) -> Option<&str>;
     /// What is the matter.
     fn message(&self) -> Option<&str>;
     /// The run that is restored, for people; `None` for what restores nothing.
@@ -48,8 +53,10 @@ pub trait Detail: aggregate::Entry + Clone + Default + PartialEq + Send + Sync {
 
 // The two entries differ in the names and types of two fields.
 macro_rules! detail {
-    ($detail:ty, $name:ident, $velero:ident, $chosen:expr, $($more:ident),*) => {
+    ($detail:ty, $work:expr, $name:ident, $velero:ident, $chosen:expr, $($more:ident),*) => {
         impl Detail for $detail {
+            const WORK: Work = $work;
+
             fn cluster_name(&self) -> &str {
                 &self.cluster_name
             }
@@ -64,6 +71,10 @@ macro_rules! detail {
 
             fn object_name(&self) -> Option<&str> {
                 self.$name.as_deref()
+            }
+
+            fn velero_phase(&self) -> Option<&str> {
+                self.$velero.as_ref()?.phase.as_deref()
             }
 
             fn message(&self) -> Option<&str> {
@@ -100,6 +111,7 @@ macro_rules! detail {
 
 detail!(
     BackupDetail,
+    Work::Backup,
     backup_name_in_cluster,
     backup_status_in_cluster,
     |_| None,
@@ -107,6 +119,7 @@ detail!(
 );
 detail!(
     RestoreDetail,
+    Work::Restore,
     restore_name_in_cluster,
     restore_status_in_cluster,
     |detail| {

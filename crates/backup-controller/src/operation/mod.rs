@@ -9,6 +9,7 @@ pub mod destination;
 pub mod draft;
 pub mod entry;
 pub mod events;
+pub mod inherited;
 pub mod member;
 pub mod memory;
 pub mod objects;

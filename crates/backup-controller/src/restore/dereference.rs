@@ -21,8 +21,8 @@ use super::source::{self, Member, Origin, Run, Source};
 use super::validate::Validated;
 use crate::context::Context;
 use crate::operation::destination::{self, Requested};
-use crate::operation::entry;
 use crate::operation::member::{self, Link};
+use crate::operation::{entry, inherited};
 
 /// What a Restore reads.
 pub fn source(ctx: &Context, restore: &Restore) -> Source {
@@ -65,15 +65,25 @@ pub fn entries(
         let fleet_found = destination::fleet(ctx, namespace, &wanted.fleet).is_some();
         requested = destination::frozen(&stored, requested, &wanted, fleet_found, hub);
     }
+    let inherited = inherited::requested(&stored, &requested, &wanted);
+    let stored = |key: &ClusterKey| {
+        let mut detail = stored
+            .get(key)
+            .cloned()
+            .unwrap_or_else(|| entry::fresh(key));
+        if inherited.is_some() {
+            inherited::end(&mut detail, now);
+        }
+        detail
+    };
     // Many targets may have one origin.
     let mut known = BTreeMap::new();
-    requested
+    inherited
+        .clone()
+        .unwrap_or(requested)
         .into_iter()
         .map(|(key, problem)| {
-            let stored = stored
-                .get(&key)
-                .cloned()
-                .unwrap_or_else(|| entry::fresh(&key));
+            let stored = stored(&key);
             let (origin, run) = match source.origin(&key) {
                 Ok(origin) => known
                     .entry(origin.cluster.clone())

@@ -30,14 +30,11 @@ pub async fn carry_out(
             continue;
         };
         let what = what(&order, row);
-        match refusal(draft, row, |of| of.stands(&what)) {
-            Some((problem, wait)) => {
-                (row.next, row.retry) = (Next::Retry(problem), Some(wait));
-            }
-            None => {
-                calls.push(order_call(draft, order));
-                asked.push((row, what));
-            }
+        if let Some((problem, wait)) = refusal(draft, row, |of| of.stands(&what)) {
+            (row.next, row.retry) = (Next::Retry(problem), Some(wait));
+        } else {
+            calls.push(order_call(draft, order));
+            asked.push((row, what));
         }
     }
     let mut answers = calls::answers(draft.ctx, &draft.owner, calls).await;

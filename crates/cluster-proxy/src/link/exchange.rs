@@ -193,13 +193,13 @@ pub async fn read(head: Head, request: &Request, deadline: Instant) -> Result<An
     let start = Instant::now();
     let mut bytes = BytesMut::new();
     loop {
-        let heard = Instant::now();
-        let until = deadline.min(heard + BODY_IDLE);
+        let last = Instant::now();
+        let until = deadline.min(last + BODY_IDLE);
         let frame = match timeout_at(until, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(e))) => return Err(transport(&e, outcome)),
             Ok(None) => break,
-            Err(_) => return Err(late(request, heard, outcome)),
+            Err(_) => return Err(late(request, last, outcome)),
         };
         let Ok(data) = frame.into_data() else {
             continue;

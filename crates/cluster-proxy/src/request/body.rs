@@ -1,6 +1,6 @@
 //! The identity of a caller's body must be the target's.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::borrow::Cow;
 
 use proxy_client::proto;
 use serde::{Deserialize, de::IgnoredAny};
@@ -121,11 +121,15 @@ pub fn check_patch(
 
 /// Whether a body, or a merge patch, says nothing but an object's identity and metadata.
 pub fn is_metadata(json: &[u8]) -> bool {
-    let fields: Result<HashMap<Cow<'_, str>, IgnoredAny>, _> = serde_json::from_slice(json);
-    fields.is_ok_and(|fields| {
-        let mut names = fields.keys();
-        names.all(|name| matches!(name.as_ref(), "apiVersion" | "kind" | "metadata"))
-    })
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    #[allow(dead_code, reason = "only which fields there are counts")]
+    struct Identity {
+        api_version: Option<IgnoredAny>,
+        kind: Option<IgnoredAny>,
+        metadata: Option<IgnoredAny>,
+    }
+    serde_json::from_slice::<Identity>(json).is_ok()
 }
 
 /// Whether a patch changes, copies and tests nothing but an object's metadata.

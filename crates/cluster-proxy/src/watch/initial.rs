@@ -66,7 +66,7 @@ impl Upstream {
             let known = self.with(|cache| cache.is_synced()).unwrap_or(true);
             let failed = self.failures > u32::from(known);
             let (gate, load) = self.link.first_load(&self.key, failed);
-            gate.run(load, self.read(session)).await
+            Box::pin(gate.run(load, self.read(session))).await
         };
         read.unwrap_or_else(|_| {
             let limit = LOAD_MAX.as_secs();

@@ -124,7 +124,7 @@ impl Upstream {
         loop {
             let begun = match &self.revision {
                 Some(_) => None,
-                None => match self.read_all(session).await {
+                None => match Box::pin(self.read_all(session)).await {
                     Ok(begun) => {
                         self.proven = Proven::on(session);
                         begun

@@ -132,9 +132,9 @@ async fn of_two_replicas_that_find_a_dead_leader_one_leads_and_the_other_follows
     releases[0].cancel();
     timeout(SOON, leader_task.ended()).await.unwrap().unwrap();
     timeout(SOON, follower.acquired()).await.unwrap();
-    let followed = spec("dead").await;
-    assert_eq!(followed.holder_identity.as_deref(), Some(names[1]));
-    assert_eq!(followed.lease_transitions, Some(9));
+    let taken = spec("dead").await;
+    assert_eq!(taken.holder_identity.as_deref(), Some(names[1]));
+    assert_eq!(taken.lease_transitions, Some(9));
     releases[1].cancel();
     timeout(SOON, follower_task.ended()).await.unwrap().unwrap();
 }

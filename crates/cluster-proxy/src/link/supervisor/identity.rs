@@ -49,7 +49,7 @@ impl Supervisor {
         let asked = Instant::now();
         let result = probe::is_ready(&session.connection).await;
         self.link.latency.record(asked.elapsed());
-        self.link.report(result.as_ref().map(|()| ()));
+        self.link.report(result.as_ref().copied());
         if let Err(error) = &result {
             match error.http_code {
                 Some(401) => return Some(Ended::Unauthorized),

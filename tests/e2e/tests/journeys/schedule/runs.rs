@@ -182,7 +182,6 @@ async fn a_run_that_is_deleted_stays_deleted(tenant: &Tenant, backup: &Backup) {
     // By Velero itself, which takes it from the bucket too.
     let spec = velero::DeleteBackupRequestSpec {
         backup_name: asked.clone(),
-        ..velero::DeleteBackupRequestSpec::default()
     };
     let request = velero::DeleteBackupRequest::new("by-hand", spec);
     let requests = view.velero::<velero::DeleteBackupRequest>();
