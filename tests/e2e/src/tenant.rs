@@ -32,6 +32,9 @@ const KEY: &str = "kubeconfig";
 /// How long a step may take that takes a second on a machine with nothing else to do.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
+/// What Velero deletes plainly is gone only after two of its looks into the bucket, one a minute.
+const TWO_SYNCS: Duration = Duration::from_mins(3);
+
 /// A namespace of the hub. Its client belongs to the runtime that made it.
 #[derive(Clone)]
 pub struct Tenant {
@@ -242,7 +245,7 @@ impl Tenant {
 
     /// Waits until a Backup is gone.
     pub async fn wait_backup_gone(&self, name: &str) -> Result<()> {
-        self.explain(await_gone(&self.backups(), name, PATIENCE).await)
+        self.explain(await_gone(&self.backups(), name, TWO_SYNCS).await)
     }
 
     /// The reasons of all events about an object of the namespace, in no order.
