@@ -198,6 +198,7 @@ async fn what_failed_on_a_lost_connection_does_not_speak_against_the_next() {
         of_now.is_some_and(|generation| generation > first.generation)
     });
     let next = timeout(SOON, next).await.unwrap().unwrap().clone().unwrap();
+    assert_eq!(next.generation, first.generation + 1, "the next one stands");
     // The supervisor hears one thing after the other, so that it has heard of the failures before it
     // asks.
     let before = fake.seen("/readyz").len();
