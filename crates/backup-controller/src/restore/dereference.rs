@@ -17,8 +17,9 @@ use super::Problem;
 use super::origin::is_made_in;
 use super::plan::{Entry, Facts};
 use super::results::Results;
-use super::source::{self, Member, Origin, Run, Source};
+use super::source::{self, Member, Origin, Run, Source, Which};
 use super::validate::Validated;
+use super::wanted::location_of;
 use crate::context::Context;
 use crate::operation::destination::{self, Requested};
 use crate::operation::member::{self, Link};
@@ -88,7 +89,7 @@ pub fn entries(
                 Ok(origin) => known
                     .entry(origin.cluster.clone())
                     .or_insert_with(|| Found::new(ctx, source, origin, now))
-                    .of(&stored),
+                    .of(ctx, source, &stored),
                 Err(problem) => (Err(problem.clone()), Err(problem)),
             };
             Entry {
@@ -129,12 +130,26 @@ impl Found {
     }
 
     /// What it means to an entry: a run that was chosen is of whichever member made it.
-    fn of(&self, stored: &RestoreDetail) -> (Result<Origin, Problem>, Result<Run, Problem>) {
-        let chosen = stored.backup_name_in_cluster.is_some();
+    fn of(
+        &self,
+        ctx: &Context,
+        source: &Source,
+        stored: &RestoreDetail,
+    ) -> (Result<Origin, Problem>, Result<Run, Problem>) {
+        let chosen = stored.backup_name_in_cluster.as_deref();
         match &self.run {
             Ok((narrow, run)) => {
-                let origin = if chosen { &self.origin } else { narrow };
-                (Ok(origin.clone()), Ok(run.clone()))
+                let origin = if chosen.is_some() {
+                    &self.origin
+                } else {
+                    narrow
+                };
+                let origin = match (chosen, &run.which) {
+                    (Some(name), _) => where_it_lies(ctx, origin.clone(), source, name),
+                    (None, Which::Named(name)) => where_it_lies(ctx, origin.clone(), source, name),
+                    (None, Which::Newest(_)) => origin.clone(),
+                };
+                (Ok(origin), Ok(run.clone()))
             }
             Err(problem) => (Ok(self.origin.clone()), Err(problem.clone())),
         }
@@ -149,20 +164,44 @@ pub fn up_member<'a>(ctx: &Context, origin: &'a Origin) -> Option<&'a Member> {
     }
 }
 
+/// The location that the Backup names now.
+fn location_named(source: &Source) -> &str {
+    let policy = source.backup.as_ref().and_then(|b| b.spec.policy.as_ref());
+    policy
+        .and_then(|policy| policy.storage_location.as_deref())
+        .filter(|name| !name.is_empty())
+        .unwrap_or(labels::DEFAULT_STORAGE_LOCATION)
+}
+
 /// Where a backup lies was written down when it was claimed; what is older is told by its member.
-fn with_place(ctx: &Context, mut origin: Origin, source: &Source) -> Origin {
-    let unknown = up_member(ctx, &origin).filter(|up| up.place.is_none());
-    if let Some(uid) = unknown.map(|up| up.uid.clone()) {
-        let policy = source.backup.as_ref().and_then(|b| b.spec.policy.as_ref());
-        let location = policy
-            .and_then(|policy| policy.storage_location.as_deref())
-            .filter(|name| !name.is_empty())
-            .unwrap_or(labels::DEFAULT_STORAGE_LOCATION);
-        let location = ctx.locations.get(&origin.cluster, NAMESPACE, location);
-        let mut members = origin.members.iter_mut();
-        if let Some(up) = members.find(|member| member.uid == uid) {
-            up.place = location.as_deref().map(location::storage);
-        }
+fn with_place(ctx: &Context, origin: Origin, source: &Source) -> Origin {
+    if up_member(ctx, &origin).is_none_or(|up| up.place.is_some()) {
+        return origin;
+    }
+    placed(ctx, origin, location_named(source))
+}
+
+/// A run that was made before the Backup was given another location lies in the former one.
+fn where_it_lies(ctx: &Context, origin: Origin, source: &Source, run: &str) -> Origin {
+    let object = ctx.backups.get(&origin.cluster, NAMESPACE, run);
+    let location = object
+        .filter(|object| is_made_in(&origin.made_in(), object))
+        .map(|object| location_of(&object))
+        .filter(|location| location != location_named(source));
+    match location {
+        Some(location) => placed(ctx, origin, &location),
+        None => origin,
+    }
+}
+
+/// The origin with the place of this location of the member that answers, if that has it.
+fn placed(ctx: &Context, mut origin: Origin, location: &str) -> Origin {
+    let found = ctx.locations.get(&origin.cluster, NAMESPACE, location);
+    let uid = up_member(ctx, &origin).map(|up| up.uid.clone());
+    let mut members = origin.members.iter_mut();
+    let up = members.find(|member| Some(&member.uid) == uid.as_ref());
+    if let (Some(up), Some(found)) = (up, found) {
+        up.place = Some(location::storage(&found));
     }
     origin
 }

@@ -76,6 +76,13 @@ impl World {
             "spec": {"provider": "aws", "objectStorage": {"bucket": "backups"}},
             "status": {"phase": "Available"},
         });
+        // It is read once more before anything is created.
+        let id = ["backupstoragelocations", "velero", "default"].map(str::to_owned);
+        proxy
+            .fake
+            .state()
+            .objects
+            .insert(id.into(), location.clone());
         for (resource, sub_id) in &subscriptions {
             let up = LinkState {
                 cluster: Some(cluster_ref(&member_key())),

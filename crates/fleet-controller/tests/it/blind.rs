@@ -12,7 +12,7 @@ use testbed::{Access, Bed, apply_yaml};
 
 use crate::script::Proxy;
 use crate::space::{Space, fleet_message, ready_reason};
-use crate::world::{Controller, World, prepare};
+use crate::world::{Controller, prepare};
 
 /// All that the controller needs, but no watch of Backups.
 const NO_WATCH: &str = r#"
@@ -89,8 +89,13 @@ async fn a_backup_that_the_watch_does_not_show_holds_its_fleet_and_its_clusters(
 
 #[tokio::test]
 async fn the_end_of_a_backup_that_cannot_be_read_is_noticed() {
-    let world = World::start("fleet-odd", r#"{"lookAgain": 600000}"#).await;
-    let client = world.bed.hub().client().unwrap();
+    let bed = Bed::builder("fleet-odd")
+        .hub_without_controllers()
+        .start()
+        .await
+        .unwrap();
+    prepare(&bed).await;
+    let client = bed.hub().client().unwrap();
     let kinds: Api<CustomResourceDefinition> = Api::all(client.clone());
     // As a newer version may define it.
     let anything = json!([{
@@ -99,16 +104,10 @@ async fn the_end_of_a_backup_that_cannot_be_read_is_noticed() {
         "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
     }]);
     let anything = Patch::<()>::Json(serde_json::from_value(anything).unwrap());
-    kinds
-        .patch(
-            "backups.backup.kurator.dev",
-            &PatchParams::default(),
-            &anything,
-        )
-        .await
-        .unwrap();
-    let space = world.space("oslo").await;
-    space.settle("bergen", "north").await;
+    let (kind, params) = ("backups.backup.kurator.dev", PatchParams::default());
+    kinds.patch(kind, &params, &anything).await.unwrap();
+    let proxy = Proxy::start();
+    let space = Space::make(client.clone(), "oslo", proxy.script.clone()).await;
     let odd = "{apiVersion: backup.kurator.dev/v1alpha1, kind: Backup, \
                metadata: {name: odd, namespace: oslo}, spec: {schedule: {every: day}}}";
     testbed::wait_ok(
@@ -118,6 +117,11 @@ async fn the_end_of_a_backup_that_cannot_be_read_is_noticed() {
     )
     .await
     .unwrap();
+    // A new schema ends all watches of a kind. Only what a watch has shown, its end can be seen of at
+    // once; so the controller starts after all that.
+    let timings = r#"{"lookAgain": 600000}"#;
+    let _controller = Controller::start(&bed, &proxy.endpoint(), timings).await;
+    space.settle("bergen", "north").await;
 
     space.delete::<Fleet>("north").await;
     let fleet = space.until_fleet_is("north", "InUse").await;

@@ -34,7 +34,10 @@ use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
@@ -126,9 +129,12 @@ enum Address {
 }
 
 impl Proxy {
-    /// On a free port.
+    /// On a free port of a loopback address of its own: nobody else takes the port while it is down.
     pub fn start() -> Self {
-        Self::start_at(Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))))
+        static STARTED: AtomicU8 = AtomicU8::new(1);
+        let [.., process] = std::process::id().to_be_bytes();
+        let own = [127, 83, process, STARTED.fetch_add(1, Ordering::Relaxed)];
+        Self::start_at(Address::Tcp(SocketAddr::from((own, 0))))
     }
 
     /// On a Unix socket that does not exist yet.
@@ -173,9 +179,12 @@ impl Proxy {
         self.runtime = Some(runtime);
     }
 
-    /// As `kill -9`: every connection breaks.
+    /// As `kill -9`: every connection breaks. Nothing listens any more when this returns.
     pub fn kill(&mut self) {
-        self.runtime.take().unwrap().shutdown_background();
+        let runtime = self.runtime.take().unwrap();
+        // In a thread of its own, since a runtime must not be awaited within another.
+        let end = std::thread::spawn(move || runtime.shutdown_timeout(DEADLINE));
+        end.join().unwrap();
     }
 
     /// At the address of before, remembering nothing.

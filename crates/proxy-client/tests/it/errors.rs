@@ -248,7 +248,7 @@ async fn a_call_that_is_not_answered_ends_at_its_deadline() {
         .members()
         .api::<ConfigMap>(&oslo())
         .namespace("shop")
-        .deadline(Duration::from_millis(50));
+        .deadline(Duration::from_secs(2));
     proxy.fake.state().hangs = true;
     let error = create(&api).await;
     assert!(matches!(error, Error::OutcomeUnknown(_)), "{error}");
