@@ -30,7 +30,7 @@ pub const FLEET: &str = "quickstart";
 const KEY: &str = "kubeconfig";
 
 /// How long a step may take that takes a second on a machine with nothing else to do.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// What Velero deletes plainly is gone only after two of its looks into the bucket, one a minute.
 const TWO_SYNCS: Duration = Duration::from_mins(3);

@@ -3,7 +3,7 @@
 
 use api_types::backup::Backup;
 use api_types::common::UserTime;
-use api_types::external::velero::BackupStorageLocation;
+use api_types::external::velero::{self, BackupStorageLocation};
 use api_types::labels;
 use api_types::phase::{EntryPhase, Phase};
 use api_types::restore::{Restore, RestoreSpec};
@@ -16,8 +16,9 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
 use crate::elsewhere::{from, location_of, waits_for_sync};
+use crate::locations::{make_location, wait_location};
 use crate::restore::{App, entry, in_phase, into, policy, with_reason};
-use crate::world::{ONE, SPARE, name_in, spare, stack};
+use crate::world::{ONE, SPARE, TWO, name_in, spare, stack, tenant_of, view};
 
 const APP: App = App("points");
 
@@ -179,4 +180,47 @@ async fn a_chosen_point_in_time_is_restored_be_its_cluster_there_or_not() {
     spare.velero().restart(&spare.view.client).await.unwrap();
     let dead = in_phase(&tenant, "dead", Phase::Completed).await;
     assert_chosen(&dead, (SPARE, other), "points-dead", (&first, "hello")).await;
+}
+
+#[tokio::test]
+async fn a_run_of_before_the_location_was_changed_is_restored_from_where_it_lies() {
+    const APP: App = App("moved");
+    let tenant = tenant_of("moved", &[ONE, TWO]).await;
+    APP.deploy(&[ONE]).await;
+    make_location(ONE, "moved", |spec| {
+        spec.object_storage.prefix = Some("moved".to_owned());
+    })
+    .await;
+    wait_location(ONE, "moved", "Available").await;
+    let mut spec = APP.backup();
+    "0 0 1 1 *".clone_into(&mut spec.schedule);
+    spec.destination.clusters = vec![cluster_ref(ONE)];
+    tenant.back_up("moved", spec).await.unwrap();
+    let first = run(&tenant, ("moved", ONE), "first").await;
+
+    let one = view(ONE).await;
+    greet(&one.client, &APP, "changed").await;
+    let elsewhere = json!({ "spec": { "policy": { "storageLocation": "moved" } } });
+    tenant
+        .backups()
+        .patch("moved", &PatchParams::default(), &Patch::Merge(elsewhere))
+        .await
+        .unwrap();
+    let second = run(&tenant, ("moved", ONE), "second").await;
+    let runs: Api<velero::Backup> = one.velero();
+    for ((name, _), location) in [(&first, "default"), (&second, "moved")] {
+        let run = runs.get(name).await.unwrap();
+        assert_eq!(run.spec.storage_location.as_deref(), Some(location));
+    }
+
+    let two = view(TWO).await;
+    for (name, not_after, chosen) in [
+        ("moved-earlier", Some(first.1), (&first, "hello")),
+        ("moved-newest", None, (&second, "changed")),
+    ] {
+        let spec = as_copy_of(&APP, from(ONE, "moved", &[TWO]), name, not_after);
+        tenant.restore(name, spec).await.unwrap();
+        let restore = in_phase(&tenant, name, Phase::Completed).await;
+        assert_chosen_of(ONE, &restore, (TWO, &two.client), name, chosen).await;
+    }
 }
