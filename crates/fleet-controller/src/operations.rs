@@ -196,8 +196,11 @@ where
     let mut found = Vec::new();
     loop {
         let listed = timeout(PAGE_TIMEOUT, api.list(&page)).await;
-        let listed = listed.map_err(|_| failed(None))?;
-        let listed = listed.map_err(|error| failed(Some(Box::new(error))))?;
+        let listed = match listed.map_err(|_| failed(None))? {
+            // With the type all objects of it went.
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
+            listed => listed.map_err(|error| failed(Some(Box::new(error))))?,
+        };
         for object in listed.items {
             let name = object.name_any();
             match object.0 {

@@ -161,9 +161,11 @@ impl Errand {
         Ok(())
     }
 
-    /// Looks whose backups Velero has found there.
+    /// Looks whose backups Velero has found there. Only completed ones tell: Velero keeps the objects of
+    /// failed ones, and some versions those of partially failed ones, when their location points
+    /// elsewhere.
     async fn survey(&self, synced: Timestamp) -> Result<(), Problem> {
-        let api = objects::velero::<Backup>(&self.ctx, &self.key).metadata_only();
+        let api = objects::velero::<Backup>(&self.ctx, &self.key);
         let here = ListOptions {
             labels: Some(format!("{}={DEFAULT}", labels::VELERO_STORAGE_LOCATION)),
             ..ListOptions::default()
@@ -172,6 +174,7 @@ impl Errand {
         let own = MemberId::from_uid(&self.member_uid);
         let strangers = found
             .iter()
+            .filter(|backup| backup.phase() == "Completed")
             .filter_map(|backup| backup.labels().get(labels::MEMBER))
             .filter(|id| id.as_str() != own.as_str())
             .cloned()

@@ -118,6 +118,12 @@ fn settled(storage: &BackupLocation, layout: StorageLayout) -> Decision {
 }
 
 fn first(storage: &BackupLocation, members: &[(&str, Seen)]) -> Decision {
+    if members.is_empty() {
+        return Decision::Open(Problem::new(
+            reason::WAITING_FOR_CLUSTER,
+            "the layout waits for the first cluster: add one, or set storage.location.layout",
+        ));
+    }
     if members.iter().any(|(_, seen)| *seen == Seen::Root) {
         return settled(storage, StorageLayout::Shared);
     }
@@ -175,6 +181,10 @@ mod tests {
         let unset = storage(None);
         let of = |members: &[(&str, Seen)]| decide(&unset, None, members);
         let (oslo, bergen) = (("oslo", Seen::Elsewhere), ("bergen", Seen::Unknown));
+        let Decision::Open(problem) = of(&[]) else {
+            panic!("nobody was asked");
+        };
+        assert_eq!(problem.reason, "WaitingForCluster");
         assert_eq!(of(&[oslo]), Decision::Decided(PerCluster));
         assert_eq!(
             of(&[bergen, ("turku", Seen::Root)]),

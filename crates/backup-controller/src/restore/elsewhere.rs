@@ -45,9 +45,15 @@ pub async fn look(
         )));
     }
     // Of the members that a name has had, most store in one place.
-    let mut locations = Vec::new();
+    let (mut locations, mut closed) = (Vec::new(), None);
     for place in places {
-        locations.push(open(ctx, owner, &target.key, place).await?);
+        match open(ctx, owner, &target.key, place).await {
+            Ok(location) => locations.push(location),
+            Err(why) => closed = closed.or(Some(why)),
+        }
+    }
+    if let (true, Some(why)) = (locations.is_empty(), &closed) {
+        return Err(why.clone());
     }
     let reading = Reading {
         ctx,
@@ -57,10 +63,25 @@ pub async fn look(
         origin,
         wanted,
     };
-    match &wanted.which {
+    let found = match &wanted.which {
         Which::Named(name) => reading.named(name).await,
         Which::Newest(not_after) => reading.newest(*not_after).await,
+    };
+    match (found, closed) {
+        // What a place that cannot be read hides may be newer, unless it is a former member's.
+        (Ok(found), Some(why)) => match &wanted.which {
+            Which::Newest(_) if !is_of_present(origin, &found) => Err(why),
+            _ => Ok(found),
+        },
+        (Err(_), Some(why)) => Err(why),
+        (found, None) => found,
     }
+}
+
+/// Whether the member that has the name now made a backup: it is newer than all of former ones.
+fn is_of_present(origin: &Origin, found: &velero::Backup) -> bool {
+    let present = origin.members.first();
+    present.is_some_and(|member| is_made_in(&[MemberId::from_uid(&member.uid)].into(), found))
 }
 
 /// A location of the target at this place: one of its own, or a read-only one that is made for it.

@@ -152,9 +152,10 @@ pub async fn run(
                 Some(event) => follower.attached_event(event).await,
                 None => return,
             },
-            Some(event) = provisioned.recv() => {
-                follower.cluster_event(ClusterKind::Cluster, event).await;
-            }
+            Some(news) = provisioned.recv() => match news {
+                Some(event) => follower.cluster_event(ClusterKind::Cluster, event).await,
+                None => follower.cannot_be_told(ClusterKind::Cluster),
+            },
             Some((namespace, event)) = follower.secrets.next() => {
                 follower.secret_event(&namespace, event);
             }
@@ -218,6 +219,18 @@ impl Follower {
             Event::Delete(found) => self.registry.remove(&found.key).await,
         }
         self.follow_namespaces();
+        self.is_ready();
+    }
+
+    /// The clusters of a kind cannot be listed: what is known of them stays, and the others are served.
+    fn cannot_be_told(&mut self, kind: ClusterKind) {
+        self.listed.remove(&kind);
+        self.known.insert(kind);
+        self.is_ready();
+    }
+
+    /// Says so once every kind was looked at.
+    fn is_ready(&mut self) {
         if self.known.len() == KINDS && !self.registry.is_synced() {
             self.registry.set_synced();
             self.readiness.set(CHECK, Ok(()));

@@ -36,9 +36,12 @@ fn resource() -> ApiResource {
     }
 }
 
+/// What there is; `None`: that cannot be told now, and what is known stays.
+pub(super) type News = Option<Event<Found>>;
+
 /// Tells of all there are, again and again: of none while the hub does not serve the type. Ends when
 /// nobody listens.
-pub(super) async fn run(client: Client, told: mpsc::Sender<Event<Found>>) {
+pub(super) async fn run(client: Client, told: mpsc::Sender<News>) {
     let mut served_before = None;
     loop {
         let served = match is_served(&client).await {
@@ -73,29 +76,32 @@ async fn is_served(client: &Client) -> kube::Result<bool> {
 }
 
 /// There are none. None when nobody listens.
-async fn none(told: &mpsc::Sender<Event<Found>>) -> Option<()> {
-    told.send(Event::Init).await.ok()?;
-    told.send(Event::InitDone).await.ok()
+async fn none(told: &mpsc::Sender<News>) -> Option<()> {
+    told.send(Some(Event::Init)).await.ok()?;
+    told.send(Some(Event::InitDone)).await.ok()
 }
 
 /// Until the type is no longer served, or may not be read. None when nobody listens.
-async fn follow(client: &Client, told: &mpsc::Sender<Event<Found>>) -> Option<()> {
+async fn follow(client: &Client, told: &mpsc::Sender<News>) -> Option<()> {
     let clusters: Api<DynamicObject> = Api::all_with(client.clone(), &resource());
     let config = watcher::Config::default();
     let mut events = watcher(clusters, config).default_backoff().boxed();
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => told
-                .send(map(event, |cluster| found(&cluster)))
+                .send(Some(map(event, |cluster| found(&cluster))))
                 .await
                 .ok()?,
             Err(error) => {
                 tracing::warn!(%error, "the hub's Clusters cannot be followed");
-                match refusal(&error) {
-                    Some(404) => return none(told).await,
-                    // It must not keep the proxy from being ready for the others.
-                    Some(403) => return told.send(Event::InitDone).await.ok(),
-                    _ => {}
+                let refusal = refusal(&error);
+                if refusal == Some(404) {
+                    return none(told).await;
+                }
+                // It must not keep the proxy from being ready for the others.
+                told.send(None).await.ok()?;
+                if refusal == Some(403) {
+                    return Some(());
                 }
             }
         }

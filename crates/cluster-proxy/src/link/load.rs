@@ -79,6 +79,8 @@ impl LoadGate {
 pub(super) struct Sizes {
     known: Mutex<HashMap<WatchKey, usize>>,
     places: Arc<Semaphore>,
+    /// Of reads that wait among the suspect ones, so that these hold up no other.
+    suspect: Arc<Semaphore>,
 }
 
 impl Default for Sizes {
@@ -86,6 +88,7 @@ impl Default for Sizes {
         Self {
             known: Mutex::default(),
             places: Arc::new(Semaphore::new(OF_MEMBER as usize)),
+            suspect: Arc::new(Semaphore::new(OF_MEMBER as usize)),
         }
     }
 }
@@ -113,10 +116,16 @@ impl Sizes {
 impl Link {
     /// The gate for first reads, and how heavy this one is.
     pub fn first_load(&self, key: &WatchKey, failed: bool) -> (Arc<LoadGate>, Load) {
+        let suspect = failed || self.seat.failed_recently();
+        let own = if suspect {
+            &self.sizes.suspect
+        } else {
+            &self.sizes.places
+        };
         let load = Load {
-            of_member: Arc::clone(&self.sizes.places),
+            of_member: Arc::clone(own),
             bytes: self.sizes.get(key),
-            suspect: failed || self.seat.failed_recently(),
+            suspect,
         };
         (Arc::clone(&self.context.loads), load)
     }

@@ -308,6 +308,8 @@ impl Link {
                     });
                 }
             }
+            // Neither for nor against it: it was not asked, or was not given the time to answer.
+            Err(error) if error.http_code.is_none() => {}
             _ => {
                 breaker.success(now);
                 drop(breaker);

@@ -226,8 +226,9 @@ impl Supervisor {
             }
             status.member_uid = uid;
         });
-        self.link.renew(session);
+        // First: who is woken by the session may call at once.
         self.set_up();
+        self.link.renew(session);
         if !self.catalogued {
             self.link.refresh_catalogue();
         }

@@ -92,6 +92,8 @@ impl Upstream {
         match (error.reason.as_str(), error.http_code) {
             ("GVR_NOT_SERVED", _) => {
                 self.revision = None;
+                // It is a question that was answered: what comes begins anew.
+                self.failures = 0;
                 let state = link_state::State::GvrNotServed;
                 self.set_state(state, "GVR_NOT_SERVED", None);
                 if std::mem::replace(&mut self.not_served, true) {

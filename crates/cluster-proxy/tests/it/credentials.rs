@@ -216,6 +216,16 @@ async fn a_member_goes_unverified_only_with_the_flag_and_the_annotation_and_that
     assert_eq!(info(&refused).reason, "CREDENTIALS_REFUSED");
     with.put_secret("m1", &good).await;
     with.until_reason("m1", "Connected").await;
+
+    // Also while there is no Secret: what was in it stays in use otherwise.
+    with.annotate("m1", INSECURE, Some("true")).await;
+    with.put_secret("m1", &unverified(&good)).await;
+    with.until_reason("m1", "NotVerified").await;
+    with.delete_secret("m1").await;
+    with.annotate("m1", INSECURE, None).await;
+    with.until("m1", State::Misconfigured, SOON).await;
+    let refused = with.get("m1", "nothing").await.unwrap_err();
+    assert_eq!(info(&refused).domain, "cluster-proxy.kurator.dev");
 }
 
 /// The same kubeconfig without its CA.

@@ -36,8 +36,13 @@ pub(super) async fn look(
         key: &place.key,
         member: place.member,
     };
+    let known = Known {
+        names: vec![place.name],
+        storage: detail.storage.as_ref(),
+        location,
+    };
     target
-        .step(&place.name, location)
+        .step(&known)
         .await
         .map_err(|error| deletion::pending(&Problem::from(&error)))
 }
@@ -95,10 +100,7 @@ fn synced(
             let is_there =
                 |location: &&velero::BackupStorageLocation| places::is_at(location, storage);
             let mut others = locations.iter().filter(own);
-            today
-                .filter(is_there)
-                .or_else(|| others.find(is_there))
-                .or(today)
+            today.filter(is_there).or_else(|| others.find(is_there))
         }
         (None, None) => named(known.location),
     };
@@ -114,15 +116,19 @@ struct OnMember<'a> {
 }
 
 impl OnMember<'_> {
-    async fn step(&self, name: &str, location: &str) -> Result<Step, CallError> {
+    async fn step(&self, known: &Known<'_>) -> Result<Step, CallError> {
+        let [name] = known.names.as_slice() else {
+            return Ok(Step::Done);
+        };
         for stray in self.ctx.backups.list(self.key) {
             let ours = self.owner.owns(&stray.metadata, &self.member);
-            if ours && stray.name_any() != name && classify::name_in_bucket(&stray) {
+            if ours && stray.name_any() != *name && classify::name_in_bucket(&stray) {
                 apply::drop_stray(self.ctx, self.key, &stray).await;
             }
         }
         // Before the Backup: what a sync has brought back must be seen with that sync.
-        let last_synced = self.last_synced(location).await?;
+        let locations = self.locations().await?;
+        let last_synced = synced(&locations, None, known);
         let backup = self.live_backup(name).await?;
         let requests = self.requests().await?;
         self.take_step(name, backup.as_ref(), &requests, last_synced)
@@ -131,8 +137,7 @@ impl OnMember<'_> {
 
     async fn all_steps(&self, known: Known<'_>) -> Result<Vec<(String, Step)>, CallError> {
         // Before the Backups, as above.
-        let locations = objects::velero::<velero::BackupStorageLocation>(self.ctx, self.key);
-        let locations = locations.list(&ListOptions::default()).await?;
+        let locations = self.locations().await?;
         let backups = self.backups().list(&self.ours()).await?;
         let requests = self.requests().await?;
         let backups: BTreeMap<String, velero::Backup> = backups
@@ -226,10 +231,9 @@ impl OnMember<'_> {
         }
     }
 
-    async fn last_synced(&self, location: &str) -> Result<Option<Timestamp>, CallError> {
+    async fn locations(&self) -> Result<Vec<velero::BackupStorageLocation>, CallError> {
         let locations = objects::velero::<velero::BackupStorageLocation>(self.ctx, self.key);
-        let found = locations.get_opt(location).await?;
-        Ok(found.and_then(|location| location.last_synced_time()))
+        locations.list(&ListOptions::default()).await
     }
 
     /// The Backup under our name, if it is ours: another owner's is none of our business.
@@ -327,7 +331,7 @@ mod tests {
             "never a location that only reads"
         );
         assert_eq!(of(None, Some(&new)), Some(3));
-        assert_eq!(of(None, Some(&none)), Some(3));
+        assert_eq!(of(None, Some(&none)), None, "no location looks there");
         assert_eq!(of(None, None), Some(3));
     }
 }

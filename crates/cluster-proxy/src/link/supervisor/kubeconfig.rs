@@ -16,6 +16,11 @@ impl Supervisor {
     /// Reads the Secret and judges what it holds.
     pub(super) async fn load(&mut self) {
         let spec = self.spec.borrow_and_update().clone();
+        let insecure = Insecure {
+            flag: self.link.context.allow_insecure,
+            annotation: spec.insecure,
+        };
+        self.give_up_unverified(insecure);
         let read = match &spec.secret {
             None => Err(SourceError::NotSet),
             Some((name, key)) => {
@@ -28,10 +33,6 @@ impl Supervisor {
             Err(error) => return self.no_secret(&error),
         };
         self.secret_problem = None;
-        let insecure = Insecure {
-            flag: self.link.context.allow_insecure,
-            annotation: spec.insecure,
-        };
         match Credentials::parse(&bytes, insecure) {
             Ok(new)
                 if self
@@ -62,6 +63,18 @@ impl Supervisor {
             }
         }
         self.refresh_overlay();
+    }
+
+    /// Whoever takes the permission back is heard, whether or not the Secret can be read.
+    fn give_up_unverified(&mut self, insecure: Insecure) {
+        let allowed = insecure.flag && insecure.annotation;
+        if allowed || self.credentials.as_ref().is_none_or(|c| !c.insecure) {
+            return;
+        }
+        self.credentials = None;
+        let why = "the kubeconfig cannot be used: insecure-skip-tls-verify is not allowed any more";
+        let refused = Condition::new(State::Misconfigured, reason::KUBECONFIG_REFUSED, why);
+        self.unusable = Some(refused);
     }
 
     fn no_secret(&mut self, error: &SourceError) {
