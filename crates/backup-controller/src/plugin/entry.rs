@@ -72,12 +72,15 @@ fn judge(
         return (PluginPhase::Failed, Some(problem.clone()));
     }
     let refused = answer.and_then(|answer| answer.as_ref().err());
-    let Some(found) = found else {
-        let (phase, problem) = match refused {
-            Some(problem) => (failed_call(problem), problem.clone()),
-            None => (PluginPhase::Installing, installing(cluster)),
-        };
-        return (phase, Some(problem));
+    let there = match found {
+        None => Err(installing(cluster)),
+        Some(found) if !location::is_at(found, &keep.place) => Err(elsewhere(cluster, found)),
+        Some(found) => Ok(found),
+    };
+    let found = match (there, refused) {
+        (Ok(found), _) => found,
+        (Err(_), Some(problem)) => return (failed_call(problem), Some(problem.clone())),
+        (Err(missing), None) => return (PluginPhase::Installing, Some(missing)),
     };
     if found.phase().is_empty() {
         return (PluginPhase::Installing, Some(unchecked(cluster)));
@@ -102,6 +105,19 @@ fn installing(cluster: &str) -> Problem {
     Problem::new(
         reason::INSTALLING,
         format!("the Secret and location default of {cluster} are being written"),
+    )
+}
+
+/// A server-side apply leaves what others have set in the location's `config`, its endpoint for one.
+fn elsewhere(cluster: &str, found: &BackupStorageLocation) -> Problem {
+    let is = location::storage(found);
+    Problem::new(
+        reason::INSTALLING,
+        format!(
+            "location default of {cluster} still stores at bucket {:?}, prefix {:?}, endpoint {:?}; \
+             if that lasts, remove there what the Fleet does not set",
+            is.bucket, is.prefix, is.endpoint
+        ),
     )
 }
 

@@ -33,6 +33,17 @@ fn a_cluster_is_ready_once_velero_finds_the_location_usable() {
 }
 
 #[test]
+fn a_location_that_keeps_another_endpoint_is_not_ready() {
+    let mut known = known(vec![settled(member("oslo"), "Available")]);
+    let config = known.config.as_mut().unwrap();
+    config.storage.location.endpoint.clear();
+    let shown = shown(&planned(&known), None);
+    assert_eq!(shown.phase, PluginPhase::Installing);
+    let message = shown.message.unwrap();
+    assert!(message.contains("https://s3.example.org"), "{message}");
+}
+
+#[test]
 fn what_velero_says_of_the_location_is_quoted() {
     let bad = shown(&plan_of(settled(member("oslo"), "Unavailable")), None);
     assert_eq!(bad.phase, PluginPhase::Failed);
