@@ -17,8 +17,8 @@ use serde_json::json;
 use testbed::apply_yaml;
 
 use crate::world::{
-    ONE, SPARE, TWO, assert_completed, assert_one_object, left_behind, name_in, spare, stack,
-    stored, tenant, tenant_of, view, wait_nothing_left,
+    ONE, TWO, assert_completed, assert_one_object, left_behind, name_in, spare, stack, stored,
+    tenant, tenant_of, view, wait_nothing_left,
 };
 
 #[tokio::test]
@@ -242,7 +242,7 @@ async fn backups_of_two_namespaces_never_touch_each_other() {
 #[tokio::test]
 async fn what_velero_refused_is_deleted_plainly() {
     let spare = spare().await;
-    let tenant = tenant_of("rejected", &[SPARE]).await;
+    let tenant = tenant_of("rejected", &[spare.name]).await;
     let text = format!(
         "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: broken, namespace: {}}}, \
          data: {{policies.yaml: 'version: v99'}}}}",
@@ -259,13 +259,13 @@ async fn what_velero_refused_is_deleted_plainly() {
         .await
         .unwrap();
     let backup = tenant.wait_phase("rejected", Phase::Failed).await.unwrap();
-    let failed = entry(&backup, SPARE).unwrap();
+    let failed = entry(&backup, spare.name).unwrap();
     assert_eq!(
         failed.reason.as_deref(),
         Some("BackupRejected"),
         "{failed:?}"
     );
-    assert_one_object(&backup, SPARE).await;
+    assert_one_object(&backup, spare.name).await;
 
     tenant.delete_backup("rejected").await.unwrap();
     tenant.wait_backup_gone("rejected").await.unwrap();
@@ -277,7 +277,7 @@ async fn what_velero_refused_is_deleted_plainly() {
 #[tokio::test]
 async fn a_running_backup_is_awaited_before_it_is_deleted() {
     let spare = spare().await;
-    let tenant = tenant_of("delete-running", &[SPARE]).await;
+    let tenant = tenant_of("delete-running", &[spare.name]).await;
     let spec = demo_backup_to_delete();
     let (backup, object) = spare
         .frozen_backup(&tenant, "running", &spec)
@@ -286,7 +286,7 @@ async fn a_running_backup_is_awaited_before_it_is_deleted() {
     let name = backup.name_any();
 
     tenant.delete_backup(&name).await.unwrap();
-    let waits = |backup: &Backup| reason(backup, SPARE) == "DeletionPending";
+    let waits = |backup: &Backup| reason(backup, spare.name) == "DeletionPending";
     tenant
         .wait_backup(&name, "DeletionPending", waits)
         .await
@@ -301,7 +301,7 @@ async fn a_running_backup_is_awaited_before_it_is_deleted() {
         .await
         .unwrap();
     assert_eq!(
-        stored(SPARE, &object.name_any()).await,
+        stored(spare.name, &object.name_any()).await,
         Vec::<String>::new()
     );
 }

@@ -22,7 +22,7 @@ use testbed::{apply_yaml, wait_ok};
 use crate::locations::one_place;
 use crate::restarts;
 use crate::restore::{App, entry, in_phase, into, objects_of, policy, reason, wait_created};
-use crate::world::{ONE, SPARE, TWO, name_in, spare, stack, stored, tenant_of, view};
+use crate::world::{ONE, TWO, name_in, spare, stack, stored, tenant_of, view};
 
 /// The backup of `source` into `targets`.
 pub(crate) fn from(source: &str, backup: &str, targets: &[&str]) -> RestoreSpec {
@@ -111,7 +111,7 @@ async fn two_restores_of_one_backup_share_its_location_which_goes_with_the_last(
     const APP: App = App("elsewhere-shared");
     const PIN: &str = "use.kurator.dev/of-another-hub";
     let spare = spare().await;
-    let tenant = tenant_of("elsewhere-shared", &[ONE, SPARE]).await;
+    let tenant = tenant_of("elsewhere-shared", &[ONE, spare.name]).await;
     APP.deploy(&[ONE]).await;
     let backup = backed_up(&tenant, "all", only(ONE, APP.backup())).await;
     let before = APP.objects(ONE, APP.0).await;
@@ -134,8 +134,8 @@ async fn two_restores_of_one_backup_share_its_location_which_goes_with_the_last(
         .unwrap();
     spare.velero().process().freeze().unwrap();
 
-    let first = from(ONE, "all", &[SPARE]);
-    let mut second = from(ONE, "all", &[SPARE]);
+    let first = from(ONE, "all", &[spare.name]);
+    let mut second = from(ONE, "all", &[spare.name]);
     second.policy = Some(policy(json!({
         "namespaceMapping": { APP.0: "elsewhere-shared-copy" },
         "resourceFilter": { "includedNamespaceScopedResources": ["configmaps"] },
@@ -143,7 +143,7 @@ async fn two_restores_of_one_backup_share_its_location_which_goes_with_the_last(
     let first = tenant.restore("first", first).await.unwrap();
     let second = tenant.restore("second", second).await.unwrap();
     for restore in [&first, &second] {
-        wait_created(restore, SPARE).await;
+        wait_created(restore, spare.name).await;
     }
     let shared = locations.get(&name).await.unwrap();
     assert_eq!(shared.metadata.uid, made.metadata.uid);
@@ -156,9 +156,9 @@ async fn two_restores_of_one_backup_share_its_location_which_goes_with_the_last(
     let first = in_phase(&tenant, "first", Phase::Completed).await;
     let second = in_phase(&tenant, "second", Phase::Completed).await;
     for restore in [&first, &second] {
-        assert_restored_from(restore, SPARE, ONE, &backup).await;
+        assert_restored_from(restore, spare.name, ONE, &backup).await;
     }
-    assert_eq!(APP.objects(SPARE, APP.0).await, before);
+    assert_eq!(APP.objects(spare.name, APP.0).await, before);
     let copied: Api<ConfigMap> =
         Api::namespaced(spare.view.client.clone(), "elsewhere-shared-copy");
     assert!(copied.get_opt("settings").await.unwrap().is_some());
@@ -184,7 +184,7 @@ async fn two_restores_of_one_backup_share_its_location_which_goes_with_the_last(
         tenant.delete_restore(name).await.unwrap();
         tenant.wait_restore_gone(name).await.unwrap();
     }
-    assert!(objects_of(&first, SPARE).await.is_empty());
+    assert!(objects_of(&first, spare.name).await.is_empty());
     // What was read stays with its owner.
     let run = name_in(&backup, ONE);
     assert!(!stored(ONE, &run).await.is_empty());
@@ -221,7 +221,7 @@ async fn a_source_that_does_not_answer_is_waited_for_and_its_return_is_noticed()
 async fn what_has_volumes_is_left_to_velero_s_own_sync() {
     const APP: App = App("elsewhere-volume");
     let spare = spare().await;
-    let tenant = tenant_of("elsewhere-volume", &[ONE, SPARE]).await;
+    let tenant = tenant_of("elsewhere-volume", &[ONE, spare.name]).await;
     APP.deploy(&[ONE]).await;
     let backup = backed_up(&tenant, "all", only(ONE, APP.backup())).await;
     let run = name_in(&backup, ONE);
@@ -237,10 +237,10 @@ status: {{phase: Completed}}
     );
     apply_yaml(&view(ONE).await.client, &volume).await.unwrap();
     tenant
-        .restore("later", from(ONE, "all", &[SPARE]))
+        .restore("later", from(ONE, "all", &[spare.name]))
         .await
         .unwrap();
-    waits_for_sync(&tenant, "later", SPARE).await;
+    waits_for_sync(&tenant, "later", spare.name).await;
     // Velero looks into all locations when it starts, and else once a minute.
     spare.velero().restart(&spare.view.client).await.unwrap();
     let copies: Api<velero::Backup> = spare.view.velero();
@@ -249,7 +249,7 @@ status: {{phase: Completed}}
     let ours = |by: &ManagedFieldsEntry| by.manager.as_deref() == Some(labels::BACKUP_MANAGER);
     assert!(!by.iter().any(ours), "{by:?}");
     let restore = in_phase(&tenant, "later", Phase::Completed).await;
-    assert_restored_from(&restore, SPARE, ONE, &backup).await;
+    assert_restored_from(&restore, spare.name, ONE, &backup).await;
 }
 
 #[tokio::test]
@@ -285,7 +285,7 @@ async fn backup_controller_may_be_killed_in_the_middle_of_a_restore_elsewhere() 
     const APP: App = App("elsewhere-kill");
     let (hub, _turn) = restarts::hub().await;
     let spare = spare().await;
-    let tenant = restarts::tenant(hub, "elsewhere-kill").await;
+    let tenant = restarts::tenant(hub, "elsewhere-kill", &spare).await;
     let victim = hub.backup_controller();
     APP.deploy(&[ONE]).await;
     let backup = backed_up(&tenant, "all", only(ONE, APP.backup())).await;
@@ -294,7 +294,7 @@ async fn backup_controller_may_be_killed_in_the_middle_of_a_restore_elsewhere() 
 
     // As soon as the location is there, and as soon as the Velero Restore is.
     let located = tenant
-        .restore("located", from(ONE, "all", &[SPARE]))
+        .restore("located", from(ONE, "all", &[spare.name]))
         .await
         .unwrap();
     let uid = located.uid().unwrap();
@@ -310,14 +310,14 @@ async fn backup_controller_may_be_killed_in_the_middle_of_a_restore_elsewhere() 
     .unwrap();
     victim.restart().await.unwrap();
     let created = tenant
-        .restore("created", from(ONE, "all", &[SPARE]))
+        .restore("created", from(ONE, "all", &[spare.name]))
         .await
         .unwrap();
-    wait_created(&created, SPARE).await;
+    wait_created(&created, spare.name).await;
     victim.restart().await.unwrap();
     for name in ["located", "created"] {
         let restore = in_phase(&tenant, name, Phase::Completed).await;
-        assert_restored_from(&restore, SPARE, ONE, &backup).await;
+        assert_restored_from(&restore, spare.name, ONE, &backup).await;
     }
     // The end of a use that nobody saw to is made up for.
     wait_ok("an end of the uses", PATIENCE, async || {

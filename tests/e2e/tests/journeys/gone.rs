@@ -14,8 +14,7 @@ use serde_json::json;
 use testbed::Access;
 
 use crate::world::{
-    ONE, SPARE, TWO, assert_completed, assert_one_object, name_in, spare, stack, tenant, tenant_of,
-    view,
+    ONE, TWO, assert_completed, assert_one_object, name_in, spare, stack, tenant, tenant_of, view,
 };
 
 fn completed(backup: &Backup, cluster: &str) -> bool {
@@ -26,7 +25,7 @@ fn completed(backup: &Backup, cluster: &str) -> bool {
 async fn a_member_that_is_cut_off_midway_keeps_its_last_state_and_catches_up() {
     let spare = spare().await;
     let stack = stack().await;
-    let (cluster, relay) = stack.attach_with_relay(SPARE).unwrap();
+    let (cluster, relay) = stack.attach_with_relay(spare.name).unwrap();
     let one = stack.attach(ONE).unwrap();
     let tenant = stack.tenant("cut", &[one, cluster]).await.unwrap();
     let (backup, object) = spare
@@ -35,7 +34,7 @@ async fn a_member_that_is_cut_off_midway_keeps_its_last_state_and_catches_up() {
         .unwrap();
     let name = backup.name_any();
     let runs = |backup: &Backup| {
-        entry(backup, SPARE).is_some_and(|entry| entry.phase == EntryPhase::InProgress)
+        entry(backup, spare.name).is_some_and(|entry| entry.phase == EntryPhase::InProgress)
     };
     tenant
         .wait_backup(&name, "a running entry", runs)
@@ -43,13 +42,14 @@ async fn a_member_that_is_cut_off_midway_keeps_its_last_state_and_catches_up() {
         .unwrap();
 
     relay.cut();
-    let gone = |backup: &Backup| reason(backup, SPARE) == "Unreachable" && completed(backup, ONE);
+    let gone =
+        |backup: &Backup| reason(backup, spare.name) == "Unreachable" && completed(backup, ONE);
     let backup = tenant
         .wait_backup(&name, "an Unreachable entry", gone)
         .await
         .unwrap();
     assert!(is_phase(&backup, Phase::InProgress));
-    let entry = entry(&backup, SPARE).unwrap();
+    let entry = entry(&backup, spare.name).unwrap();
     assert_eq!(
         entry.phase,
         EntryPhase::InProgress,
@@ -83,18 +83,18 @@ async fn a_member_that_is_cut_off_midway_keeps_its_last_state_and_catches_up() {
 
     relay.heal();
     let backup = tenant.wait_phase(&name, Phase::Completed).await.unwrap();
-    assert_completed(&backup, &[ONE, SPARE]);
-    assert_one_object(&backup, SPARE).await;
+    assert_completed(&backup, &[ONE, spare.name]);
+    assert_one_object(&backup, spare.name).await;
 }
 
 #[tokio::test]
 async fn a_velero_that_hangs_is_named_and_its_backup_goes_on_afterwards() {
     let spare = spare().await;
-    let tenant = tenant_of("hangs", &[ONE, SPARE]).await;
+    let tenant = tenant_of("hangs", &[ONE, spare.name]).await;
     spare.velero().process().freeze().unwrap();
     let backup = tenant.back_up("hangs", demo_backup()).await.unwrap();
     // What it answered before it hung stays: that is no sign of life.
-    let question = format!("kurator-{}-{SPARE}", backup.uid().unwrap());
+    let question = format!("kurator-{}-{}", backup.uid().unwrap(), spare.name);
     let questions = spare.view.velero::<velero::ServerStatusRequest>();
     let old = Patch::Apply(json!({
         "apiVersion": "velero.io/v1",
@@ -107,8 +107,9 @@ async fn a_velero_that_hangs_is_named_and_its_backup_goes_on_afterwards() {
     let planted = questions.patch(&question, &params, &old).await;
     assert_eq!(planted.unwrap().phase(), "Processed");
 
-    let named =
-        |backup: &Backup| reason(backup, SPARE) == "VeleroNotResponding" && completed(backup, ONE);
+    let named = |backup: &Backup| {
+        reason(backup, spare.name) == "VeleroNotResponding" && completed(backup, ONE)
+    };
     let backup = tenant
         .wait_backup("hangs", "VeleroNotResponding", named)
         .await
@@ -117,7 +118,7 @@ async fn a_velero_that_hangs_is_named_and_its_backup_goes_on_afterwards() {
 
     spare.velero().process().thaw().unwrap();
     let backup = tenant.wait_phase("hangs", Phase::Completed).await.unwrap();
-    assert_completed(&backup, &[ONE, SPARE]);
+    assert_completed(&backup, &[ONE, spare.name]);
     await_gone(&questions, &question, PATIENCE).await.unwrap();
 }
 
@@ -125,7 +126,7 @@ async fn a_velero_that_hangs_is_named_and_its_backup_goes_on_afterwards() {
 async fn a_backup_without_progress_is_named_while_velero_answers() {
     let spare = spare().await;
     let stack = stack().await;
-    let (cluster, relay) = stack.attach_with_relay(SPARE).unwrap();
+    let (cluster, relay) = stack.attach_with_relay(spare.name).unwrap();
     let clusters = [stack.attach(ONE).unwrap(), cluster];
     let tenant = stack.tenant("stuck", &clusters).await.unwrap();
     let (backup, object) = spare
@@ -151,7 +152,8 @@ async fn a_backup_without_progress_is_named_while_velero_answers() {
     set_phase("InProgress").await;
     relay.heal();
 
-    let named = |backup: &Backup| reason(backup, SPARE) == "NoProgress" && completed(backup, ONE);
+    let named =
+        |backup: &Backup| reason(backup, spare.name) == "NoProgress" && completed(backup, ONE);
     let backup = tenant
         .wait_backup(&name, "NoProgress", named)
         .await
@@ -164,13 +166,13 @@ async fn a_backup_without_progress_is_named_while_velero_answers() {
 
     set_phase("Completed").await;
     let backup = tenant.wait_phase(&name, Phase::Completed).await.unwrap();
-    assert_completed(&backup, &[ONE, SPARE]);
+    assert_completed(&backup, &[ONE, spare.name]);
 }
 
 #[tokio::test]
 async fn a_velero_that_restarts_fails_its_backup_alone_and_for_ever() {
     let spare = spare().await;
-    let tenant = tenant_of("restarted", &[ONE, SPARE]).await;
+    let tenant = tenant_of("restarted", &[ONE, spare.name]).await;
     let (backup, _) = spare
         .frozen_backup(&tenant, "restarted", &demo_backup())
         .await
@@ -182,27 +184,30 @@ async fn a_velero_that_restarts_fails_its_backup_alone_and_for_ever() {
         .wait_phase(&name, Phase::PartiallyFailed)
         .await
         .unwrap();
-    assert_eq!(reason(&backup, SPARE), "VeleroRestarted");
-    assert_eq!(entry(&backup, SPARE).unwrap().phase, EntryPhase::Failed);
+    assert_eq!(reason(&backup, spare.name), "VeleroRestarted");
+    assert_eq!(
+        entry(&backup, spare.name).unwrap().phase,
+        EntryPhase::Failed
+    );
     assert!(completed(&backup, ONE));
     assert_eq!(
         condition_status(&backup, "Succeeded"),
         Some(ConditionStatus::False)
     );
-    assert_one_object(&backup, SPARE).await;
+    assert_one_object(&backup, spare.name).await;
 }
 
 #[tokio::test]
 async fn an_object_deleted_on_the_member_before_its_end_fails_its_entry() {
     let spare = spare().await;
-    let tenant = tenant_of("disappeared", &[ONE, SPARE]).await;
+    let tenant = tenant_of("disappeared", &[ONE, spare.name]).await;
     let (backup, object) = spare
         .frozen_backup(&tenant, "lost", &demo_backup())
         .await
         .unwrap();
     let name = backup.name_any();
     let seen = |backup: &Backup| {
-        entry(backup, SPARE).is_some_and(|entry| entry.backup_status_in_cluster.is_some())
+        entry(backup, spare.name).is_some_and(|entry| entry.backup_status_in_cluster.is_some())
     };
     tenant
         .wait_backup(&name, "a copied status", seen)
@@ -218,7 +223,7 @@ async fn an_object_deleted_on_the_member_before_its_end_fails_its_entry() {
         .wait_phase(&name, Phase::PartiallyFailed)
         .await
         .unwrap();
-    assert_eq!(reason(&backup, SPARE), "ObjectDisappeared");
+    assert_eq!(reason(&backup, spare.name), "ObjectDisappeared");
     assert!(completed(&backup, ONE));
 }
 
@@ -256,7 +261,7 @@ async fn another_cluster_behind_the_same_name_is_noticed() {
         let kubeconfig = stack.attach(member).unwrap().kubeconfig;
         Attached::new(name, &kubeconfig)
     };
-    let clusters = [stack.attach(ONE).unwrap(), of(SPARE)];
+    let clusters = [stack.attach(ONE).unwrap(), of(spare.name)];
     let tenant = stack.tenant("swapped", &clusters).await.unwrap();
     let (backup, object) = spare
         .frozen_backup(&tenant, "swapped", &demo_backup())

@@ -1,6 +1,6 @@
 //! The user's journeys on real parts: our three processes as they are shipped, real control planes,
 //! Velero and object storage. Each test has a namespace of the hub of its own; what disturbs others
-//! (a Velero that hangs, an API server that is down) is done to the member `spare`, in turns.
+//! (a Velero that hangs, an API server that is down) is done to spare members, each of them in turns.
 
 #![allow(
     clippy::unwrap_used,

@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::elsewhere::{from, location_of, waits_for_sync};
 use crate::locations::{make_location, wait_location};
 use crate::restore::{App, entry, in_phase, into, policy, with_reason};
-use crate::world::{ONE, SPARE, TWO, name_in, spare, stack, tenant_of, view};
+use crate::world::{ONE, TWO, name_in, spare, stack, tenant_of, view};
 
 const APP: App = App("points");
 
@@ -113,7 +113,7 @@ async fn a_chosen_point_in_time_is_restored_be_its_cluster_there_or_not() {
     let stack = stack().await;
     let spare = spare().await;
     let (one, relay) = stack.attach_with_relay(ONE).unwrap();
-    let clusters = [one, stack.attach(SPARE).unwrap()];
+    let clusters = [one, stack.attach(spare.name).unwrap()];
     let tenant = stack.tenant("points", &clusters).await.unwrap();
     APP.deploy(&[ONE]).await;
     let client = stack.member(ONE).unwrap().client().unwrap();
@@ -136,9 +136,9 @@ async fn a_chosen_point_in_time_is_restored_be_its_cluster_there_or_not() {
     let other = &spare.view.client;
     let own = as_copy(into("points", &[ONE]), "points-own", Some(first.1));
     tenant.restore("own", own).await.unwrap();
-    let newest = as_copy(from(ONE, "points", &[SPARE]), "points-newest", None);
+    let newest = as_copy(from(ONE, "points", &[spare.name]), "points-newest", None);
     tenant.restore("newest", newest).await.unwrap();
-    let earlier = from(ONE, "points", &[SPARE]);
+    let earlier = from(ONE, "points", &[spare.name]);
     let earlier = as_copy(earlier, "points-earlier", Some(first.1));
     tenant.restore("earlier", earlier).await.unwrap();
     let own = in_phase(&tenant, "own", Phase::Completed).await;
@@ -146,7 +146,7 @@ async fn a_chosen_point_in_time_is_restored_be_its_cluster_there_or_not() {
     let newest = in_phase(&tenant, "newest", Phase::Completed).await;
     assert_chosen(
         &newest,
-        (SPARE, other),
+        (spare.name, other),
         "points-newest",
         (&second, "changed"),
     )
@@ -154,16 +154,16 @@ async fn a_chosen_point_in_time_is_restored_be_its_cluster_there_or_not() {
     let earlier = in_phase(&tenant, "earlier", Phase::Completed).await;
     assert_chosen(
         &earlier,
-        (SPARE, other),
+        (spare.name, other),
         "points-earlier",
         (&first, "hello"),
     )
     .await;
-    let before = as_copy(from(ONE, "points", &[SPARE]), "points-never", {
+    let before = as_copy(from(ONE, "points", &[spare.name]), "points-never", {
         Some(first.1 - jiff::Span::new().seconds(1))
     });
     tenant.restore("before", before).await.unwrap();
-    with_reason(&tenant, "before", SPARE, "NoCompletedBackup").await;
+    with_reason(&tenant, "before", spare.name, "NoCompletedBackup").await;
     tenant.delete_restore("before").await.unwrap();
     tenant.wait_restore_gone("before").await.unwrap();
 
@@ -173,13 +173,17 @@ async fn a_chosen_point_in_time_is_restored_be_its_cluster_there_or_not() {
     await_gone(&locations, &location, PATIENCE).await.unwrap();
     relay.cut();
     tenant.wait_cluster(ONE, false).await.unwrap();
-    let dead = as_copy(from(ONE, "points", &[SPARE]), "points-dead", Some(first.1));
+    let dead = as_copy(
+        from(ONE, "points", &[spare.name]),
+        "points-dead",
+        Some(first.1),
+    );
     tenant.restore("dead", dead).await.unwrap();
-    waits_for_sync(&tenant, "dead", SPARE).await;
+    waits_for_sync(&tenant, "dead", spare.name).await;
     // Velero looks into all locations when it starts, and else once a minute.
     spare.velero().restart(&spare.view.client).await.unwrap();
     let dead = in_phase(&tenant, "dead", Phase::Completed).await;
-    assert_chosen(&dead, (SPARE, other), "points-dead", (&first, "hello")).await;
+    assert_chosen(&dead, (spare.name, other), "points-dead", (&first, "hello")).await;
 }
 
 #[tokio::test]

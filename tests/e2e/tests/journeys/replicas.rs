@@ -14,8 +14,8 @@ use crate::world::spare;
 async fn two_controllers_without_a_lease_make_one_object_a_claim() {
     const BACKUPS: usize = 8;
     let (hub, _turn) = hub().await;
-    let _spare = spare().await;
-    let tenant = tenant(hub, "two-controllers").await;
+    let spare = spare().await;
+    let tenant = tenant(hub, "two-controllers", &spare).await;
     let second = hub
         .another_backup_controller("backup-controller-2", &[])
         .await
@@ -30,7 +30,12 @@ async fn two_controllers_without_a_lease_make_one_object_a_claim() {
     for made in join_all(made).await {
         made.unwrap();
     }
-    join_all(names.iter().map(|name| finishes_once(&tenant, name))).await;
+    join_all(
+        names
+            .iter()
+            .map(|name| finishes_once(&tenant, name, &spare)),
+    )
+    .await;
     // Both saw everything at the same time: the slower one's writes were stale, and were refused.
     assert!(
         refused_status_writes(&tenant).await > before,
@@ -62,15 +67,15 @@ async fn refused_status_writes(tenant: &Tenant) -> u64 {
 #[tokio::test]
 async fn a_replica_takes_over_when_the_leader_is_killed() {
     let (hub, _turn) = hub().await;
-    let _spare = spare().await;
-    let tenant = tenant(hub, "replicas").await;
+    let spare = spare().await;
+    let tenant = tenant(hub, "replicas", &spare).await;
     // It works without a lease, and would do all the work.
     assert!(hub.backup_controller().stop().await.unwrap().success());
     let replicas = [replica(hub, "one").await, replica(hub, "two").await];
     let leases: Api<Lease> = Api::namespaced(tenant.hub().clone(), "default");
 
     tenant.back_up("first", demo_backup()).await.unwrap();
-    finishes_once(&tenant, "first").await;
+    finishes_once(&tenant, "first", &spare).await;
     let leader = holder(&leases, |_| true).await;
     let (leading, other) = match leader.as_str() {
         "one" => (&replicas[0], &replicas[1]),
@@ -80,7 +85,7 @@ async fn a_replica_takes_over_when_the_leader_is_killed() {
     tenant.back_up("second", demo_backup()).await.unwrap();
     let next = holder(&leases, |holder| holder != leader).await;
     assert_eq!(next, if leader == "one" { "two" } else { "one" });
-    finishes_once(&tenant, "second").await;
+    finishes_once(&tenant, "second", &spare).await;
 
     assert!(other.stop().await.unwrap().success());
     let free = leases.get("e2e").await.unwrap().spec.unwrap_or_default();

@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use testbed::wait_ok;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
-use crate::world::{self, ONE, SPARE, assert_completed, assert_one_object, spare, view};
+use crate::world::{self, ONE, Spare, assert_completed, assert_one_object, spare, view};
 
 /// The hub whose processes are killed, by one test at a time. What a failed test has left dead is
 /// started again.
@@ -30,9 +30,9 @@ pub(crate) async fn hub() -> (&'static Stack, MutexGuard<'static, ()>) {
     (hub, turn)
 }
 
-pub(crate) async fn tenant(hub: &Stack, namespace: &str) -> Tenant {
+pub(crate) async fn tenant(hub: &Stack, namespace: &str, spare: &Spare) -> Tenant {
     let members = world::stack().await;
-    let clusters: Vec<Attached> = [ONE, SPARE]
+    let clusters: Vec<Attached> = [ONE, spare.name]
         .iter()
         .map(|name| members.attach(name).unwrap())
         .collect();
@@ -60,13 +60,13 @@ async fn backup_controller_may_be_killed_at_any_moment() {
 async fn killed_at_any_moment(hub: &Stack, victim: &Service, namespace: &str) {
     // From the start: nobody else may break what the Backups need.
     let spare = spare().await;
-    let tenant = tenant(hub, namespace).await;
+    let tenant = tenant(hub, namespace, &spare).await;
 
     // Before anything is claimed.
     victim.kill().await.unwrap();
     tenant.back_up("before", demo_backup()).await.unwrap();
     victim.start_again().await.unwrap();
-    finishes_once(&tenant, "before").await;
+    finishes_once(&tenant, "before", &spare).await;
 
     // As soon as its object is there.
     let backup = tenant.back_up("created", demo_backup()).await.unwrap();
@@ -79,7 +79,7 @@ async fn killed_at_any_moment(hub: &Stack, victim: &Service, namespace: &str) {
     .await
     .unwrap();
     victim.restart().await.unwrap();
-    finishes_once(&tenant, "created").await;
+    finishes_once(&tenant, "created", &spare).await;
 
     // While Velero works on it, and past its end.
     let (backup, object) = spare
@@ -94,27 +94,27 @@ async fn killed_at_any_moment(hub: &Stack, victim: &Service, namespace: &str) {
         .await
         .unwrap();
     victim.start_again().await.unwrap();
-    let running = finishes_once(&tenant, &backup.name_any()).await;
+    let running = finishes_once(&tenant, &backup.name_any(), &spare).await;
 
     // After its end. What comes of the restart comes before what comes of a new Backup.
     victim.restart().await.unwrap();
     tenant.back_up("after", demo_backup()).await.unwrap();
-    finishes_once(&tenant, "after").await;
+    finishes_once(&tenant, "after", &spare).await;
     let later = tenant.backups().get(&backup.name_any()).await.unwrap();
     assert_eq!(later.status, running.status);
     for name in ["before", "created", &backup.name_any()] {
         let backup = tenant.backups().get(name).await.unwrap();
-        for member in [ONE, SPARE] {
+        for member in [ONE, spare.name] {
             assert_one_object(&backup, member).await;
         }
     }
 }
 
 /// The Backup completes in both clusters with one Velero Backup each.
-pub(crate) async fn finishes_once(tenant: &Tenant, name: &str) -> Backup {
+pub(crate) async fn finishes_once(tenant: &Tenant, name: &str, spare: &Spare) -> Backup {
     let backup = tenant.wait_phase(name, Phase::Completed).await.unwrap();
-    assert_completed(&backup, &[ONE, SPARE]);
-    for member in [ONE, SPARE] {
+    assert_completed(&backup, &[ONE, spare.name]);
+    for member in [ONE, spare.name] {
         assert_one_object(&backup, member).await;
     }
     backup
@@ -124,7 +124,7 @@ pub(crate) async fn finishes_once(tenant: &Tenant, name: &str) -> Backup {
 async fn the_hubs_api_server_may_be_killed_while_a_backup_runs() {
     let (hub, _turn) = hub().await;
     let spare = spare().await;
-    let tenant = tenant(hub, "kill-hub").await;
+    let tenant = tenant(hub, "kill-hub", &spare).await;
     let (backup, object) = spare
         .frozen_backup(&tenant, "running", &demo_backup())
         .await
@@ -139,7 +139,7 @@ async fn the_hubs_api_server_may_be_killed_while_a_backup_runs() {
         .unwrap();
     hub.bed().hub().start_apiserver().await.unwrap();
 
-    finishes_once(&tenant, &backup.name_any()).await;
+    finishes_once(&tenant, &backup.name_any(), &spare).await;
     for process in [hub.proxy(), hub.fleet_controller(), hub.backup_controller()] {
         process.process().check().unwrap();
     }
@@ -148,10 +148,10 @@ async fn the_hubs_api_server_may_be_killed_while_a_backup_runs() {
 #[tokio::test]
 async fn every_process_ends_in_time_when_it_is_asked_to() {
     let (hub, _turn) = hub().await;
-    let _spare = spare().await;
-    let tenant = tenant(hub, "asked").await;
+    let spare = spare().await;
+    let tenant = tenant(hub, "asked", &spare).await;
     tenant.back_up("before", demo_backup()).await.unwrap();
-    finishes_once(&tenant, "before").await;
+    finishes_once(&tenant, "before", &spare).await;
 
     for process in [hub.backup_controller(), hub.fleet_controller(), hub.proxy()] {
         let status = process.stop().await.unwrap();
@@ -159,5 +159,5 @@ async fn every_process_ends_in_time_when_it_is_asked_to() {
         process.start_again().await.unwrap();
     }
     tenant.back_up("after", demo_backup()).await.unwrap();
-    finishes_once(&tenant, "after").await;
+    finishes_once(&tenant, "after", &spare).await;
 }

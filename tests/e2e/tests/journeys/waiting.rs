@@ -12,8 +12,8 @@ use testbed::{apply_yaml, wait_ok};
 
 use crate::locations::make_location;
 use crate::world::{
-    BARE, ONE, SPARE, TWO, assert_completed, assert_one_object, name_in, spare, stack, tenant,
-    tenant_of, view,
+    BARE, ONE, TWO, assert_completed, assert_one_object, name_in, spare, stack, tenant, tenant_of,
+    view,
 };
 
 #[tokio::test]
@@ -254,18 +254,18 @@ data:
 #[tokio::test]
 async fn an_api_server_that_is_down_keeps_nobody_else_from_completing() {
     let spare = spare().await;
-    let tenant = tenant_of("down", &[ONE, SPARE]).await;
+    let tenant = tenant_of("down", &[ONE, spare.name]).await;
     spare
         .member()
         .control_plane()
         .stop_apiserver()
         .await
         .unwrap();
-    tenant.wait_cluster(SPARE, false).await.unwrap();
+    tenant.wait_cluster(spare.name, false).await.unwrap();
     tenant.back_up("half", demo_backup()).await.unwrap();
 
     let half = |backup: &_| {
-        reason(backup, SPARE) == "Unreachable"
+        reason(backup, spare.name) == "Unreachable"
             && entry(backup, ONE).is_some_and(|entry| entry.phase == EntryPhase::Completed)
     };
     let backup = tenant
@@ -288,8 +288,8 @@ async fn an_api_server_that_is_down_keeps_nobody_else_from_completing() {
         .start_again(&spare.view.client)
         .await
         .unwrap();
-    tenant.wait_cluster(SPARE, true).await.unwrap();
+    tenant.wait_cluster(spare.name, true).await.unwrap();
     let backup = tenant.wait_phase("half", Phase::Completed).await.unwrap();
-    assert_completed(&backup, &[ONE, SPARE]);
-    assert_one_object(&backup, SPARE).await;
+    assert_completed(&backup, &[ONE, spare.name]);
+    assert_one_object(&backup, spare.name).await;
 }

@@ -1,4 +1,4 @@
-//! The one stack that all tests share, and the member that is there to be broken.
+//! The one stack that all tests share, and the members that are there to be broken.
 
 use anyhow::{Context, Result, bail, ensure};
 use api_types::aggregate::VeleroPhase;
@@ -19,8 +19,8 @@ use crate::otlp;
 /// Members with Velero, for everybody.
 pub(crate) const ONE: &str = "kurator-member1";
 pub(crate) const TWO: &str = "kurator-member2";
-/// A member with Velero that tests break, one at a time.
-pub(crate) const SPARE: &str = "spare";
+/// Members with Velero that tests break, each by one test at a time.
+const SPARES: [&str; 2] = ["spare1", "spare2"];
 /// A member without Velero.
 pub(crate) const BARE: &str = "bare";
 
@@ -37,7 +37,8 @@ pub(crate) async fn stack() -> &'static Stack {
         let stack = Stack::builder("e2e")
             .velero_member(ONE)
             .velero_member(TWO)
-            .velero_member(SPARE)
+            .velero_member(SPARES[0])
+            .velero_member(SPARES[1])
             .bare_member(BARE)
             .backup_timings(BACKUP_TIMINGS)
             .otlp_endpoint(otlp::receiver().endpoint());
@@ -134,20 +135,25 @@ pub(crate) async fn left_behind(tenant: &Tenant, object: &str) -> String {
     .unwrap()
 }
 
-/// A turn with the member that is there to be broken.
+/// A turn with a member that is there to be broken.
 pub(crate) struct Spare {
+    pub(crate) name: &'static str,
     member: &'static Member,
     pub(crate) view: MemberView,
     _turn: MutexGuard<'static, ()>,
 }
 
-/// Waits for a turn, and gives the member as if it were new.
+/// Waits for a turn with either, and gives the member as if it were new.
 pub(crate) async fn spare() -> Spare {
-    static TURN: Mutex<()> = Mutex::const_new(());
+    static TURNS: [Mutex<()>; 2] = [Mutex::const_new(()), Mutex::const_new(())];
     let stack = stack().await;
-    let turn = TURN.lock().await;
-    let member = stack.member(SPARE).unwrap();
+    let (turn, name) = tokio::select! {
+        turn = TURNS[0].lock() => (turn, SPARES[0]),
+        turn = TURNS[1].lock() => (turn, SPARES[1]),
+    };
+    let member = stack.member(name).unwrap();
     let spare = Spare {
+        name,
         member,
         view: MemberView::of(member).unwrap(),
         _turn: turn,

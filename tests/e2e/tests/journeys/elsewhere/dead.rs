@@ -13,14 +13,15 @@ use serde_json::json;
 use super::{assert_restored_from, backed_up, from, location_of, only, wait_clean, waits_for_sync};
 use crate::points::{as_copy_of, assert_chosen_of, greet, run};
 use crate::restore::{App, in_phase, policy};
-use crate::world::{SPARE, TWO, left_behind, spare, tenant_of, view};
+use crate::world::{TWO, left_behind, spare, tenant_of, view};
 
 #[tokio::test]
 async fn a_cluster_that_is_destroyed_comes_up_in_another_one_and_starts_nothing_there() {
     const APP: App = App("elsewhere-dead");
     let spare = spare().await;
-    let tenant = tenant_of("elsewhere-dead", &[SPARE, TWO]).await;
-    APP.deploy(&[SPARE]).await;
+    let dead = spare.name;
+    let tenant = tenant_of("elsewhere-dead", &[dead, TWO]).await;
+    APP.deploy(&[dead]).await;
     let schedules: Api<velero::Schedule> = spare.view.velero();
     let mut schedule = velero::Schedule::new("of-the-dead", velero::ScheduleSpec::default());
     "0 3 1 1 *".clone_into(&mut schedule.spec.schedule);
@@ -30,16 +31,16 @@ async fn a_cluster_that_is_destroyed_comes_up_in_another_one_and_starts_nothing_
         .unwrap();
     let mut whole = APP.backup();
     whole.policy = None;
-    let backup = backed_up(&tenant, "whole", only(SPARE, whole)).await;
-    let before = APP.objects_within(SPARE, APP.0).await;
+    let backup = backed_up(&tenant, "whole", only(dead, whole)).await;
+    let before = APP.objects_within(dead, APP.0).await;
     let gone = DeleteParams::default();
     schedules.delete("of-the-dead", &gone).await.unwrap();
-    let mut nightly = only(SPARE, APP.backup());
+    let mut nightly = only(dead, APP.backup());
     "0 0 1 1 *".clone_into(&mut nightly.schedule);
     tenant.back_up("nightly", nightly).await.unwrap();
-    let first = run(&tenant, ("nightly", SPARE), "first").await;
+    let first = run(&tenant, ("nightly", dead), "first").await;
     greet(&spare.view.client, &APP, "the last word").await;
-    let last = run(&tenant, ("nightly", SPARE), "last").await;
+    let last = run(&tenant, ("nightly", dead), "last").await;
 
     // Its processes, its place in the fleet and its object on the hub.
     spare.velero().kill().await.unwrap();
@@ -54,17 +55,17 @@ async fn a_cluster_that_is_destroyed_comes_up_in_another_one_and_starts_nothing_
     // It holds a Schedule that nobody can take from it.
     let forced = json!({ "metadata": { "annotations": { labels::FORCE_DELETE: "true" } } });
     let (params, forced) = (PatchParams::default(), Patch::Merge(forced));
-    attached.patch(SPARE, &params, &forced).await.unwrap();
-    attached.delete(SPARE, &gone).await.unwrap();
-    await_gone(&attached, SPARE, PATIENCE).await.unwrap();
+    attached.patch(dead, &params, &forced).await.unwrap();
+    attached.delete(dead, &gone).await.unwrap();
+    await_gone(&attached, dead, PATIENCE).await.unwrap();
 
-    let mut spec = from(SPARE, "whole", &[TWO]);
+    let mut spec = from(dead, "whole", &[TWO]);
     spec.policy = Some(policy(json!({
         "resourceFilter": { "includedNamespaces": [APP.0, "velero"] },
     })));
     tenant.restore("again", spec).await.unwrap();
     let of_nightly =
-        |copy: &str, not_after| as_copy_of(&APP, from(SPARE, "nightly", &[TWO]), copy, not_after);
+        |copy: &str, not_after| as_copy_of(&APP, from(dead, "nightly", &[TWO]), copy, not_after);
     let newest = of_nightly("elsewhere-dead-newest", None);
     tenant.restore("newest", newest).await.unwrap();
     let earlier = of_nightly("elsewhere-dead-earlier", Some(first.1));
@@ -73,21 +74,21 @@ async fn a_cluster_that_is_destroyed_comes_up_in_another_one_and_starts_nothing_
     // What comes of it does not depend on what became of the dead: others may have it.
     drop(spare);
     let restore = in_phase(&tenant, "again", Phase::Completed).await;
-    assert_restored_from(&restore, TWO, SPARE, &backup).await;
+    assert_restored_from(&restore, TWO, dead, &backup).await;
     assert_eq!(APP.objects_within(TWO, APP.0).await, before);
 
     let two = view(TWO).await;
     let newest = in_phase(&tenant, "newest", Phase::Completed).await;
     let (target, chosen) = ((TWO, &two.client), (&last, "the last word"));
-    assert_chosen_of(SPARE, &newest, target, "elsewhere-dead-newest", chosen).await;
+    assert_chosen_of(dead, &newest, target, "elsewhere-dead-newest", chosen).await;
     let earlier = in_phase(&tenant, "earlier", Phase::Completed).await;
     let chosen = (&first, "hello");
-    assert_chosen_of(SPARE, &earlier, target, "elsewhere-dead-earlier", chosen).await;
+    assert_chosen_of(dead, &earlier, target, "elsewhere-dead-earlier", chosen).await;
 
     let schedules: Api<velero::Schedule> = two.velero();
     assert!(schedules.get_opt("of-the-dead").await.unwrap().is_none());
-    wait_clean(&two, &location_of(SPARE).await).await;
-    let of_spare = ListParams::default().labels(&format!("{}={SPARE}", labels::CLUSTER));
+    wait_clean(&two, &location_of(dead).await).await;
+    let of_spare = ListParams::default().labels(&format!("{}={dead}", labels::CLUSTER));
     assert_none(&two.velero::<velero::Backup>(), &of_spare).await;
     assert_none(&two.velero::<velero::Restore>(), &of_spare).await;
 

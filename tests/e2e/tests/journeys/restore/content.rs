@@ -15,7 +15,7 @@ use testbed::{apply_yaml, wait_ok};
 
 use super::{App, assert_restored, entry, in_phase, into, objects_of, of, policy, with_reason};
 use crate::kubectl::kubectl;
-use crate::world::{ONE, SPARE, TWO, spare, stack, tenant, tenant_of, view};
+use crate::world::{ONE, TWO, spare, stack, tenant, tenant_of, view};
 
 #[tokio::test]
 async fn the_announcements_restore_brings_the_application_back_as_it_was() {
@@ -136,7 +136,7 @@ async fn a_part_goes_into_another_namespace_of_one_cluster_only() {
 #[tokio::test]
 async fn a_whole_cluster_s_backup_brings_everything_back_but_velero_s_own_objects() {
     let spare = spare().await;
-    let tenant = tenant_of("restore-whole", &[SPARE]).await;
+    let tenant = tenant_of("restore-whole", &[spare.name]).await;
     let schedules = spare.view.velero::<velero::Schedule>();
     let mut schedule = velero::Schedule::new("of-yesterday", velero::ScheduleSpec::default());
     "0 3 1 1 *".clone_into(&mut schedule.spec.schedule);
@@ -160,9 +160,9 @@ async fn a_whole_cluster_s_backup_brings_everything_back_but_velero_s_own_object
 
     tenant.restore("whole", of("whole")).await.unwrap();
     let done =
-        |restore: &Restore| entry(restore, SPARE).is_some_and(|entry| entry.phase.is_final());
+        |restore: &Restore| entry(restore, spare.name).is_some_and(|entry| entry.phase.is_final());
     let restore = tenant.wait_restore("whole", "an end", done).await.unwrap();
-    let entry = entry(&restore, SPARE).unwrap();
+    let entry = entry(&restore, spare.name).unwrap();
     assert_eq!(entry.phase, EntryPhase::Completed, "{entry:?}");
     assert!(schedules.get_opt("of-yesterday").await.unwrap().is_none());
     assert!(roles.get_opt("of-yesterday").await.unwrap().is_some());

@@ -14,9 +14,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::{entry, in_phase, objects_of, of, with_reason};
-use crate::world::{
-    BARE, ONE, SPARE, TWO, left_behind, name_in, spare, stack, tenant, tenant_of, view,
-};
+use crate::world::{BARE, ONE, TWO, left_behind, name_in, spare, stack, tenant, tenant_of, view};
 
 #[tokio::test]
 async fn deleting_removes_the_velero_restores_and_nothing_that_they_restored() {
@@ -134,7 +132,7 @@ async fn what_went_with_a_cluster_that_was_rebuilt_is_named_and_let_go() {
 #[tokio::test]
 async fn a_backup_that_is_read_is_deleted_only_after_the_restore_has_ended() {
     let spare = spare().await;
-    let tenant = tenant_of("restore-reads", &[SPARE]).await;
+    let tenant = tenant_of("restore-reads", &[spare.name]).await;
     let mut spec = demo_backup();
     spec.deletion_policy = DeletionPolicy::Delete;
     tenant.back_up("read", spec).await.unwrap();
@@ -142,7 +140,7 @@ async fn a_backup_that_is_read_is_deleted_only_after_the_restore_has_ended() {
     spare.velero().process().freeze().unwrap();
     tenant.restore("reader", of("read")).await.unwrap();
     let created = |restore: &Restore| {
-        entry(restore, SPARE).is_some_and(|entry| entry.restore_status_in_cluster.is_some())
+        entry(restore, spare.name).is_some_and(|entry| entry.restore_status_in_cluster.is_some())
     };
     tenant
         .wait_restore("reader", "a Velero Restore", created)
@@ -151,7 +149,7 @@ async fn a_backup_that_is_read_is_deleted_only_after_the_restore_has_ended() {
 
     tenant.delete_backup("read").await.unwrap();
     let waits = |backup: &Backup| {
-        e2e::entry(backup, SPARE)
+        e2e::entry(backup, spare.name)
             .and_then(|entry| entry.message.clone())
             .is_some_and(|message| message.contains("Restore reader"))
     };
@@ -163,6 +161,6 @@ async fn a_backup_that_is_read_is_deleted_only_after_the_restore_has_ended() {
     in_phase(&tenant, "reader", Phase::Completed).await;
     tenant.wait_backup_gone("read").await.unwrap();
     let objects = spare.view.velero::<velero::Backup>();
-    let name = name_in(&backup, SPARE);
+    let name = name_in(&backup, spare.name);
     assert!(objects.get_opt(&name).await.unwrap().is_none());
 }

@@ -16,7 +16,7 @@ use super::app::same;
 use super::{App, details, entry, in_phase};
 use crate::elsewhere::waits_for_sync;
 use crate::schedule::{answered, is_scheduled, patch, run_now};
-use crate::world::{ONE, SPARE, TWO, name_in, spare, stack, stored, view};
+use crate::world::{ONE, TWO, name_in, spare, stack, stored, view};
 
 async fn apply(tenant: &Tenant, example: &str) {
     apply_text(tenant, &examples::read(example).unwrap()).await;
@@ -65,7 +65,7 @@ async fn the_newest_run_of_a_schedule_comes_back_and_a_part_beside_the_original(
     let stack = stack().await;
     let spare = spare().await;
     // Its demo application can be taken away.
-    let two = Attached::new(TWO, &stack.attach(SPARE).unwrap().kubeconfig);
+    let two = Attached::new(TWO, &stack.attach(spare.name).unwrap().kubeconfig);
     let clusters = [stack.attach(ONE).unwrap(), two];
     let tenant = stack.tenant("manifests", &clusters).await.unwrap();
     apply(&tenant, examples::SCHEDULE).await;
@@ -140,7 +140,7 @@ async fn the_shop_of_a_lost_member_comes_up_in_two_others() {
     let (oslo, relay) = stack.attach_with_relay(ONE).unwrap();
     let oslo = Attached::new("oslo", &oslo.kubeconfig);
     let bergen = Attached::new("bergen", &stack.attach(TWO).unwrap().kubeconfig);
-    let turku = Attached::new("turku", &stack.attach(SPARE).unwrap().kubeconfig);
+    let turku = Attached::new("turku", &stack.attach(spare.name).unwrap().kubeconfig);
     let clusters = [oslo, bergen, turku];
     let tenant = stack.tenant("manifests-lost", &clusters).await.unwrap();
     // What the manifests expect to be there: the shop, in the one cluster that they select.
@@ -186,7 +186,7 @@ async fn the_shop_of_a_lost_member_comes_up_in_two_others() {
     spare.velero().restart(&spare.view.client).await.unwrap();
     let restore = in_phase(&tenant, "shop-from-oslo", Phase::Completed).await;
     assert_entries(&restore, &[("bergen", "oslo"), ("turku", "oslo")]);
-    for (cluster, member) in [("bergen", TWO), ("turku", SPARE)] {
+    for (cluster, member) in [("bergen", TWO), ("turku", spare.name)] {
         let found = entry(&restore, cluster).unwrap();
         let run = name_in(&backup, "oslo");
         assert_eq!(found.backup_name_in_cluster, Some(run));

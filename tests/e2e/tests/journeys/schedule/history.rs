@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use testbed::wait_ok;
 
 use super::{YEARLY, answered, is_scheduled, run_names, run_now, scheduled};
-use crate::world::{SPARE, spare, stack, tenant_of};
+use crate::world::{spare, stack, tenant_of};
 
 const RUNS: usize = 200;
 const KEPT: i32 = 5;
@@ -51,7 +51,7 @@ fn age(folder: &Path, run: &str, count: usize) -> Vec<String> {
 #[tokio::test]
 async fn of_two_hundred_runs_the_status_shows_the_newest_and_none_goes_with_the_schedule() {
     let spare = spare().await;
-    let tenant = tenant_of("schedule-history", &[SPARE]).await;
+    let tenant = tenant_of("schedule-history", &[spare.name]).await;
     let spec = BackupSpec {
         history_limit: KEPT,
         ..scheduled(YEARLY)
@@ -59,8 +59,8 @@ async fn of_two_hundred_runs_the_status_shows_the_newest_and_none_goes_with_the_
     tenant.back_up("long", spec).await.unwrap();
     is_scheduled(&tenant, "long").await;
     run_now(&tenant, "long", "newest").await;
-    let backup = answered(&tenant, "long", "newest", &[SPARE]).await;
-    let newest = entry(&backup, SPARE)
+    let backup = answered(&tenant, "long", "newest", &[spare.name]).await;
+    let newest = entry(&backup, spare.name)
         .unwrap()
         .backup_name_in_cluster
         .clone()
@@ -75,7 +75,7 @@ async fn of_two_hundred_runs_the_status_shows_the_newest_and_none_goes_with_the_
     // Velero looks into its bucket when it starts.
     velero.restart(&spare.view.client).await.unwrap();
     wait_ok("all runs in the member", PATIENCE, async || {
-        let found = run_names(&backup, SPARE).await.len();
+        let found = run_names(&backup, spare.name).await.len();
         ensure!(found == RUNS, "there are {found}");
         Ok(())
     })
@@ -84,7 +84,7 @@ async fn of_two_hundred_runs_the_status_shows_the_newest_and_none_goes_with_the_
 
     let kept = usize::try_from(KEPT).unwrap();
     let shows = |backup: &api_types::backup::Backup| {
-        entry(backup, SPARE).is_some_and(|entry| {
+        entry(backup, spare.name).is_some_and(|entry| {
             let listed: Vec<&str> = entry.runs.iter().map(|run| run.name.as_str()).collect();
             entry.backup_name_in_cluster.as_ref() == Some(&newest) && listed == older[..kept - 1]
         })
@@ -96,7 +96,7 @@ async fn of_two_hundred_runs_the_status_shows_the_newest_and_none_goes_with_the_
 
     tenant.delete_backup("long").await.unwrap();
     tenant.wait_backup_gone("long").await.unwrap();
-    assert_eq!(run_names(&backup, SPARE).await.len(), RUNS);
+    assert_eq!(run_names(&backup, spare.name).await.len(), RUNS);
     // Others have this member next: Velero drops what its bucket does not hold.
     for name in older.iter().chain([&newest]) {
         fs::remove_dir_all(folder.join(name)).unwrap();

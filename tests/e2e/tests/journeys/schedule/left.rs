@@ -13,7 +13,7 @@ use crate::elsewhere::{from, waits_for_sync};
 use crate::locations::one_place;
 use crate::points::{as_copy_of, assert_chosen_of, greet, run};
 use crate::restore::{App, in_phase};
-use crate::world::{ONE, SPARE, left_behind, spare, stack, tenant_of, view};
+use crate::world::{ONE, left_behind, spare, stack, tenant_of, view};
 
 fn former(backup: &Backup) -> &[FormerCluster] {
     let status = backup.status.as_ref();
@@ -30,8 +30,8 @@ async fn a_cluster_that_is_built_anew_gets_what_the_former_one_stored() {
         |member: &str| Attached::new(OSLO, &stack.attach(member).unwrap().kubeconfig);
     let clusters = [bearing_its_name(ONE)];
     let tenant = stack.tenant("schedule-anew", &clusters).await.unwrap();
-    one_place("anew", &[ONE, SPARE]).await;
-    APP.deploy(&[ONE, SPARE]).await;
+    one_place("anew", &[ONE, spare.name]).await;
+    APP.deploy(&[ONE, spare.name]).await;
     greet(&spare.view.client, &APP, "of the new one").await;
     let mut spec = APP.backup();
     YEARLY.clone_into(&mut spec.schedule);
@@ -43,7 +43,7 @@ async fn a_cluster_that_is_built_anew_gets_what_the_former_one_stored() {
     let uid = entry(&backup, OSLO).unwrap().member_uid.clone();
 
     tenant
-        .write_kubeconfig(&bearing_its_name(SPARE))
+        .write_kubeconfig(&bearing_its_name(spare.name))
         .await
         .unwrap();
     let anew = |backup: &Backup| {
@@ -80,14 +80,14 @@ async fn a_cluster_that_is_built_anew_gets_what_the_former_one_stored() {
     // Nobody can reach the former one's Schedule: it holds nothing up, and is named.
     tenant.delete_backup("nightly").await.unwrap();
     tenant.wait_backup_gone("nightly").await.unwrap();
-    assert!(schedules(&backup, SPARE).await.is_empty());
+    assert!(schedules(&backup, spare.name).await.is_empty());
     let left = schedules(&backup, ONE).await;
     let note = left_behind(&tenant, "nightly").await;
     assert!(note.contains(&left[0].name_any()), "{note}");
     let gone = DeleteParams::default();
     let of_one: Api<velero::Schedule> = view(ONE).await.velero();
     of_one.delete(&left[0].name_any(), &gone).await.unwrap();
-    for member in [ONE, SPARE] {
+    for member in [ONE, spare.name] {
         let locations: Api<BackupStorageLocation> = view(member).await.velero();
         locations.delete("anew", &gone).await.unwrap();
     }
@@ -97,8 +97,8 @@ async fn a_cluster_that_is_built_anew_gets_what_the_former_one_stored() {
 async fn what_a_cluster_stored_that_has_left_for_good_is_restored_elsewhere() {
     const APP: App = App("schedule-left");
     let spare = spare().await;
-    let tenant = tenant_of("schedule-left", &[ONE, SPARE]).await;
-    APP.deploy(&[ONE, SPARE]).await;
+    let tenant = tenant_of("schedule-left", &[ONE, spare.name]).await;
+    APP.deploy(&[ONE, spare.name]).await;
     greet(&view(ONE).await.client, &APP, "goodbye").await;
     let mut spec = APP.backup();
     YEARLY.clone_into(&mut spec.schedule);
@@ -107,7 +107,7 @@ async fn what_a_cluster_stored_that_has_left_for_good_is_restored_elsewhere() {
     let stored = run(&tenant, ("left", ONE), "the last").await;
 
     // In good order: nobody is in its way.
-    tenant.change_fleet(&[SPARE]).await.unwrap();
+    tenant.change_fleet(&[spare.name]).await.unwrap();
     let attached: Api<AttachedCluster> = tenant.api();
     attached
         .delete(ONE, &DeleteParams::default())
@@ -123,15 +123,15 @@ async fn what_a_cluster_stored_that_has_left_for_good_is_restored_elsewhere() {
 
     let restore = as_copy_of(
         &APP,
-        from(ONE, "left", &[SPARE]),
+        from(ONE, "left", &[spare.name]),
         "schedule-left-copy",
         None,
     );
     tenant.restore("again", restore).await.unwrap();
-    waits_for_sync(&tenant, "again", SPARE).await;
+    waits_for_sync(&tenant, "again", spare.name).await;
     spare.velero().restart(&spare.view.client).await.unwrap();
     let restore = in_phase(&tenant, "again", Phase::Completed).await;
-    let target = (SPARE, &spare.view.client);
+    let target = (spare.name, &spare.view.client);
     let chosen = (&stored, "goodbye");
     assert_chosen_of(ONE, &restore, target, "schedule-left-copy", chosen).await;
 

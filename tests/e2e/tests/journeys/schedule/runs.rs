@@ -18,7 +18,7 @@ use super::{
 };
 use crate::kubectl::kubectl;
 use crate::restarts;
-use crate::world::{ONE, SPARE, TWO, name_in, spare, stack, stored, tenant, tenant_of, view};
+use crate::world::{ONE, TWO, name_in, spare, stack, stored, tenant, tenant_of, view};
 
 #[tokio::test]
 async fn the_example_is_scheduled_as_kurator_names_it_and_retained_when_it_goes() {
@@ -127,8 +127,8 @@ async fn runs_start_by_the_clock_and_what_is_edited_reaches_the_members() {
 async fn each_value_starts_one_run_whatever_is_killed() {
     let (hub, _turn) = restarts::hub().await;
     let spare = spare().await;
-    let tenant = restarts::tenant(hub, "schedule-run-now").await;
-    let members = [ONE, SPARE];
+    let tenant = restarts::tenant(hub, "schedule-run-now", &spare).await;
+    let members = [ONE, spare.name];
     tenant.back_up("asked", scheduled(YEARLY)).await.unwrap();
     is_scheduled(&tenant, "asked").await;
 
@@ -255,7 +255,7 @@ async fn a_run_that_fails_shows_until_one_completes() {
 #[tokio::test]
 async fn a_due_run_that_does_not_appear_is_told_until_it_does() {
     let spare = spare().await;
-    let tenant = tenant_of("schedule-missed", &[SPARE]).await;
+    let tenant = tenant_of("schedule-missed", &[spare.name]).await;
     tenant.back_up("missed", scheduled(YEARLY)).await.unwrap();
     is_scheduled(&tenant, "missed").await;
     spare.velero().process().freeze().unwrap();
@@ -267,7 +267,7 @@ async fn a_due_run_that_does_not_appear_is_told_until_it_does() {
     .await;
     let missed = |backup: &Backup| {
         condition_reason(backup, "Ready") == "RunMissed"
-            && reason(backup, SPARE) == "VeleroNotResponding"
+            && reason(backup, spare.name) == "VeleroNotResponding"
     };
     let backup = tenant
         .wait_backup("missed", "RunMissed", missed)
@@ -277,7 +277,7 @@ async fn a_due_run_that_does_not_appear_is_told_until_it_does() {
 
     spare.velero().process().thaw().unwrap();
     let ran = |backup: &Backup| {
-        entry(backup, SPARE).is_some_and(|entry| entry.last_success_time.is_some())
+        entry(backup, spare.name).is_some_and(|entry| entry.last_success_time.is_some())
             && condition_reason(backup, "Ready") == "Scheduled"
     };
     tenant.wait_backup("missed", "a run", ran).await.unwrap();
