@@ -99,7 +99,7 @@ fi
 if [[ $mode != quick ]]; then
   for ((i = 1; i <= repeat; i++)); do
     tests "e2e tests, run $i of $repeat" \
-      cargo test --workspace --locked --no-fail-fast --test journeys -- --test-threads 4
+      cargo test --workspace --locked --no-fail-fast --test journeys -- --test-threads 6
   done
 fi
 

@@ -241,8 +241,7 @@ async fn backups_of_two_namespaces_never_touch_each_other() {
 
 #[tokio::test]
 async fn what_velero_refused_is_deleted_plainly() {
-    let spare = spare().await;
-    let tenant = tenant_of("rejected", &[spare.name]).await;
+    let tenant = tenant_of("rejected", &[TWO]).await;
     let text = format!(
         "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: broken, namespace: {}}}, \
          data: {{policies.yaml: 'version: v99'}}}}",
@@ -259,17 +258,17 @@ async fn what_velero_refused_is_deleted_plainly() {
         .await
         .unwrap();
     let backup = tenant.wait_phase("rejected", Phase::Failed).await.unwrap();
-    let failed = entry(&backup, spare.name).unwrap();
+    let failed = entry(&backup, TWO).unwrap();
     assert_eq!(
         failed.reason.as_deref(),
         Some("BackupRejected"),
         "{failed:?}"
     );
-    assert_one_object(&backup, spare.name).await;
+    assert_one_object(&backup, TWO).await;
 
     tenant.delete_backup("rejected").await.unwrap();
     tenant.wait_backup_gone("rejected").await.unwrap();
-    wait_nothing_left(&spare.view, &backup.uid().unwrap())
+    wait_nothing_left(&view(TWO).await, &backup.uid().unwrap())
         .await
         .unwrap();
 }

@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
+use testbed::wait_for;
 
 use crate::elsewhere::{from, location_of, waits_for_sync};
 use crate::locations::{make_location, wait_location};
@@ -47,7 +48,14 @@ pub(crate) async fn run(tenant: &Tenant, (name, cluster): (&str, &str), value: &
     let backup = tenant.wait_backup(name, "a run", done).await.unwrap();
     let velero = e2e::entry(&backup, cluster).unwrap();
     let velero = velero.backup_status_in_cluster.clone().unwrap();
-    (name_in(&backup, cluster), velero.start_timestamp.unwrap().0)
+    let started = velero.start_timestamp.unwrap().0;
+    // Velero's times have no fractions: what starts within this second started at the same time.
+    wait_for("the next second", PATIENCE, async || {
+        (Timestamp::now().as_second() > started.as_second()).then_some(())
+    })
+    .await
+    .unwrap();
+    (name_in(&backup, cluster), started)
 }
 
 /// Changes what the settings of an application say.
