@@ -49,11 +49,17 @@ pub const VELERO_RESTORE_NAME: &str = "velero.io/restore-name";
 pub const HUB_OBJECT: &str = "kurator.dev/hub-object";
 /// Annotation of member objects: `<Kind>/<name>` of the member, unshortened.
 pub const CLUSTER_REF: &str = "kurator.dev/cluster-ref";
+/// Annotation of a location that a Fleet keeps: uid of the hub's `kube-system`, since Fleets of two hubs
+/// may have one name.
+pub const HUB_UID: &str = "kurator.dev/hub-uid";
+/// Annotation of a location that is read-only since somebody else stores there: why, and what to do.
+pub const STORE_COLLISION: &str = "kurator.dev/store-collision";
 /// Annotation of hub objects that are being deleted: `"true"` gives up on what cannot be reached.
 pub const FORCE_DELETE: &str = "kurator.dev/force-delete";
 /// Annotation of a scheduled Backup: each new value asks for one run now.
 pub const RUN_NOW: &str = "kurator.dev/run-now";
-/// Annotation of an AttachedCluster: it takes over the store of the member with this id.
+/// Annotation of an AttachedCluster: it takes over the stores of the members with these ids, separated
+/// by commas.
 pub const ADOPT_STORE: &str = "kurator.dev/adopt-store";
 /// Annotation of a member's hub object: `"true"` lets its kubeconfig say `insecure-skip-tls-verify`,
 /// where the proxy was started with `--allow-insecure-members`.

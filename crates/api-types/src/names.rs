@@ -118,6 +118,12 @@ impl MemberId {
         Self(hash(uid, 16))
     }
 
+    /// An id as people write it; `None`: it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_digit = |c: &u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
+        (text.len() == 16 && text.as_bytes().iter().all(is_digit)).then(|| Self(text.to_owned()))
+    }
+
     /// As labels have it.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -255,6 +261,15 @@ mod tests {
         assert_eq!(id.as_str().len(), 16);
         assert!(id.as_str().chars().all(|c| c.is_ascii_hexdigit()));
         assert_ne!(id, MemberId::from_uid("another"));
+        assert_eq!(MemberId::parse(id.as_str()), Some(id));
+        for text in [
+            "",
+            "0123456789ABCDEF",
+            "0123456789abcdef0",
+            "0123456789abcde)",
+        ] {
+            assert_eq!(MemberId::parse(text), None, "{text}");
+        }
     }
 
     proptest! {

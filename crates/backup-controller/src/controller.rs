@@ -12,6 +12,7 @@ use api_types::backup::{Backup, BackupStatus};
 use api_types::cluster::AttachedCluster;
 use api_types::fleet::Fleet;
 use api_types::key::ClusterKey;
+use api_types::labels;
 use api_types::restore::Restore;
 use controller_kit::follow::{Change as HubChange, follow};
 use controller_kit::reconcile::Observer;
@@ -216,7 +217,10 @@ fn restore_changed(ctx: &Context, change: &HubChange<Restore>) {
 }
 
 fn cluster_changed(ctx: &Context, change: &HubChange<AttachedCluster>) {
-    let seen = |cluster: &Arc<AttachedCluster>| (cluster.uid(), cluster.labels().clone());
+    let seen = |cluster: &Arc<AttachedCluster>| {
+        let adopts = cluster.annotations().get(labels::ADOPT_STORE);
+        (cluster.uid(), cluster.labels().clone(), adopts.cloned())
+    };
     if let Some((namespace, name)) = moved(change, seen) {
         touch_cluster(ctx, &ClusterKey::attached(namespace, name));
     }

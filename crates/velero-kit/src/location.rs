@@ -3,6 +3,7 @@
 use api_types::common::StoragePlace;
 use api_types::condition::reason;
 use api_types::external::velero::BackupStorageLocation;
+use api_types::labels;
 
 use crate::problem::Problem;
 
@@ -27,6 +28,9 @@ pub fn usable(
         ));
     };
     if location.is_read_only() {
+        if let Some(why) = collision(location) {
+            return Err(Problem::new(reason::STORE_COLLISION, why));
+        }
         return Err(Problem::new(
             reason::STORAGE_LOCATION_READ_ONLY,
             format!("BackupStorageLocation {name} is read-only: choose another"),
@@ -34,6 +38,12 @@ pub fn usable(
     }
     available(name, location)?;
     Ok(storage(location))
+}
+
+/// Why a Fleet has closed a location, with what to do about it.
+pub fn collision(location: &BackupStorageLocation) -> Option<&str> {
+    let annotations = location.metadata.annotations.as_ref()?;
+    annotations.get(labels::STORE_COLLISION).map(String::as_str)
 }
 
 /// Velero fails a Restore for good when the location of its Backup is not `Available`; one that is
@@ -127,6 +137,7 @@ pub fn change(old: Option<&BackupStorageLocation>, new: Option<&BackupStorageLoc
     };
     let same = identity(old) == identity(new)
         && old.spec == new.spec
+        && collision(old) == collision(new)
         && (old.phase(), said(old)) == (new.phase(), said(new));
     match (same, old.last_synced_time() == new.last_synced_time()) {
         (false, _) => Change::Use,
@@ -273,6 +284,13 @@ mod tests {
         let read_only = location(&spec, &json!({ "phase": "Available" }));
         let problem = usable("default", Some(&read_only)).unwrap_err();
         assert_eq!(problem.reason, "StorageLocationReadOnly");
+
+        let why = "backups of member 0123456789abcdef lie there: annotate";
+        let mut closed = location(&spec, &json!({ "phase": "Available" }));
+        closed.metadata.annotations =
+            Some([(labels::STORE_COLLISION.to_owned(), why.to_owned())].into());
+        let problem = usable("default", Some(&closed)).unwrap_err();
+        assert_eq!((problem.reason, &*problem.message), ("StoreCollision", why));
     }
 
     #[test]

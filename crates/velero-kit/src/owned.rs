@@ -12,6 +12,7 @@ use api_types::key::ClusterKey;
 use api_types::names::label_value;
 use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Map as JsonMap, Value, json};
 
 use crate::location;
 use crate::problem::Problem;
@@ -22,6 +23,8 @@ pub const CREDENTIAL_KEY: &str = "cloud";
 const ENDPOINT: &str = "s3Url";
 const REGION: &str = "region";
 const PATH_STYLE: &str = "s3ForcePathStyle";
+/// Where people download from; data is neither stored nor read there.
+const PUBLIC_URL: &str = "publicUrl";
 /// Longest name of a Secret.
 const MAX_SECRET_NAME: usize = 253;
 
@@ -190,7 +193,8 @@ pub fn build(metadata: ObjectMeta, parts: Parts<'_>) -> BackupStorageLocation {
     }
 }
 
-/// Whether a location is as it was built. Fields that we do not set are others' business.
+/// Whether a location is as it was built, and nothing of another's setting is left in it. Fields that
+/// say nothing of the store are others' business.
 pub fn is_as_wanted(found: &BackupStorageLocation, wanted: &BackupStorageLocation) -> bool {
     let (is, want) = (&found.spec, &wanted.spec);
     let (store, place) = (&is.object_storage, &want.object_storage);
@@ -202,6 +206,7 @@ pub fn is_as_wanted(found: &BackupStorageLocation, wanted: &BackupStorageLocatio
         && is.credential == want.credential
         && found.is_read_only() == wanted.is_read_only()
         && holds(Some(&is.config), Some(&want.config))
+        && leftovers(found, wanted).is_empty()
         && holds(
             found.metadata.labels.as_ref(),
             wanted.metadata.labels.as_ref(),
@@ -210,6 +215,36 @@ pub fn is_as_wanted(found: &BackupStorageLocation, wanted: &BackupStorageLocatio
             found.metadata.annotations.as_ref(),
             wanted.metadata.annotations.as_ref(),
         )
+}
+
+/// What somebody else has set of the store and a location shall not have, as paths in its spec. A
+/// server-side apply leaves it there.
+pub fn leftovers(found: &BackupStorageLocation, wanted: &BackupStorageLocation) -> Vec<String> {
+    let (is, want) = (&found.spec, &wanted.spec);
+    let keys = is.config.keys();
+    let keys = keys.filter(|key| !want.config.contains_key(*key) && *key != PUBLIC_URL);
+    let mut left: Vec<String> = keys.map(|key| format!("config.{key}")).collect();
+    let (store, place) = (&is.object_storage, &want.object_storage);
+    if store.ca_cert.is_some() && place.ca_cert.is_none() {
+        left.push("objectStorage.caCert".to_owned());
+    }
+    if store.ca_cert_ref.is_some() && place.ca_cert_ref.is_none() {
+        left.push("objectStorage.caCertRef".to_owned());
+    }
+    left
+}
+
+/// The merge patch of a spec that removes what [`leftovers`] names.
+pub fn without(leftovers: &[String]) -> Value {
+    let mut spec = JsonMap::new();
+    for path in leftovers {
+        let Some((part, key)) = path.split_once('.') else {
+            continue;
+        };
+        let part = spec.entry(part).or_insert_with(|| json!({}));
+        part[key] = Value::Null;
+    }
+    Value::Object(spec)
 }
 
 type Map = BTreeMap<String, String>;

@@ -108,6 +108,12 @@ fn only_what_is_set_here_counts_as_drift() {
     assert!(!as_found(&|found| {
         found.spec.config.remove("region");
     }));
+    assert!(!as_found(&|found| {
+        found.spec.config.insert("kmsKeyId".into(), "k".into());
+    }));
+    assert!(!as_found(
+        &|found| found.spec.object_storage.ca_cert = Some("QQ==".into())
+    ));
     assert!(!as_found(
         &|found| found.spec.object_storage.prefix = Some("x".into())
     ));
@@ -119,6 +125,39 @@ fn only_what_is_set_here_counts_as_drift() {
     ));
     assert!(!as_found(&|found| found.spec.credential = None));
     assert!(!as_found(&|found| found.metadata.labels = None));
+}
+
+#[test]
+fn what_another_writer_has_left_is_named_and_removed() {
+    let wanted = built(&storage(), "");
+    let mut found = wanted.clone();
+    assert!(leftovers(&found, &wanted).is_empty());
+    let config = &mut found.spec.config;
+    config.insert("kmsKeyId".into(), "k".into());
+    config.insert("a.b".into(), "c".into());
+    config.insert("publicUrl".into(), "x".into());
+    found.spec.object_storage.ca_cert = Some("QQ==".into());
+    found.spec.object_storage.ca_cert_ref = Some(CredentialKey::default());
+    let left = leftovers(&found, &wanted);
+    let names = [
+        "config.a.b",
+        "config.kmsKeyId",
+        "objectStorage.caCert",
+        "objectStorage.caCertRef",
+    ];
+    assert_eq!(left, names);
+    assert_eq!(
+        without(&left),
+        json!({
+            "config": { "a.b": null, "kmsKeyId": null },
+            "objectStorage": { "caCert": null, "caCertRef": null },
+        })
+    );
+    let ca = BackupLocation {
+        ca_cert: Some("QQ==".to_owned()),
+        ..storage()
+    };
+    assert!(!leftovers(&found, &built(&ca, "")).contains(&"objectStorage.caCert".to_owned()));
 }
 
 #[test]

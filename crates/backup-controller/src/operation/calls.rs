@@ -192,6 +192,15 @@ pub async fn answers(
     answers
 }
 
+/// The clusters that a call for this owner is under way to.
+pub fn busy(ctx: &Context, owner: &Owner) -> Vec<ClusterKey> {
+    ctx.memory.with(&owner.uid, |memory| {
+        let clusters = memory.clusters.iter();
+        let busy = clusters.filter(|(_, of)| of.call.is_busy());
+        busy.map(|(key, _)| key.clone()).collect()
+    })
+}
+
 /// What an entry says while its member owes an answer.
 pub fn unanswered(key: &ClusterKey) -> Problem {
     Problem::new(

@@ -87,6 +87,36 @@ pub fn place(
     }
 }
 
+/// The same for what lies in an object storage: a member that has taken over the store of the one
+/// that was claimed has its backups as well.
+pub fn place_of_data(
+    ctx: &Context,
+    owner: &Owner,
+    detail: &impl Detail,
+) -> Result<Option<Target>, Problem> {
+    let place = place(ctx, owner, detail);
+    let (Err(problem), Some(uid)) = (&place, detail.member_uid()) else {
+        return place;
+    };
+    let key = entry::key_of(&owner.namespace, detail);
+    let Some((key, name)) = key.zip(detail.object_name()) else {
+        return place;
+    };
+    match member::link(ctx, &key) {
+        Link::Up { member_uid }
+            if problem.reason == reason::MEMBER_REPLACED
+                && member::adopted(ctx, &key).contains(&MemberId::from_uid(uid)) =>
+        {
+            Ok(Some(Target {
+                member: MemberId::from_uid(&member_uid),
+                name: name.to_owned(),
+                key,
+            }))
+        }
+        _ => place,
+    }
+}
+
 /// Whether an entry's cluster is gone for good: its own object is, or another cluster answers in its
 /// place.
 pub fn is_abandoned(ctx: &Context, owner: &Owner, detail: &impl Detail) -> bool {

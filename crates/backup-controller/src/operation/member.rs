@@ -1,9 +1,14 @@
 //! What is known about one member, from local stores: no call to it.
 
+use std::collections::BTreeSet;
+
 use api_types::cluster::AttachedCluster;
 use api_types::condition::reason;
 use api_types::key::{ClusterKey, ClusterKind};
+use api_types::labels;
+use api_types::names::MemberId;
 use jiff::Timestamp;
+use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use proxy_client::{Link as WatchLink, MemberState};
 use velero_kit::problem::Problem;
@@ -142,6 +147,23 @@ pub fn hub_object(ctx: &Context, key: &ClusterKey) -> HubObject {
     }
 }
 
+/// The members whose stores a cluster takes over: what they have stored counts as its own.
+pub fn adopted(ctx: &Context, key: &ClusterKey) -> BTreeSet<MemberId> {
+    if key.kind != ClusterKind::AttachedCluster {
+        return BTreeSet::new();
+    }
+    let object = ObjectRef::<AttachedCluster>::new(&key.name).within(&key.namespace);
+    let cluster = ctx.clusters.get(&object);
+    let text = cluster.and_then(|cluster| cluster.annotations().get(labels::ADOPT_STORE).cloned());
+    ids(&text.unwrap_or_default())
+}
+
+/// Ids of members, separated by commas.
+fn ids(text: &str) -> BTreeSet<MemberId> {
+    let ids = text.split(',').map(str::trim);
+    ids.filter_map(MemberId::parse).collect()
+}
+
 /// How the member is reached, by the proxy's inventory.
 pub fn link(ctx: &Context, key: &ClusterKey) -> Link {
     if let Some(since) = silent_proxy(ctx) {
@@ -228,6 +250,16 @@ fn down(message: String, reason: &'static str) -> Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_adoption_names_one_id_or_several() {
+        let (one, two) = ("0123456789abcdef", "fedcba9876543210");
+        let of =
+            |text: &str| -> Vec<String> { ids(text).iter().map(ToString::to_string).collect() };
+        assert_eq!(of(one), [one]);
+        assert_eq!(of(&format!("{two}, {one},")), [one, two]);
+        assert_eq!(of("everything"), [""; 0]);
+    }
 
     #[test]
     fn a_watch_that_is_refused_is_told_although_another_one_of_the_member_is_served() {

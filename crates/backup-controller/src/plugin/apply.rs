@@ -12,17 +12,20 @@ use api_types::names::MemberId;
 use controller_kit::event::Severity;
 use jiff::Timestamp;
 use kube::ResourceExt;
-use proxy_client::{Error as CallError, ListOptions, SecretSpec};
+use proxy_client::{Error as CallError, ListOptions, PatchKind, SecretSpec};
 use serde_json::json;
 use tokio::time::Instant;
-use velero_kit::identity::{self, Owner};
-use velero_kit::location;
+use velero_kit::NAMESPACE;
+use velero_kit::identity::Owner;
 use velero_kit::problem::Problem;
+use velero_kit::{location, owned};
 
 use super::dereference::Known;
 use super::leave::Leave;
+use super::mark::Marks;
+use super::memory;
 use super::status;
-use super::validate::{Order, Plan, Stand, taken};
+use super::validate::{Order, Plan, Stand};
 use crate::context::Context;
 use crate::operation::calls::{self, Answer, Call};
 use crate::operation::member::Link;
@@ -32,6 +35,8 @@ use crate::operation::objects;
 pub type Answers = BTreeMap<ClusterKey, Result<(), Problem>>;
 
 const DEFAULT: &str = labels::DEFAULT_STORAGE_LOCATION;
+/// How often a location is written that others change at the same time.
+const ATTEMPTS: usize = 3;
 /// More strangers than this in one place need not be named.
 const STRANGERS: usize = 16;
 
@@ -55,6 +60,10 @@ pub async fn apply(ctx: &Arc<Context>, known: &Known, plan: &Plan) -> Answers {
             Stand::Kept(keep) if !keep.order.is_empty() => {
                 let order = keep.order.clone();
                 let purpose = purpose(&order);
+                // Before it begins: from now on a release has to look for its marks.
+                if order.location.is_some() {
+                    errand.remember(|store| store.marks = memory::Marks::Begun);
+                }
                 let call = async move { Answer::Stored(errand.keep(order).await) };
                 calls.push(Call::new(key, purpose, call));
             }
@@ -109,7 +118,10 @@ impl Errand {
             Some(_) => self.current().await?,
             None => None,
         };
-        if let Some(problem) = before.as_ref().and_then(|found| taken(&self.owner, found)) {
+        if let Some(problem) = before
+            .as_ref()
+            .and_then(|found| self.marks().taken(&found.metadata))
+        {
             return Err(problem);
         }
         // The Secret first: Velero looks at a new location at once.
@@ -117,7 +129,7 @@ impl Errand {
             self.write_secret(version, &spec).await?;
         }
         if let Some(wanted) = location {
-            self.write_location(before.as_ref(), &wanted).await?;
+            self.write_location(before, &wanted).await?;
         }
         match survey {
             Some(synced) => self.survey(synced).await,
@@ -137,17 +149,49 @@ impl Errand {
         Ok(())
     }
 
+    /// Writes the location over what was read; begins again with what is there when that has changed.
     async fn write_location(
+        &self,
+        mut before: Option<BackupStorageLocation>,
+        wanted: &BackupStorageLocation,
+    ) -> Result<(), Problem> {
+        for _ in 0..ATTEMPTS {
+            if self.write_over(before.as_ref(), wanted).await? {
+                return Ok(());
+            }
+            before = self.current().await?;
+            let found = before.as_ref();
+            if let Some(problem) = found.and_then(|found| self.marks().taken(&found.metadata)) {
+                return Err(problem);
+            }
+        }
+        Err(Problem::new(
+            reason::INSTALLING,
+            format!("location {DEFAULT} changes all the time: it is tried again"),
+        ))
+    }
+
+    /// `false`: something else is there by now.
+    async fn write_over(
         &self,
         before: Option<&BackupStorageLocation>,
         wanted: &BackupStorageLocation,
-    ) -> Result<(), Problem> {
+    ) -> Result<bool, Problem> {
         let api = objects::velero::<BackupStorageLocation>(&self.ctx, &self.key);
+        let mut body = wanted.clone();
+        // Another hub may have marked what was read as it was then, or may do so now.
+        if let Some(before) = before {
+            body.metadata.uid = before.uid();
+            body.metadata.resource_version = before.resource_version();
+        }
         let applied = api
-            .apply(DEFAULT, wanted, labels::BACKUP_MANAGER, true)
+            .apply(DEFAULT, &body, labels::BACKUP_MANAGER, true)
             .await;
-        applied.map_err(|error| problem(&error))?;
         self.remember(|store| store.applied = Some(Instant::now()));
+        let applied = match applied {
+            Err(CallError::Conflict(_)) => return Ok(false),
+            applied => applied.map_err(|error| problem(&error))?,
+        };
         if let Some(before) = before.map(location::storage)
             && !location::is_same(&before, &location::storage(wanted))
         {
@@ -158,7 +202,49 @@ impl Errand {
             );
             self.tell("StorageLocationReplaced", note);
         }
-        Ok(())
+        self.clean(&applied, wanted).await
+    }
+
+    /// Removes what somebody else has set of the store: an apply leaves it.
+    async fn clean(
+        &self,
+        applied: &BackupStorageLocation,
+        wanted: &BackupStorageLocation,
+    ) -> Result<bool, Problem> {
+        let left = owned::leftovers(applied, wanted);
+        if left.is_empty() {
+            return Ok(true);
+        }
+        let spec = owned::without(&left);
+        let by_hand = json!({ "spec": spec });
+        // Only of the object that has just been read and marked.
+        let patch = json!({
+            "metadata": { "uid": applied.uid(), "resourceVersion": applied.resource_version() },
+            "spec": spec,
+        });
+        let names = left.join(", ");
+        let api = objects::velero::<BackupStorageLocation>(&self.ctx, &self.key);
+        let patched = api
+            .patch(DEFAULT, PatchKind::Merge, &patch, labels::BACKUP_MANAGER)
+            .await;
+        if matches!(patched, Err(CallError::Conflict(_))) {
+            return Ok(false);
+        }
+        patched.map_err(|error| {
+            let why = problem(&error);
+            let message = format!(
+                "the Fleet does not set {names}; there: kubectl patch bsl {DEFAULT} -n {NAMESPACE} \
+                 --type merge -p '{by_hand}' ({})",
+                why.message
+            );
+            Problem::new(why.reason, message)
+        })?;
+        let note = format!(
+            "{}: location {DEFAULT} had {names}, which this Fleet does not set; that is removed",
+            self.key.name
+        );
+        self.tell("StorageLocationReplaced", note);
+        Ok(true)
     }
 
     /// Looks whose backups Velero has found there. Only completed ones tell: Velero keeps the objects of
@@ -193,12 +279,25 @@ impl Errand {
 
     /// Takes our marks off the location; the rest of it stays as it is.
     async fn release(self) -> Result<(), Problem> {
-        let Some(found) = self.current().await? else {
-            return Ok(());
+        let marked = match self.current().await? {
+            Some(found) if self.marks().are_on(&found.metadata) => {
+                self.take_off(&found).await?;
+                true
+            }
+            _ => false,
         };
-        if identity::owner_uid(&found.metadata) != Some(self.owner.uid.as_str()) {
-            return Ok(());
+        self.remember(|store| store.marks = memory::Marks::Released);
+        // No watch tells of what was not there.
+        if !marked {
+            let Owner {
+                namespace, name, ..
+            } = &self.owner;
+            self.ctx.fleet_trigger.fire(namespace, name);
         }
+        Ok(())
+    }
+
+    async fn take_off(&self, found: &BackupStorageLocation) -> Result<(), Problem> {
         let mut spec = found.spec.clone();
         spec.default = None;
         let secret = spec.credential.as_ref().map(|secret| secret.name.clone());
@@ -210,7 +309,7 @@ impl Errand {
             .await
         {
             Ok(_) => {}
-            Err(CallError::NotFound(_) | CallError::Conflict(_)) => return Ok(()),
+            Err(CallError::NotFound(_)) => return Ok(()),
             Err(error) => return Err(problem(&error)),
         }
         let note = format!(
@@ -220,6 +319,13 @@ impl Errand {
         );
         self.tell("StorageLocationReleased", note);
         Ok(())
+    }
+
+    fn marks(&self) -> Marks<'_> {
+        Marks {
+            owner: &self.owner,
+            hub: &self.ctx.hub_uid,
+        }
     }
 
     fn remember(&self, f: impl FnOnce(&mut super::memory::Store)) {

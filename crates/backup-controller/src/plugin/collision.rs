@@ -23,7 +23,7 @@ pub fn find(
     let mut written = known.written.iter();
     let writer = written.find(|other| {
         other.member != *id
-            && !member.adopted.contains(other.member.as_str())
+            && !member.adopted.contains(&other.member)
             && location::is_same(&other.place, place)
     });
     if let Some(other) = writer {
@@ -39,25 +39,32 @@ pub fn find(
             ),
         ));
     }
-    if let Some(foreign) = member.memory.survey.foreign() {
-        return foreign_backups(foreign, &member.adopted, name, &lies);
+    let survey = &member.memory.survey;
+    if let Some(foreign) = survey.foreign() {
+        let problem = foreign_backups(foreign, &member.adopted, name, &lies);
+        // Those that were found have been adopted, or have gone for certain.
+        if problem.is_some() || !foreign.is_empty() || survey.is_certain() {
+            return problem;
+        }
     }
-    // After a restart, until Velero has looked there again.
+    // After a restart, until Velero has looked there again: once to close it, twice to open it.
     let here = member.default_location().filter(|found| {
-        known.owner.owns(&found.metadata, id)
+        known.marks().are_on(&found.metadata)
+            && known.owner.owns(&found.metadata, id)
             && found.is_read_only()
             && location::is_at(found, place)
     });
-    here.map(|_| undecided(member, name))
+    here.map(|found| undecided(location::collision(found), member, name))
 }
 
 fn foreign_backups(
     foreign: &BTreeSet<String>,
-    adopted: &BTreeSet<String>,
+    adopted: &BTreeSet<MemberId>,
     name: &str,
     lies: &str,
 ) -> Option<Problem> {
-    let other = foreign.difference(adopted).next()?;
+    let is_own = |id: &str| adopted.iter().any(|adopted| adopted.as_str() == id);
+    let other = foreign.iter().find(|id| !is_own(id))?;
     Some(Problem::new(
         reason::STORE_COLLISION,
         format!(
@@ -68,14 +75,19 @@ fn foreign_backups(
     ))
 }
 
-fn undecided(member: &Member, name: &str) -> Problem {
-    let said = member
-        .entry
-        .as_ref()
-        .filter(|entry| entry.reason.as_deref() == Some(reason::STORE_COLLISION))
-        .and_then(|entry| entry.message.clone());
+fn undecided(written: Option<&str>, member: &Member, name: &str) -> Problem {
+    let said = written.map(str::to_owned).or_else(|| said(member));
     let message = said.unwrap_or_else(|| {
         format!("waiting for Velero in {name} to say whose backups lie in the location")
     });
     Problem::new(reason::STORE_COLLISION, message)
+}
+
+/// What its entry says of a collision.
+fn said(member: &Member) -> Option<String> {
+    member
+        .entry
+        .as_ref()
+        .filter(|entry| entry.reason.as_deref() == Some(reason::STORE_COLLISION))
+        .and_then(|entry| entry.message.clone())
 }

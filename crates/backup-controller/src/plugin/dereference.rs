@@ -15,16 +15,16 @@ use api_types::phase::FleetPhase;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use velero_kit::identity::Owner;
 use velero_kit::problem::Problem;
 use velero_kit::{NAMESPACE, borrowed, location};
 
+use super::mark::{self, Marks};
 use super::memory::Store;
 use crate::context::Context;
-use crate::operation::Error;
 use crate::operation::member::{self, HubObject, Link, Served};
+use crate::operation::{Error, calls};
 
 /// All that a pass goes by.
 #[derive(Debug)]
@@ -40,10 +40,22 @@ pub struct Known {
     pub members: Vec<Member>,
     /// Where clusters of this hub write that no Fleet has set up: whose, and the place.
     pub written: Vec<Written>,
+    /// Uid of this hub's `kube-system`.
+    pub hub: String,
     /// A person wants to give up on what cannot be reached.
     pub forced: bool,
     /// When it was gathered.
     pub at: Timestamp,
+}
+
+impl Known {
+    /// The Fleet as the owner of a location.
+    pub fn marks(&self) -> Marks<'_> {
+        Marks {
+            owner: &self.owner,
+            hub: &self.hub,
+        }
+    }
 }
 
 /// A location that another cluster writes to.
@@ -84,10 +96,12 @@ pub struct Member {
     pub velero: Served,
     /// Whether the view of its locations is up to date.
     pub live: bool,
+    /// A call of this Fleet is under way there.
+    pub busy: bool,
     /// Its locations, without those for reading another's.
     pub locations: Vec<Arc<BackupStorageLocation>>,
     /// Ids whose store it takes over.
-    pub adopted: BTreeSet<String>,
+    pub adopted: BTreeSet<MemberId>,
     /// What is remembered of it, and the sync that is to be looked at.
     pub memory: Store,
     pub survey: Option<Timestamp>,
@@ -122,6 +136,7 @@ pub async fn dereference(ctx: &Context, fleet: Arc<Fleet>) -> Result<Known, Erro
     let members = members(ctx, &fleet, &owner, config.as_ref());
     Ok(Known {
         written: written(ctx),
+        hub: ctx.hub_uid.clone(),
         at: Timestamp::now(),
         forced: fleet
             .annotations()
@@ -230,11 +245,19 @@ fn members(
             Some((key, entry.clone()))
         })
         .collect();
-    let held = ctx.locations.clusters().into_iter().filter(|key| {
-        key.namespace == *namespace && default_of(ctx, key).is_some_and(|l| is_ours(&l, owner))
-    });
+    let marks = Marks {
+        owner,
+        hub: &ctx.hub_uid,
+    };
+    let marked = |key: &ClusterKey| default_of(ctx, key).is_some_and(|l| marks.are_on(&l.metadata));
+    let held = ctx.locations.clusters().into_iter();
+    let held = held.filter(|key| key.namespace == *namespace && marked(key));
+    let busy: BTreeSet<ClusterKey> = calls::busy(ctx, owner).into_iter().collect();
     let mut keys: BTreeSet<ClusterKey> = wanted.keys().chain(entries.keys()).cloned().collect();
     keys.extend(held);
+    // A write that nobody has seen the end of may leave something there.
+    keys.extend(ctx.stores.begun(&owner.uid));
+    keys.extend(busy.iter().cloned());
     keys.into_iter()
         .map(|key| {
             let asked = wanted.get(&key);
@@ -244,20 +267,22 @@ fn members(
                 wanted,
                 listed,
                 entry,
-                ..look(ctx, owner, key)
+                busy: busy.contains(&key),
+                ..look(ctx, marks, key)
             }
         })
         .collect()
 }
 
-fn look(ctx: &Context, owner: &Owner, key: ClusterKey) -> Member {
+fn look(ctx: &Context, marks: Marks<'_>, key: ClusterKey) -> Member {
+    let fleet = &marks.owner.uid;
     let link = member::link(ctx, &key);
     let locations = own_locations(ctx, &key);
-    let mut store = Store::default();
+    let mut store = ctx.stores.peek(fleet, &key);
     let mut survey = None;
     if let Link::Up { member_uid } = &link {
-        let found = default_of(ctx, &key).filter(|found| is_ours(found, owner));
-        (store, survey) = ctx.stores.with(&owner.uid, &key, member_uid, |store| {
+        let found = default_of(ctx, &key).filter(|found| marks.are_on(&found.metadata));
+        (store, survey) = ctx.stores.with(fleet, &key, member_uid, |store| {
             let due = found.and_then(|found| {
                 let place = location::storage(&found);
                 store.survey.sight(&place, found.last_synced_time())
@@ -271,7 +296,8 @@ fn look(ctx: &Context, owner: &Owner, key: ClusterKey) -> Member {
         hub: member::hub_object(ctx, &key),
         velero: member::served(ctx, &key),
         live: member::is_live(&ctx.locations.state(&key)),
-        adopted: adopted(ctx, &key),
+        busy: false,
+        adopted: member::adopted(ctx, &key),
         memory: store,
         entry: None,
         link,
@@ -286,27 +312,13 @@ fn default_of(ctx: &Context, key: &ClusterKey) -> Option<Arc<BackupStorageLocati
         .get(key, NAMESPACE, labels::DEFAULT_STORAGE_LOCATION)
 }
 
-fn is_ours(location: &BackupStorageLocation, owner: &Owner) -> bool {
-    velero_kit::identity::owner_uid(&location.metadata) == Some(owner.uid.as_str())
-}
-
 fn own_locations(ctx: &Context, key: &ClusterKey) -> Vec<Arc<BackupStorageLocation>> {
     let mut locations = ctx.locations.list(key);
     locations.retain(|found| !borrowed::is_borrowed(&found.name_any()));
     locations
 }
 
-/// Ids that the annotation names; more than one are separated by commas.
-fn adopted(ctx: &Context, key: &ClusterKey) -> BTreeSet<String> {
-    let object = ObjectRef::new(&key.name).within(&key.namespace);
-    let cluster = ctx.clusters.get(&object);
-    let text = cluster.and_then(|cluster| cluster.annotations().get(labels::ADOPT_STORE).cloned());
-    let text = text.unwrap_or_default();
-    let ids = text.split(',').map(str::trim).filter(|id| !id.is_empty());
-    ids.map(str::to_owned).collect()
-}
-
-/// Where clusters of this hub write beside what Fleets have set up. Two locations of Fleets are never
+/// Where clusters of this hub write beside what its Fleets have set up. Two locations of those are never
 /// at one place, since namespace and name of the cluster are in its path.
 fn written(ctx: &Context) -> Vec<Written> {
     let mut all = Vec::new();
@@ -315,7 +327,7 @@ fn written(ctx: &Context) -> Vec<Written> {
             continue;
         };
         for found in own_locations(ctx, &key) {
-            let by_fleet = velero_kit::identity::owner_uid(&found.metadata).is_some();
+            let by_fleet = mark::is_of_hub(&found.metadata, &ctx.hub_uid);
             if by_fleet || found.is_read_only() {
                 continue;
             }

@@ -73,8 +73,7 @@ fn judge(
     }
     let refused = answer.and_then(|answer| answer.as_ref().err());
     let there = match found {
-        None => Err(installing(cluster)),
-        Some(found) if !location::is_at(found, &keep.place) => Err(elsewhere(cluster, found)),
+        None => Err(installing(cluster, &keep.leftovers)),
         Some(found) => Ok(found),
     };
     let found = match (there, refused) {
@@ -101,24 +100,13 @@ fn failed_call(problem: &Problem) -> PluginPhase {
     }
 }
 
-fn installing(cluster: &str) -> Problem {
-    Problem::new(
-        reason::INSTALLING,
-        format!("the Secret and location default of {cluster} are being written"),
-    )
-}
-
-/// A server-side apply leaves what others have set in the location's `config`, its endpoint for one.
-fn elsewhere(cluster: &str, found: &BackupStorageLocation) -> Problem {
-    let is = location::storage(found);
-    Problem::new(
-        reason::INSTALLING,
-        format!(
-            "location default of {cluster} still stores at bucket {:?}, prefix {:?}, endpoint {:?}; \
-             if that lasts, remove there what the Fleet does not set",
-            is.bucket, is.prefix, is.endpoint
-        ),
-    )
+fn installing(cluster: &str, leftovers: &[String]) -> Problem {
+    let mut message = format!("the Secret and location default of {cluster} are being written");
+    if !leftovers.is_empty() {
+        message.push_str("; the Fleet does not set, so it is removed: ");
+        message.push_str(&leftovers.join(", "));
+    }
+    Problem::new(reason::INSTALLING, message)
 }
 
 fn unchecked(cluster: &str) -> Problem {

@@ -1,4 +1,4 @@
-use super::super::fixtures::{at, first, known, member, planned, settled};
+use super::super::fixtures::{at, first, keep, known, member, planned, settled};
 use super::super::validate::Plan;
 use super::*;
 use crate::plugin::dereference::Member;
@@ -33,14 +33,15 @@ fn a_cluster_is_ready_once_velero_finds_the_location_usable() {
 }
 
 #[test]
-fn a_location_that_keeps_another_endpoint_is_not_ready() {
+fn a_location_that_keeps_what_the_fleet_does_not_set_is_not_ready() {
     let mut known = known(vec![settled(member("oslo"), "Available")]);
     let config = known.config.as_mut().unwrap();
     config.storage.location.endpoint.clear();
     let shown = shown(&planned(&known), None);
     assert_eq!(shown.phase, PluginPhase::Installing);
     let message = shown.message.unwrap();
-    assert!(message.contains("https://s3.example.org"), "{message}");
+    assert!(message.contains("config.s3Url"), "{message}");
+    assert!(keep(&planned(&known)).order.location.is_some());
 }
 
 #[test]

@@ -20,6 +20,9 @@ use super::validate::{Keep, Plan, Planned, Stand, validate};
 use crate::operation::member::{HubObject, Link, Served};
 use crate::timings::Timings;
 
+/// The hub's own uid.
+pub(super) const HUB: &str = "uid-of-the-hub";
+
 pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
@@ -63,6 +66,7 @@ pub(super) fn known(members: Vec<Member>) -> Known {
         }),
         members,
         written: Vec::new(),
+        hub: HUB.to_owned(),
         forced: false,
         at: at(1000),
     }
@@ -88,6 +92,7 @@ pub(super) fn member(name: &str) -> Member {
         },
         velero: Served::Yes,
         live: true,
+        busy: false,
         locations: Vec::new(),
         adopted: BTreeSet::new(),
         memory: Store::default(),
@@ -135,8 +140,11 @@ pub(super) fn of_another(namespace: &str, name: &str) -> BackupStorageLocation {
         ..known(Vec::new()).owner
     };
     let key = ClusterKey::attached(namespace, "oslo");
+    let mut metadata = other.metadata(labels::DEFAULT_STORAGE_LOCATION, &key, &id("oslo"));
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.insert(labels::HUB_UID.to_owned(), HUB.to_owned());
     BackupStorageLocation {
-        metadata: other.metadata(labels::DEFAULT_STORAGE_LOCATION, &key, &id("oslo")),
+        metadata,
         ..BackupStorageLocation::default()
     }
 }

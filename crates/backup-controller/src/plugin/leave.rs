@@ -6,10 +6,10 @@ use std::time::Duration;
 use api_types::labels;
 use api_types::phase::PluginPhase;
 use controller_kit::event::Severity;
-use velero_kit::identity;
 use velero_kit::problem::Problem;
 
 use super::dereference::{Known, Member};
+use super::memory::Marks;
 use super::status;
 use super::validate::{Plan, Stand};
 use crate::context::Context;
@@ -32,22 +32,25 @@ pub enum Leave {
 
 /// Decides for one cluster.
 pub fn decide(known: &Known, member: &Member, timings: &Timings) -> Leave {
-    if member.velero == Served::No {
+    let is_up = matches!(member.link, Link::Up { .. });
+    // What is under way may make our marks, whatever a watch shows: its end is awaited.
+    if member.busy && is_up {
+        return Leave::Release;
+    }
+    if member.velero == Served::No && !member.busy {
         return Leave::Gone;
     }
-    if member.live && matches!(member.link, Link::Up { .. }) {
-        let ours = member.default_location().is_some_and(|found| {
-            identity::owner_uid(&found.metadata) == Some(known.owner.uid.as_str())
-        });
-        return if ours { Leave::Release } else { Leave::Gone };
+    if member.live && is_up {
+        let ours = member.default_location();
+        let ours = ours.is_some_and(|found| known.marks().are_on(&found.metadata));
+        let released = member.memory.marks == Marks::Released;
+        return if ours || !released {
+            Leave::Release
+        } else {
+            Leave::Gone
+        };
     }
-    // What is only a wish yet has left nothing.
-    if member
-        .entry
-        .as_ref()
-        .is_none_or(|entry| entry.details.is_empty())
-        && member.default_location().is_none()
-    {
+    if is_wish(member) {
         return Leave::Gone;
     }
     match (&member.link, member.hub) {
@@ -64,6 +67,15 @@ pub fn decide(known: &Known, member: &Member, timings: &Timings) -> Leave {
         (Link::Down { problem, .. }, _) => Leave::Waits(problem.clone()),
         (Link::Up { .. }, _) => Leave::Waits(calls::unanswered(&member.key)),
     }
+}
+
+/// What is only a wish yet has left nothing.
+fn is_wish(member: &Member) -> bool {
+    let entry = member.entry.as_ref();
+    entry.is_none_or(|entry| entry.details.is_empty())
+        && member.default_location().is_none()
+        && !member.busy
+        && member.memory.marks != Marks::Begun
 }
 
 /// How long its entry has been there as one that goes.

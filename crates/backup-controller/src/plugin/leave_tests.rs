@@ -41,6 +41,7 @@ fn only_what_is_marked_as_ours_is_released() {
     assert_eq!(of(&former(), 1000), Leave::Release);
     let mut released = former();
     released.locations.clear();
+    released.memory.marks = Marks::Released;
     assert_eq!(of(&released, 1000), Leave::Gone);
     released.locations = vec![Arc::new(of_another("team-b", "south"))];
     assert_eq!(of(&released, 1000), Leave::Gone);
@@ -51,6 +52,54 @@ fn only_what_is_marked_as_ours_is_released() {
         former().id(),
         Some(MemberId::from_uid("kube-system-of-oslo"))
     );
+}
+
+#[test]
+fn what_a_watch_does_not_show_is_looked_at_once_more() {
+    let mut unseen = former();
+    unseen.locations.clear();
+    for marks in [Marks::Unknown, Marks::Begun] {
+        unseen.memory.marks = marks;
+        assert_eq!(of(&unseen, 1000), Leave::Release, "{marks:?}");
+    }
+    unseen.memory.marks = Marks::Released;
+    for (live, velero) in [
+        (true, Served::Yes),
+        (false, Served::Yes),
+        (true, Served::No),
+    ] {
+        let busy = Member {
+            live,
+            velero,
+            busy: true,
+            ..unseen.clone()
+        };
+        assert_eq!(of(&busy, 1000), Leave::Release, "a call is under way");
+    }
+}
+
+#[test]
+fn a_write_that_nobody_has_seen_the_end_of_is_waited_for() {
+    let mut never = cut_off(former());
+    never.locations.clear();
+    never.entry = None;
+    assert_eq!(of(&never, 1000), Leave::Gone);
+    let mut begun = never.clone();
+    begun.memory.marks = Marks::Begun;
+    assert!(matches!(of(&begun, 1000), Leave::Waits(_)));
+    never.busy = true;
+    assert!(matches!(of(&never, 1000), Leave::Waits(_)));
+}
+
+#[test]
+fn another_hub_s_location_is_not_released() {
+    let mut other = former();
+    other.memory.marks = Marks::Released;
+    let mut theirs = (**other.default_location().unwrap()).clone();
+    let annotations = theirs.metadata.annotations.get_or_insert_default();
+    annotations.insert(labels::HUB_UID.to_owned(), "another".to_owned());
+    other.locations = vec![Arc::new(theirs)];
+    assert_eq!(of(&other, 1000), Leave::Gone);
 }
 
 #[test]

@@ -21,8 +21,23 @@ pub struct Store {
     pub credential: Option<(String, Instant)>,
     /// When the location was applied last.
     pub applied: Option<Instant>,
+    /// What became of our marks on it.
+    pub marks: Marks,
     /// Whose backups lie there.
     pub survey: Survey,
+}
+
+/// What is certain of our marks on a member's location. What a watch shows may be older than a write
+/// that has just ended, or is still under way.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Marks {
+    /// Nothing: another process may have made them.
+    #[default]
+    Unknown,
+    /// A write that makes them has begun.
+    Begun,
+    /// A live look since the last of those has shown, or brought about, that there are none.
+    Released,
 }
 
 /// Whose backups lie where a location points, as Velero's sync shows them.
@@ -31,8 +46,20 @@ pub struct Survey {
     /// The place, and the time of the last sync when the location was first seen to point there:
     /// what that sync brought may be of another place.
     began: Option<(StoragePlace, Option<Timestamp>)>,
-    /// The sync whose result was looked at, and the ids of the members whose backups lie there.
-    found: Option<(Timestamp, BTreeSet<String>)>,
+    found: Option<Found>,
+}
+
+/// What the looks after syncs have shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    /// The sync whose result was looked at last.
+    at: Timestamp,
+    /// The ids of the members whose backups lay there then.
+    last: BTreeSet<String>,
+    /// Those of the look before it as well.
+    foreign: BTreeSet<String>,
+    /// Whether there was a look before it.
+    again: bool,
 }
 
 impl Survey {
@@ -49,20 +76,38 @@ impl Survey {
             }
         }
         let before = self.began.as_ref().and_then(|(_, synced)| *synced);
-        let looked = self.found.as_ref().map(|(at, _)| *at);
+        let looked = self.found.as_ref().map(|found| found.at);
         synced.filter(|at| Some(*at) != before && Some(*at) != looked)
     }
 
-    /// The members whose backups lie there; `None` while that is not known.
+    /// The members whose backups lie there; `None` while that is not known. A sync that ends may have
+    /// begun before the last change, so one look is enough to find somebody, and two in a row are
+    /// needed to miss him.
     pub fn foreign(&self) -> Option<&BTreeSet<String>> {
-        self.found.as_ref().map(|(_, foreign)| foreign)
+        self.found.as_ref().map(|found| &found.foreign)
+    }
+
+    /// Whether it is certain that nobody else's lie there than [`Survey::foreign`] names.
+    pub fn is_certain(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| found.again)
     }
 
     /// Takes over what a look has shown. `true`: something else than before.
     pub fn looked(&mut self, at: Timestamp, foreign: BTreeSet<String>) -> bool {
-        let news = self.foreign() != Some(&foreign);
-        self.found = Some((at, foreign));
-        news
+        let known = (self.foreign().cloned(), self.is_certain());
+        let before = self.found.take();
+        let last = before.as_ref().map(|found| found.last.clone());
+        self.found = Some(Found {
+            at,
+            foreign: foreign
+                .iter()
+                .cloned()
+                .chain(last.into_iter().flatten())
+                .collect(),
+            last: foreign,
+            again: before.is_some(),
+        });
+        known != (self.foreign().cloned(), self.is_certain())
     }
 }
 
@@ -85,6 +130,21 @@ impl Stores {
             };
         }
         f(store)
+    }
+
+    /// What is remembered of a member that cannot be asked who it is.
+    pub fn peek(&self, fleet: &str, key: &ClusterKey) -> Store {
+        let all = self.lock();
+        let store = all.get(fleet).and_then(|fleet| fleet.get(key));
+        store.cloned().unwrap_or_default()
+    }
+
+    /// The clusters where a Fleet may have made marks that nobody has seen yet.
+    pub fn begun(&self, fleet: &str) -> Vec<ClusterKey> {
+        let all = self.lock();
+        let stores = all.get(fleet).into_iter().flatten();
+        let begun = stores.filter(|(_, store)| store.marks == Marks::Begun);
+        begun.map(|(key, _)| key.clone()).collect()
     }
 
     /// Forgets a Fleet.
@@ -122,14 +182,38 @@ mod tests {
         assert!(survey.looked(at(2), ["x".to_owned()].into()));
         assert_eq!(survey.sight(&place("a"), Some(at(2))), None);
         assert_eq!(survey.sight(&place("a"), Some(at(3))), Some(at(3)));
-        assert!(!survey.looked(at(3), ["x".to_owned()].into()));
-        assert!(survey.looked(at(4), BTreeSet::new()));
+        assert!(!survey.is_certain());
+        assert!(
+            survey.looked(at(3), ["x".to_owned()].into()),
+            "it is certain"
+        );
+        assert!(survey.is_certain());
+        assert!(!survey.looked(at(4), BTreeSet::new()));
+        let still: BTreeSet<String> = ["x".to_owned()].into();
+        assert_eq!(survey.foreign(), Some(&still), "one look misses nobody");
+        assert!(survey.looked(at(5), BTreeSet::new()));
+        assert_eq!(survey.foreign(), Some(&BTreeSet::new()));
 
         assert_eq!(survey.sight(&place("b"), Some(at(4))), None);
         assert_eq!(survey.foreign(), None, "it is another place");
         let mut new = Survey::default();
         assert_eq!(new.sight(&place("a"), None), None);
         assert_eq!(new.sight(&place("a"), Some(at(9))), Some(at(9)));
+    }
+
+    #[test]
+    fn where_marks_may_be_is_remembered_until_they_were_taken_off() {
+        let stores = Stores::default();
+        let key = ClusterKey::attached("team-a", "oslo");
+        let set = |marks| stores.with("fleet", &key, "u", |store| store.marks = marks);
+        set(Marks::Unknown);
+        assert_eq!(stores.begun("fleet"), []);
+        set(Marks::Begun);
+        assert_eq!(stores.begun("fleet"), [key.clone()]);
+        assert_eq!(stores.begun("other"), []);
+        assert_eq!(stores.peek("fleet", &key).marks, Marks::Begun);
+        set(Marks::Released);
+        assert_eq!(stores.begun("fleet"), []);
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod dereference;
 pub mod entry;
 pub mod layout;
 pub mod leave;
+pub mod mark;
 pub mod memory;
 pub mod status;
 pub mod validate;

@@ -13,7 +13,6 @@ use api_types::phase::PluginPhase;
 use jiff::Timestamp;
 use proxy_client::SecretSpec;
 use tokio::time::Instant;
-use velero_kit::identity::{self, Owner};
 use velero_kit::owned::{self, CREDENTIAL_KEY, Parts, Provider};
 use velero_kit::problem::Problem;
 use velero_kit::{NAMESPACE, location};
@@ -62,6 +61,8 @@ pub struct Keep {
     pub location: BackupStorageLocation,
     /// What is there, if it is as it shall be.
     pub found: Option<Arc<BackupStorageLocation>>,
+    /// What somebody else has set there and is to go.
+    pub leftovers: Vec<String>,
     /// Somebody else's backups lie there, or may.
     pub collision: Option<Problem>,
     /// The hub's Secret cannot be used; what is there stays.
@@ -194,7 +195,7 @@ impl Of<'_> {
             Decision::Open(problem) => return Err(pending(problem.clone())),
         };
         let found = self.member.default_location();
-        if let Some(problem) = found.and_then(|found| taken(&self.known.owner, found)) {
+        if let Some(problem) = found.and_then(|found| self.known.marks().taken(&found.metadata)) {
             return Err(failed(problem));
         }
         let credential = self.known.source.clone().and_then(|source| {
@@ -251,23 +252,29 @@ impl Of<'_> {
         let (owner, key) = (&self.known.owner, &self.member.key);
         let storage = &self.config.storage.location;
         let secret = provider.secret_name(&owner.name);
-        let build = |read_only| {
+        let build = |collision: Option<&Problem>| {
             let parts = Parts {
                 storage,
                 prefix: owned::prefix(storage, layout, key),
                 secret: secret.clone(),
-                read_only,
+                read_only: collision.is_some(),
             };
-            let name = labels::DEFAULT_STORAGE_LOCATION;
-            owned::build(owner.metadata(name, key, id), parts)
+            let mut metadata = owner.metadata(labels::DEFAULT_STORAGE_LOCATION, key, id);
+            let annotations = metadata.annotations.get_or_insert_default();
+            annotations.insert(labels::HUB_UID.to_owned(), self.known.hub.clone());
+            if let Some(why) = collision {
+                annotations.insert(labels::STORE_COLLISION.to_owned(), why.message.clone());
+            }
+            owned::build(metadata, parts)
         };
-        let place = location::storage(&build(false));
+        let place = location::storage(&build(None));
         let found = self.member.default_location();
         let collision = match layout {
             StorageLayout::PerCluster => collision::find(self.known, self.member, &place, id),
             StorageLayout::Shared => None,
         };
-        let location = build(collision.is_some());
+        let location = build(collision.as_ref());
+        let leftovers = found.map(|found| owned::leftovers(found, &location));
         let found = found.filter(|found| owned::is_as_wanted(found, &location));
         let (credential, secret) = match credential {
             Ok((version, text)) => (None, self.secret_order(&version, secret, text, id)),
@@ -280,6 +287,7 @@ impl Of<'_> {
         let keep = Keep {
             place,
             found: found.cloned(),
+            leftovers: leftovers.unwrap_or_default(),
             collision,
             credential,
             order: Order {
@@ -340,29 +348,6 @@ impl Of<'_> {
         };
         (!fresh).then_some((version, spec))
     }
-}
-
-/// Why the location that is there is not for this Fleet, if it is another's.
-pub fn taken(owner: &Owner, found: &BackupStorageLocation) -> Option<Problem> {
-    let uid = identity::owner_uid(&found.metadata)?;
-    let hub_object = identity::hub_object(&found.metadata);
-    // A Fleet of this name that was there before is followed by this one.
-    if uid == owner.uid || hub_object == Some((owner.kind, &owner.namespace, &owner.name)) {
-        return None;
-    }
-    let whose = hub_object.map_or_else(
-        || format!("the owner {uid}"),
-        |(kind, namespace, name)| format!("{kind} {namespace}/{name}"),
-    );
-    Some(Problem::new(
-        reason::NAME_TAKEN,
-        format!(
-            "location {} there belongs to {whose}: take the cluster out of one of the two, or \
-             remove the label {} from it",
-            labels::DEFAULT_STORAGE_LOCATION,
-            labels::OWNER_UID
-        ),
-    ))
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 use api_types::common::StoragePlace;
+use velero_kit::identity;
 use velero_kit::problem::Problem;
 
 use super::super::dereference::Written;
 use super::super::fixtures::{
-    at, first, id, keep, known, member, of_another, planned, settled, uid,
+    HUB, at, first, id, keep, known, member, of_another, planned, settled, uid,
 };
 use super::super::memory::{Store, Survey};
 use super::*;
@@ -38,6 +39,10 @@ fn a_member_without_a_location_gets_the_secret_and_the_location() {
     assert_eq!(
         identity::hub_object(&location.metadata),
         Some(("Fleet", "team-a", "north"))
+    );
+    assert_eq!(
+        location.metadata.annotations.as_ref().unwrap()[labels::HUB_UID],
+        HUB
     );
     assert!(
         !format!("{plan:?}").contains("SK"),
@@ -124,6 +129,26 @@ fn what_is_in_the_way_of_a_member_is_said_in_order() {
 }
 
 #[test]
+fn a_location_of_before_the_hub_was_written_down_is_marked_anew() {
+    let mut oslo = settled(member("oslo"), "Available");
+    let mut old = (**oslo.default_location().unwrap()).clone();
+    let annotations = old.metadata.annotations.get_or_insert_default();
+    assert_eq!(annotations.remove(labels::HUB_UID).as_deref(), Some(HUB));
+    oslo.locations = vec![Arc::new(old.clone())];
+    let known = known(vec![oslo.clone()]);
+    assert!(keep(&planned(&known)).order.location.is_some());
+
+    let annotations = old.metadata.annotations.get_or_insert_default();
+    annotations.insert(labels::HUB_UID.to_owned(), "another".to_owned());
+    oslo.locations = vec![Arc::new(old)];
+    let known = super::super::fixtures::known(vec![oslo]);
+    assert_eq!(
+        blocked(&planned(&known)),
+        (PluginPhase::Failed, "NameTaken")
+    );
+}
+
+#[test]
 fn a_fleet_of_this_name_follows_the_one_before_it() {
     let mut oslo = member("oslo");
     oslo.locations = vec![Arc::new(of_another("team-a", "north"))];
@@ -198,10 +223,12 @@ fn another_member_s_backups_make_the_location_read_only_until_they_are_adopted()
             .contains(&format!("kurator.dev/adopt-store: {bergen}")),
         "{problem:?}"
     );
-    assert!(keep_it.order.location.as_ref().unwrap().is_read_only());
+    let closed = keep_it.order.location.as_ref().unwrap();
+    assert!(closed.is_read_only());
+    assert_eq!(location::collision(closed), Some(problem.message.as_str()));
 
     let mut adopts = surveyed(&[&bergen]);
-    adopts.adopted.insert(bergen.clone());
+    adopts.adopted.insert(id("bergen"));
     let plan = planned(&known_with(adopts.clone()));
     assert!(keep(&plan).collision.is_none() && keep(&plan).order.is_empty());
 
@@ -219,8 +246,18 @@ fn a_restart_does_not_open_a_location_that_was_closed() {
     let closed = keep(&planned(&known(vec![oslo.clone()]))).location.clone();
     oslo.locations = vec![Arc::new(closed)];
     oslo.memory.survey = Survey::default();
-    let plan = planned(&known(vec![oslo]));
+    let plan = planned(&known(vec![oslo.clone()]));
     assert!(keep(&plan).collision.is_some() && keep(&plan).order.is_empty());
+
+    // The first sync that is seen to end may have begun before.
+    let place = location::storage(oslo.default_location().unwrap());
+    oslo.memory.survey.sight(&place, None);
+    oslo.memory.survey.looked(at(1), [].into());
+    let plan = planned(&known(vec![oslo.clone()]));
+    assert!(keep(&plan).collision.is_some() && keep(&plan).order.is_empty());
+    oslo.memory.survey.looked(at(2), [].into());
+    let plan = planned(&known(vec![oslo]));
+    assert!(keep(&plan).collision.is_none() && keep(&plan).order.location.is_some());
 }
 
 #[test]

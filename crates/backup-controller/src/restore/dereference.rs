@@ -31,7 +31,17 @@ pub fn source(ctx: &Context, restore: &Restore) -> Source {
     let backup = ctx
         .hub_backups
         .get(&ObjectRef::new(&restore.spec.backup_name).within(&namespace));
-    Source::new(restore, backup)
+    let mut source = Source::new(restore, backup);
+    // Only what a cluster restores of itself is its own.
+    if source.cluster.is_none() {
+        let keys = source.backup.iter().flat_map(|of| source::clusters(of));
+        let adopted = keys.map(|key| (member::adopted(ctx, &key), key));
+        source.adopted = adopted
+            .filter(|(ids, _)| !ids.is_empty())
+            .map(|(ids, key)| (key, ids))
+            .collect();
+    }
+    source
 }
 
 /// One entry a requested cluster. Once `startTime` is set the clusters are those of the status;
@@ -121,7 +131,9 @@ impl Found {
         if source.cluster.is_none()
             && let Some(up) = up_member(ctx, &origin).cloned()
         {
-            origin.members = vec![up];
+            let key = origin.cluster.clone();
+            let members = &mut origin.members;
+            members.retain(|of| *of == up || source.is_adopted(&key, &of.uid));
         }
         Self {
             run: run(ctx, source, &origin, now),
@@ -285,6 +297,7 @@ fn facts(ctx: &Context, key: &ClusterKey, owner_uid: &str) -> Facts {
     Facts {
         hub: member::hub_object(ctx, key),
         link: member::link(ctx, key),
+        adopted: member::adopted(ctx, key),
         velero: member::served_by(member::served(ctx, key), watch.link),
         objects_synced: member::is_live(&watch),
         objects,

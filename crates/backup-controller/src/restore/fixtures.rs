@@ -1,6 +1,7 @@
 //! What the tests of the pure rooms are made of. Everything is of Restore `shop-again`, which reads
 //! Backup `nightly-shop`, and of member `oslo`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api_types::backup::{Backup, BackupDetail, BackupStatus};
@@ -111,6 +112,7 @@ pub(super) fn fresh() -> Entry {
         facts: Facts {
             hub: HubObject::Present,
             link: up(),
+            adopted: BTreeSet::new(),
             velero: Served::Yes,
             objects_synced: true,
             objects: Vec::new(),

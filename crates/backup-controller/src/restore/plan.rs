@@ -1,10 +1,12 @@
 //! The decision for one entry: what may be done about it now?
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api_types::condition::reason;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
+use api_types::names::MemberId;
 use api_types::restore::RestoreDetail;
 use jiff::Timestamp;
 
@@ -22,6 +24,8 @@ pub struct Facts {
     pub hub: HubObject,
     /// How cluster-proxy reaches it.
     pub link: Link,
+    /// The members whose stores it takes over.
+    pub adopted: BTreeSet<MemberId>,
     /// Whether it serves Velero's API.
     pub velero: Served,
     /// Whether `objects` is complete: the watch has been synced and is connected.
@@ -226,7 +230,9 @@ fn obstacle(entry: &Entry, terms: &Terms<'_>) -> Option<Problem> {
     match &facts.link {
         Link::Down { problem, .. } => return Some(problem.clone()),
         Link::Up { member_uid } if !origin.has(member_uid) => {
-            if let Some(problem) = cannot_read(&entry.key, origin, terms.elsewhere) {
+            let made_in = origin.made_in();
+            let is_own = !made_in.is_disjoint(&facts.adopted);
+            if let Some(problem) = cannot_read(&entry.key, origin, terms.elsewhere || is_own) {
                 return Some(problem);
             }
         }

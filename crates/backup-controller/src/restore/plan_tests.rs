@@ -233,3 +233,22 @@ fn another_member_s_backup_is_read_where_it_is_asked_for_and_known_to_lie() {
     // Its own is read without knowing where it lies.
     assert_eq!(short(&plan(&fresh(), &asked)), "Claim");
 }
+
+#[test]
+fn a_backup_of_a_member_whose_store_was_taken_over_is_the_cluster_s_own() {
+    let mut entry = fresh();
+    entry.origin = Ok(Origin {
+        members: vec![member_of("a former cluster", Some("fleet-backups"))],
+        ..origin()
+    });
+    let waits = |entry: &Entry| match plan(entry, &terms(10)) {
+        Next::Wait(problem) => Some(problem.reason),
+        _ => None,
+    };
+    assert_eq!(waits(&entry), Some("MemberReplaced"));
+    let id = api_types::names::MemberId::from_uid;
+    entry.facts.adopted = [id("another one")].into();
+    assert_eq!(waits(&entry), Some("MemberReplaced"));
+    entry.facts.adopted = [id("a former cluster")].into();
+    assert_eq!(waits(&entry), None);
+}

@@ -1,11 +1,13 @@
 //! What does a Restore read? Pure.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api_types::backup::{Backup, BackupDetail};
 use api_types::condition::reason;
 use api_types::external::velero;
 use api_types::key::{ClusterKey, ClusterKind};
+use api_types::names::MemberId;
 use api_types::phase::EntryPhase;
 use api_types::restore::{Restore, SourceCluster};
 use jiff::Timestamp;
@@ -28,6 +30,8 @@ pub struct Source {
     pub fleet: Option<String>,
     /// The cluster whose backup goes into every target; `None`: each restores its own.
     pub cluster: Option<SourceCluster>,
+    /// The members whose stores a cluster has taken over.
+    pub adopted: BTreeMap<ClusterKey, BTreeSet<MemberId>>,
     /// No run that began later is restored.
     pub not_after: Option<Timestamp>,
     /// The clusters of the Backup.
@@ -67,6 +71,7 @@ impl Source {
             backup,
             fleet,
             cluster: restore.spec.source_cluster.clone(),
+            adopted: BTreeMap::new(),
             // A time that cannot be read is refused before anything is looked at.
             not_after: restore
                 .spec
@@ -119,7 +124,8 @@ impl Source {
     }
 
     /// The cluster that `target` is restored from. One that is named has all members that its name
-    /// has had; else a cluster restores its own backup, and not a former one's.
+    /// has had; else a cluster restores its own backup, and not a former one's whose store it has not
+    /// taken over.
     pub fn origin(&self, target: &ClusterKey) -> Result<Origin, Problem> {
         let backup = self.backup()?;
         let key = match &self.cluster {
@@ -129,7 +135,10 @@ impl Source {
         let mut members = self.index.members(backup, &key);
         let named = self.cluster.is_some() && backup.spec.is_scheduled();
         if !named && self.index.is_claimed(backup, &key) {
-            members.truncate(1);
+            let mut present = true;
+            members.retain(|member| {
+                std::mem::take(&mut present) || self.is_adopted(&key, &member.uid)
+            });
         }
         if members.is_empty() {
             return Err(self.nowhere(backup, &key));
@@ -138,6 +147,12 @@ impl Source {
             cluster: key,
             members,
         })
+    }
+
+    /// Whether a cluster has taken over the store of the member with this uid.
+    pub fn is_adopted(&self, key: &ClusterKey, uid: &str) -> bool {
+        let adopted = self.adopted.get(key);
+        adopted.is_some_and(|adopted| adopted.contains(&MemberId::from_uid(uid)))
     }
 
     /// Why there is no member that has backed up under this name.

@@ -326,3 +326,26 @@ fn the_fleet_is_the_destination_s_and_else_the_backup_s() {
     let named = restore(json!({ "destination": { "fleet": "staging" } }));
     assert_eq!(Source::new(&named, None).fleet.as_deref(), Some("staging"));
 }
+
+#[test]
+fn what_a_member_had_stored_is_a_cluster_s_own_once_it_has_taken_over_the_store() {
+    let mut nightly = scheduled();
+    let former = FormerCluster {
+        cluster_name: "oslo".to_owned(),
+        cluster_kind: "AttachedCluster".to_owned(),
+        member_uid: Some("former".to_owned()),
+        ..FormerCluster::default()
+    };
+    nightly.status.as_mut().unwrap().former_clusters = vec![former];
+    let mut source = from(json!({}), nightly);
+    let uids = |source: &Source| -> Vec<String> {
+        let origin = source.origin(&key("oslo")).unwrap();
+        origin.members.into_iter().map(|of| of.uid).collect()
+    };
+    assert_eq!(uids(&source), [MEMBER_UID]);
+    let id = api_types::names::MemberId::from_uid;
+    source.adopted.insert(key("oslo"), [id("another")].into());
+    assert_eq!(uids(&source), [MEMBER_UID]);
+    source.adopted.insert(key("oslo"), [id("former")].into());
+    assert_eq!(uids(&source), [MEMBER_UID, "former"]);
+}

@@ -1,7 +1,7 @@
 //! Deleting a scheduled Backup: its Schedules stop first, in every cluster that has or had one; then
 //! its runs stay or go, as the policy says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,9 +129,16 @@ async fn look_everywhere(
     owner: &Owner,
     runs: &Runs,
 ) -> Vec<Left> {
+    let mut seen = BTreeSet::new();
     let places: Vec<_> = everywhere(backup)
         .into_iter()
-        .map(|holder| (place(ctx, owner, &holder, runs), holder.detail))
+        .map(|holder| match place(ctx, owner, &holder, runs) {
+            // It has taken over the store of a former one, and is asked for all of it at once.
+            Place::Here(target) if !seen.insert(target.key.clone()) => {
+                (Place::Nothing, holder.detail)
+            }
+            place => (place, holder.detail),
+        })
         .collect();
     let location = location(backup);
     // Of the members that one name has had, one answers at most, and only that one has a place: no
@@ -178,7 +185,11 @@ async fn look_everywhere(
 fn place(ctx: &Context, owner: &Owner, holder: &Holder, runs: &Runs) -> Place {
     let mut named = holder.detail.clone();
     named.backup_name_in_cluster = Some("the Schedule".to_owned());
-    match deletion::place(ctx, owner, &named) {
+    let place = match runs {
+        Runs::Stay => deletion::place(ctx, owner, &named),
+        Runs::Held(_) | Runs::Go => deletion::place_of_data(ctx, owner, &named),
+    };
+    match place {
         Ok(Some(target)) => Place::Here(target),
         Ok(None) => Place::Nothing,
         Err(problem) => {

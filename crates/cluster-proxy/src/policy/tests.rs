@@ -34,6 +34,9 @@ fn the_built_in_policy_lets_controllers_do_their_jobs() {
     ] {
         assert!(allowed("backup-controller", verb, &backups, "velero", "b"));
     }
+    let locations = gvr("velero.io", "backupstoragelocations");
+    let may_patch = |name| allowed("backup-controller", Verb::Patch, &locations, "velero", name);
+    assert!(may_patch("default") && !may_patch("archive"));
     assert!(allowed(
         "fleet-controller",
         Verb::List,

@@ -17,7 +17,7 @@ use velero_kit::{borrowed, classify, location as places};
 
 use crate::backup::{Problem, apply};
 use crate::context::Context;
-use crate::operation::{deletion, objects};
+use crate::operation::{deletion, member as members, objects};
 use crate::restore::wanted::location_of;
 
 /// Reads what is there, decides and does the next step in one cluster.
@@ -27,15 +27,10 @@ pub(super) async fn look(
     detail: &BackupDetail,
     location: &str,
 ) -> Result<Step, Problem> {
-    let Some(place) = deletion::place(ctx, owner, detail)? else {
+    let Some(place) = deletion::place_of_data(ctx, owner, detail)? else {
         return Ok(Step::Done);
     };
-    let target = OnMember {
-        ctx,
-        owner,
-        key: &place.key,
-        member: place.member,
-    };
+    let target = OnMember::new(ctx, owner, (&place.key, &place.member));
     let known = Known {
         names: vec![place.name],
         storage: detail.storage.as_ref(),
@@ -69,12 +64,7 @@ pub(crate) async fn look_at_all(
     place: (&ClusterKey, &MemberId),
     known: Known<'_>,
 ) -> Result<Vec<(String, Step)>, CallError> {
-    let target = OnMember {
-        ctx,
-        owner,
-        key: place.0,
-        member: place.1.clone(),
-    };
+    let target = OnMember::new(ctx, owner, place);
     target.all_steps(known).await
 }
 
@@ -113,9 +103,38 @@ struct OnMember<'a> {
     owner: &'a Owner,
     key: &'a ClusterKey,
     member: MemberId,
+    /// The members whose stores it has taken over.
+    adopted: BTreeSet<MemberId>,
 }
 
-impl OnMember<'_> {
+/// Whether a Velero Backup is this owner's, and data that its member may delete: its own, or that of a
+/// member whose store it has taken over, where it writes to that.
+fn is_ours(
+    owner: &Owner,
+    (member, adopted): (&MemberId, &BTreeSet<MemberId>),
+    found: &velero::Backup,
+) -> bool {
+    let mut adopted = adopted.iter();
+    owner.owns(&found.metadata, member)
+        || adopted.any(|member| owner.owns(&found.metadata, member))
+            && !borrowed::is_borrowed(&location_of(found))
+}
+
+impl<'a> OnMember<'a> {
+    fn new(ctx: &'a Context, owner: &'a Owner, place: (&'a ClusterKey, &MemberId)) -> Self {
+        Self {
+            ctx,
+            owner,
+            key: place.0,
+            member: place.1.clone(),
+            adopted: members::adopted(ctx, place.0),
+        }
+    }
+
+    fn is_ours(&self, found: &velero::Backup) -> bool {
+        is_ours(self.owner, (&self.member, &self.adopted), found)
+    }
+
     async fn step(&self, known: &Known<'_>) -> Result<Step, CallError> {
         let [name] = known.names.as_slice() else {
             return Ok(Step::Done);
@@ -138,10 +157,11 @@ impl OnMember<'_> {
     async fn all_steps(&self, known: Known<'_>) -> Result<Vec<(String, Step)>, CallError> {
         // Before the Backups, as above.
         let locations = self.locations().await?;
-        let backups = self.backups().list(&self.ours()).await?;
+        let backups = self.backups().list(&self.with_adopted()).await?;
         let requests = self.requests().await?;
         let backups: BTreeMap<String, velero::Backup> = backups
             .into_iter()
+            .filter(|found| self.is_ours(found))
             .map(|found| (found.name_any(), found))
             .collect();
         let (remembered, seen_in) = self.ctx.memory.with(&self.owner.uid, |memory| {
@@ -231,6 +251,22 @@ impl OnMember<'_> {
         }
     }
 
+    /// The same and what members have made whose stores it has taken over.
+    fn with_adopted(&self) -> ListOptions {
+        let members = std::iter::once(&self.member).chain(&self.adopted);
+        let members: Vec<&str> = members.map(MemberId::as_str).collect();
+        ListOptions {
+            labels: Some(format!(
+                "{}={},{} in ({})",
+                labels::OWNER_UID,
+                self.owner.uid,
+                labels::MEMBER,
+                members.join(",")
+            )),
+            ..ListOptions::default()
+        }
+    }
+
     async fn locations(&self) -> Result<Vec<velero::BackupStorageLocation>, CallError> {
         let locations = objects::velero::<velero::BackupStorageLocation>(self.ctx, self.key);
         locations.list(&ListOptions::default()).await
@@ -239,7 +275,7 @@ impl OnMember<'_> {
     /// The Backup under our name, if it is ours: another owner's is none of our business.
     async fn live_backup(&self, name: &str) -> Result<Option<velero::Backup>, CallError> {
         let found = self.backups().get_opt(name).await?;
-        Ok(found.filter(|found| self.owner.owns(&found.metadata, &self.member)))
+        Ok(found.filter(|found| self.is_ours(found)))
     }
 
     async fn requests(&self) -> Result<Vec<velero::DeleteBackupRequest>, CallError> {
@@ -298,6 +334,41 @@ mod tests {
             "status": { "lastSyncedTime": Timestamp::from_second(second).unwrap().to_string() },
         });
         serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn another_member_s_backup_is_deleted_only_where_its_store_was_taken_over() {
+        let owner = Owner {
+            kind: "Backup",
+            name_label: labels::BACKUP_NAME,
+            namespace: "team-a".to_owned(),
+            name: "nightly-shop".to_owned(),
+            uid: "u".to_owned(),
+            fleet: "production".to_owned(),
+        };
+        let id = MemberId::from_uid;
+        let (here, former) = (id("here"), id("former"));
+        let made = |owner: &Owner, member: &MemberId, location: &str| {
+            let mut backup = velero::Backup::new("run", velero::BackupSpec::default());
+            backup.metadata = owner.metadata("run", &ClusterKey::attached("a", "oslo"), member);
+            backup.spec.storage_location = Some(location.to_owned());
+            backup
+        };
+        let ours = |adopted: &[&MemberId], found: &velero::Backup| {
+            let adopted = adopted.iter().map(|id| (*id).clone()).collect();
+            is_ours(&owner, (&here, &adopted), found)
+        };
+        assert!(ours(&[], &made(&owner, &here, "default")));
+        let theirs = made(&owner, &former, "default");
+        assert!(!ours(&[], &theirs) && !ours(&[&id("another")], &theirs));
+        assert!(ours(&[&former], &theirs));
+        let copy = made(&owner, &former, "kurator-from-0123456789");
+        assert!(!ours(&[&former], &copy), "it can only be read there");
+        let other = Owner {
+            uid: "another".to_owned(),
+            ..owner.clone()
+        };
+        assert!(!ours(&[&former], &made(&other, &former, "default")));
     }
 
     #[test]
