@@ -243,7 +243,7 @@ impl Errand {
             "{}: location {DEFAULT} had {names}, which this Fleet does not set; that is removed",
             self.key.name
         );
-        self.tell("StorageLocationReplaced", note);
+        self.tell("StorageLocationCleared", note);
         Ok(true)
     }
 
@@ -302,7 +302,9 @@ impl Errand {
         spec.default = None;
         let secret = spec.credential.as_ref().map(|secret| secret.name.clone());
         // What a manager applied before and does not repeat is dropped: the labels.
-        let body = json!({ "metadata": { "uid": found.uid() }, "spec": spec });
+        // Only from what was read: the manager of another hub's Fleet has the same name.
+        let identity = json!({ "uid": found.uid(), "resourceVersion": found.resource_version() });
+        let body = json!({ "metadata": identity, "spec": spec });
         let api = objects::velero::<BackupStorageLocation>(&self.ctx, &self.key);
         match api
             .apply(DEFAULT, &body, labels::BACKUP_MANAGER, true)
