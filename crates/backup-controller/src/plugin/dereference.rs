@@ -21,7 +21,7 @@ use velero_kit::problem::Problem;
 use velero_kit::{NAMESPACE, borrowed, location};
 
 use super::mark::{self, Marks};
-use super::memory::Store;
+use super::memory::{self, Store};
 use crate::context::Context;
 use crate::operation::member::{self, HubObject, Link, Served};
 use crate::operation::{Error, calls};
@@ -96,8 +96,6 @@ pub struct Member {
     pub velero: Served,
     /// Whether the view of its locations is up to date.
     pub live: bool,
-    /// A call of this Fleet is under way there.
-    pub busy: bool,
     /// Its locations, without those for reading another's.
     pub locations: Vec<Arc<BackupStorageLocation>>,
     /// Ids whose store it takes over.
@@ -263,13 +261,17 @@ fn members(
             let asked = wanted.get(&key);
             let entry = entries.remove(&key);
             let (wanted, listed) = (asked.is_some(), asked == Some(&true));
-            Member {
+            let is_busy = busy.contains(&key);
+            let mut member = Member {
                 wanted,
                 listed,
                 entry,
-                busy: busy.contains(&key),
                 ..look(ctx, marks, key)
+            };
+            if is_busy {
+                member.memory.marks = memory::Marks::UnderWay;
             }
+            member
         })
         .collect()
 }
@@ -296,7 +298,6 @@ fn look(ctx: &Context, marks: Marks<'_>, key: ClusterKey) -> Member {
         hub: member::hub_object(ctx, &key),
         velero: member::served(ctx, &key),
         live: member::is_live(&ctx.locations.state(&key)),
-        busy: false,
         adopted: member::adopted(ctx, &key),
         memory: store,
         entry: None,

@@ -92,7 +92,6 @@ pub(super) fn member(name: &str) -> Member {
         },
         velero: Served::Yes,
         live: true,
-        busy: false,
         locations: Vec::new(),
         adopted: BTreeSet::new(),
         memory: Store::default(),

@@ -34,10 +34,11 @@ pub enum Leave {
 pub fn decide(known: &Known, member: &Member, timings: &Timings) -> Leave {
     let is_up = matches!(member.link, Link::Up { .. });
     // What is under way may make our marks, whatever a watch shows: its end is awaited.
-    if member.busy && is_up {
+    let is_busy = member.memory.marks == Marks::UnderWay;
+    if is_busy && is_up {
         return Leave::Release;
     }
-    if member.velero == Served::No && !member.busy {
+    if member.velero == Served::No && !is_busy {
         return Leave::Gone;
     }
     if member.live && is_up {
@@ -74,8 +75,7 @@ fn is_wish(member: &Member) -> bool {
     let entry = member.entry.as_ref();
     entry.is_none_or(|entry| entry.details.is_empty())
         && member.default_location().is_none()
-        && !member.busy
-        && member.memory.marks != Marks::Begun
+        && matches!(member.memory.marks, Marks::Unknown | Marks::Released)
 }
 
 /// How long its entry has been there as one that goes.

@@ -62,19 +62,13 @@ fn what_a_watch_does_not_show_is_looked_at_once_more() {
         unseen.memory.marks = marks;
         assert_eq!(of(&unseen, 1000), Leave::Release, "{marks:?}");
     }
-    unseen.memory.marks = Marks::Released;
-    for (live, velero) in [
-        (true, Served::Yes),
-        (false, Served::Yes),
-        (true, Served::No),
-    ] {
-        let busy = Member {
-            live,
-            velero,
-            busy: true,
-            ..unseen.clone()
-        };
-        assert_eq!(of(&busy, 1000), Leave::Release, "a call is under way");
+    unseen.memory.marks = Marks::UnderWay;
+    for live in [true, false] {
+        unseen.live = live;
+        for velero in [Served::Yes, Served::No] {
+            unseen.velero = velero;
+            assert_eq!(of(&unseen, 1000), Leave::Release, "a call is under way");
+        }
     }
 }
 
@@ -87,7 +81,7 @@ fn a_write_that_nobody_has_seen_the_end_of_is_waited_for() {
     let mut begun = never.clone();
     begun.memory.marks = Marks::Begun;
     assert!(matches!(of(&begun, 1000), Leave::Waits(_)));
-    never.busy = true;
+    never.memory.marks = Marks::UnderWay;
     assert!(matches!(of(&never, 1000), Leave::Waits(_)));
 }
 

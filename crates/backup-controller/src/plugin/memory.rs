@@ -34,6 +34,8 @@ pub enum Marks {
     /// Nothing: another process may have made them.
     #[default]
     Unknown,
+    /// Nothing, while a call to the member is under way.
+    UnderWay,
     /// A write that makes them has begun.
     Begun,
     /// A live look since the last of those has shown, or brought about, that there are none.
