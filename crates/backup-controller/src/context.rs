@@ -15,6 +15,7 @@ use kube::runtime::reflector::Store;
 use proxy_client::{Inventory, MemberWatch, Members};
 
 use crate::locations::Sweeps;
+use crate::locations::settled::Settled;
 use crate::metrics::Metrics;
 use crate::operation::State;
 use crate::operation::contact::Contact;
@@ -72,6 +73,8 @@ pub struct Context {
     pub stores: Stores,
     /// Members whose read-only locations are to be looked at.
     pub sweeps: Sweeps,
+    /// Which locations show what lies at their place.
+    pub settled: Settled,
     /// Whether this process may write.
     pub leadership: Leadership,
 }

@@ -126,6 +126,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         fleet_trigger: Trigger::default(),
         stores: plugin::memory::Stores::default(),
         sweeps: locations::Sweeps::default(),
+        settled: locations::settled::Settled::default(),
         leadership,
     });
     tokio::spawn(ready_when_filled(ctx.intake.clone(), readiness));

@@ -1,10 +1,12 @@
-//! The read-only locations on members that Restores make for reading another member's backups: uses
+//! The read-only locations on members that Restores make for reading what does not lie where the
+//! member stores now, such as another member's backups: uses
 //! end with their operations, and what nobody uses goes, copies included (`DESIGN.md` 6).
 //!
 //! Each member is swept by itself, when something of it changes and now and then: a member that does
 //! not answer delays no other, and nothing depends on a sweep being made in time.
 
 pub mod plan;
+pub mod settled;
 mod sweep;
 pub mod work;
 
@@ -48,9 +50,6 @@ impl Sweeps {
 
 /// A Restore that ends or goes may have been the last one to use a location.
 pub fn restore_changed(ctx: &Context, restore: &Restore) {
-    if restore.spec.source_cluster.is_none() {
-        return;
-    }
     let namespace = restore.namespace().unwrap_or_default();
     let details = restore
         .status
@@ -143,7 +142,9 @@ struct Broom {
 
 impl Broom {
     fn everywhere(&mut self) {
-        for key in self.ctx.locations.clusters() {
+        let known = self.ctx.locations.clusters();
+        self.ctx.settled.keep(&known);
+        for key in known {
             self.unsearched.insert(key.clone());
             self.sweep(key, Duration::ZERO);
         }
@@ -156,6 +157,15 @@ impl Broom {
     }
 
     fn changed(&mut self, change: Change<api_types::external::velero::BackupStorageLocation>) {
+        if let Change::Object {
+            cluster, key, new, ..
+        } = &change
+        {
+            match new {
+                Some(location) => drop(self.ctx.settled.note(cluster, location)),
+                None => self.ctx.settled.forget(cluster, &key.name),
+            }
+        }
         match change {
             Change::Object {
                 cluster, key, new, ..

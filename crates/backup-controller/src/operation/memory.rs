@@ -48,6 +48,8 @@ pub struct OfCluster {
     pub asking: bool,
     /// How far the deletion of each Velero Backup is, by its name.
     pub deletions: HashMap<String, deletion::Memory>,
+    /// How far the proof is that nothing is left at a place where the cluster has stored before.
+    pub places: HashMap<String, deletion::Memory>,
     /// Name of the location that each of them was last seen in.
     pub seen_in: HashMap<String, String>,
     /// What the member made of the last Schedule that was applied, if not what was wanted.

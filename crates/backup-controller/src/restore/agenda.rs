@@ -21,7 +21,10 @@ pub fn next(
 ) -> Option<Duration> {
     let deadline = until(deadline, now);
     let of_row = |row: &Row| match &row.next {
-        Next::Wait(problem) if problem.reason == reason::CONFIG_MAP_NOT_FOUND => {
+        Next::Wait(problem)
+            if [reason::CONFIG_MAP_NOT_FOUND, reason::BACKUP_NOT_SYNCED]
+                .contains(&problem.reason) =>
+        {
             Some(timings.look_again)
         }
         Next::Look(_) => Some(row.look_in.unwrap_or(timings.look_again)),

@@ -119,7 +119,7 @@ fn origin(entry: &Entry, target: &Target) -> Result<Origin, Problem> {
             cluster: target.key.clone(),
             members: vec![Member {
                 uid: uid.clone(),
-                place: None,
+                ..Member::default()
             }],
         }),
         (origin, _) => origin.clone(),

@@ -1,19 +1,23 @@
 //! Gathers what a pass needs to know, from local stores: no write and no call to a member.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use api_types::common::{ClusterRef, Destination};
+use api_types::external::velero;
 use api_types::key::ClusterKey;
 use api_types::labels;
+use api_types::names::MemberId;
 use api_types::restore::{Restore, RestoreDetail};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::Selector;
 use kube::runtime::reflector::ObjectRef;
 use velero_kit::identity::{self, Owner};
-use velero_kit::{NAMESPACE, location};
+use velero_kit::{NAMESPACE, borrowed, location};
 
 use super::Problem;
+use super::elsewhere::own_location;
 use super::origin::is_made_in;
 use super::plan::{Entry, Facts};
 use super::results::Results;
@@ -21,6 +25,7 @@ use super::source::{self, Member, Origin, Run, Source, Which};
 use super::validate::Validated;
 use super::wanted::location_of;
 use crate::context::Context;
+use crate::locations::settled;
 use crate::operation::destination::{self, Requested};
 use crate::operation::member::{self, Link};
 use crate::operation::{entry, inherited};
@@ -132,9 +137,11 @@ impl Found {
             && let Some(up) = up_member(ctx, &origin).cloned()
         {
             let key = origin.cluster.clone();
-            let members = &mut origin.members;
-            members.retain(|of| *of == up || source.is_adopted(&key, &of.uid));
+            origin = origin.narrowed(|member| {
+                member.uid == up.uid || source.is_adopted(&key, &member.uid)
+            });
         }
+        shown(ctx, &mut origin);
         Self {
             run: run(ctx, source, &origin, now),
             origin,
@@ -193,17 +200,67 @@ fn with_place(ctx: &Context, origin: Origin, source: &Source) -> Origin {
     placed(ctx, origin, location_named(source))
 }
 
-/// A run that was made before the Backup was given another location lies in the former one.
+/// What lies at a place that a location of the member's own is at, Velero shows there.
+fn shown(ctx: &Context, origin: &mut Origin) {
+    let Some(uid) = up_member(ctx, origin).map(|up| up.uid.clone()) else {
+        return;
+    };
+    let key = origin.cluster.clone();
+    for member in origin.members.iter_mut().filter(|member| member.uid == uid) {
+        let place = member.place.as_ref();
+        if place.is_some_and(|place| own_location(ctx, &key, place).is_some()) {
+            member.last = None;
+        }
+    }
+}
+
+/// A run lies in the location that its member shows it in, unless that was given another place since:
+/// be it that this is not written down yet, or that Velero has still to look there.
 fn where_it_lies(ctx: &Context, origin: Origin, source: &Source, run: &str) -> Origin {
     let object = ctx.backups.get(&origin.cluster, NAMESPACE, run);
-    let location = object
-        .filter(|object| is_made_in(&origin.made_in(), object))
-        .map(|object| location_of(&object))
-        .filter(|location| location != location_named(source));
-    match location {
-        Some(location) => placed(ctx, origin, &location),
-        None => origin,
+    let Some(object) = object.filter(|object| is_made_in(&origin.made_in(), object)) else {
+        return origin;
+    };
+    let name = location_of(&object);
+    let Some(found) = ctx.locations.get(&origin.cluster, NAMESPACE, &name) else {
+        return origin;
+    };
+    let here = origin.narrowed(|member| {
+        let made_in = [MemberId::from_uid(&member.uid)].into();
+        let place = member.place.as_ref();
+        is_made_in(&made_in, &object) && place.is_some_and(|place| location::is_at(&found, place))
+    });
+    if here.members.is_empty() {
+        if name == location_named(source) {
+            return origin;
+        }
+        return placed(ctx, origin, &name);
     }
+    if origin.places().len() == 1 || is_sure(ctx, &origin.cluster, &found) {
+        here
+    } else {
+        origin
+    }
+}
+
+/// Whether what Velero shows in a location lies at its place: one that only reads is never moved.
+pub fn is_sure(ctx: &Context, key: &ClusterKey, found: &velero::BackupStorageLocation) -> bool {
+    borrowed::is_borrowed(&found.name_any()) || ctx.settled.note(key, found)
+}
+
+/// What keeps the runs that a member shows from being trusted, where it has stored in several places.
+fn unsettled(ctx: &Context, origin: &Origin, seen: &[Arc<velero::Backup>]) -> Option<Problem> {
+    if origin.places().len() < 2 {
+        return None;
+    }
+    let key = &origin.cluster;
+    let names: BTreeSet<String> = seen.iter().map(|run| location_of(run)).collect();
+    let found = names
+        .iter()
+        .filter_map(|name| ctx.locations.get(key, NAMESPACE, name));
+    let mut unsure = found.filter(|found| !is_sure(ctx, key, found));
+    let first = unsure.next()?;
+    Some(settled::unsettled(key, &first.name_any()))
 }
 
 /// The origin with the place of this location of the member that answers, if that has it.
@@ -231,13 +288,19 @@ fn run(
     let is_shown = backup.is_some_and(|backup| backup.spec.is_scheduled())
         && member::is_live(&ctx.backups.state(key));
     let seen = up_member(ctx, origin).filter(|_| is_shown).map(|up| {
-        let made_in = origin.narrowed(|member| member == up).made_in();
+        let made_in = [MemberId::from_uid(&up.uid)].into();
         let mut seen = ctx.backups.list(key);
         seen.retain(|object| {
             identity::owner_uid(&object.metadata) == uid.as_deref() && is_made_in(&made_in, object)
         });
         (up.uid.as_str(), seen)
     });
+    if let Some((uid, seen)) = &seen {
+        let own = origin.narrowed(|member| member.uid == *uid);
+        if let Some(problem) = unsettled(ctx, &own, seen) {
+            return Err(problem);
+        }
+    }
     let seen = seen.as_ref().map(|(uid, seen)| (*uid, seen.as_slice()));
     source.run(origin, seen, now)
 }

@@ -1,5 +1,5 @@
-//! Another member's backup, made to be seen on the target: a location for reading it, marked as ours,
-//! and a copy of the Velero Backup in it.
+//! A backup that lies where the target does not store, such as another member's, made to be seen there:
+//! a location for reading it, marked as ours, and a copy of the Velero Backup in it.
 
 use std::sync::Arc;
 
@@ -14,19 +14,20 @@ use kube::ResourceExt;
 use proxy_client::{Error as CallError, ListOptions, MemberApi};
 use velero_kit::borrowed::{self, Use};
 use velero_kit::identity::Owner;
-use velero_kit::{copy, location};
+use velero_kit::{NAMESPACE, copy, location};
 
 use super::Problem;
-use super::dereference::up_member;
+use super::dereference::{self, up_member};
 use super::look::newest;
 use super::origin::is_made_in;
-use super::source::{Origin, Which};
-use super::wanted::{Wanted, restorable};
+use super::source::{Member, Origin, Which};
+use super::wanted::{Wanted, location_of, restorable};
 use crate::context::Context;
+use crate::locations::settled;
 use crate::operation::calls::NotNow;
 use crate::operation::objects::{self, Target};
 
-/// Looks for the backup on a target that did not make it.
+/// Looks for the backup on a target that did not make it, or does not store there any more.
 pub async fn look(
     ctx: &Context,
     owner: &Owner,
@@ -48,6 +49,10 @@ pub async fn look(
     let (mut locations, mut closed) = (Vec::new(), None);
     for place in places {
         match open(ctx, owner, &target.key, place).await {
+            Ok(location) if !is_sure(ctx, target, origin, &location) => {
+                let problem = settled::unsettled(&target.key, &location.name_any());
+                closed = closed.or(Some(NotNow::Waits(problem)));
+            }
             Ok(location) => locations.push(location),
             Err(why) => closed = closed.or(Some(why)),
         }
@@ -68,9 +73,9 @@ pub async fn look(
         Which::Newest(not_after) => reading.newest(*not_after).await,
     };
     match (found, closed) {
-        // What a place that cannot be read hides may be newer, unless it is a former member's.
+        // What a place that cannot be read hides may be newer, unless it is a former one.
         (Ok(found), Some(why)) => match &wanted.which {
-            Which::Newest(_) if !is_of_present(origin, &found) => Err(why),
+            Which::Newest(_) if !reading.is_of_present(&found) => Err(why),
             _ => Ok(found),
         },
         (Err(_), Some(why)) => Err(why),
@@ -78,10 +83,16 @@ pub async fn look(
     }
 }
 
-/// Whether the member that has the name now made a backup: it is newer than all of former ones.
-fn is_of_present(origin: &Origin, found: &velero::Backup) -> bool {
-    let present = origin.members.first();
-    present.is_some_and(|member| is_made_in(&[MemberId::from_uid(&member.uid)].into(), found))
+/// Whether what a target shows in a location surely lies there: in one of its own that was moved,
+/// Velero may still show what it has made at the place before.
+fn is_sure(
+    ctx: &Context,
+    target: &Target,
+    origin: &Origin,
+    location: &BackupStorageLocation,
+) -> bool {
+    let moved = origin.made_in().contains(&target.member) && origin.places().len() > 1;
+    !moved || dereference::is_sure(ctx, &target.key, location)
 }
 
 /// A location of the target at this place: one of its own, or a read-only one that is made for it.
@@ -105,7 +116,7 @@ async fn open(
 }
 
 /// Name of a location of the target's own at this place.
-fn own_location(ctx: &Context, key: &ClusterKey, place: &StoragePlace) -> Option<String> {
+pub(super) fn own_location(ctx: &Context, key: &ClusterKey, place: &StoragePlace) -> Option<String> {
     let locations = ctx.locations.list(key);
     let mut own = locations
         .iter()
@@ -160,6 +171,13 @@ async fn borrow(
     )))
 }
 
+/// Whether a backup is the object that it was made with, and no copy that Velero has made of it later.
+fn is_original(found: &velero::Backup) -> bool {
+    let made = found.metadata.creation_timestamp.as_ref();
+    let began = found.start_timestamp();
+    made.zip(began).is_none_or(|(made, began)| made.0 <= began)
+}
+
 /// Why no copy is made by us: only a minute is lost by that.
 struct NotSafe(String);
 
@@ -181,6 +199,19 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
+    /// Whether the member that has the name now made a backup where it stores now: it is newer than all
+    /// of former ones, as far as is known.
+    fn is_of_present(&self, found: &velero::Backup) -> bool {
+        let Some(member) = self.origin.members.first() else {
+            return false;
+        };
+        let lies_in = self.lies_in(found);
+        let is_at = |place| lies_in.is_some_and(|location| location::is_at(location, place));
+        is_made_in(&[MemberId::from_uid(&member.uid)].into(), found)
+            && member.place.as_ref().is_none_or(is_at)
+            && !self.origin.may_hide_newer(&member.uid, found)
+    }
+
     /// The copy of a backup whose name is known. One that is not there is made, if that is safe.
     async fn named(&self, name: &str) -> Result<velero::Backup, NotNow> {
         let key = &self.target.key;
@@ -190,7 +221,13 @@ impl Reading<'_> {
         if let Some(found) = &found
             && !(self.wanted.is(found) && lies_in.is_some())
         {
-            return Err(NotNow::Waits(self.hidden(name)));
+            let stale = self.is_own(found) && self.wanted.is(found);
+            let problem = if stale {
+                settled::unsettled(key, &location_of(found))
+            } else {
+                self.hidden(name)
+            };
+            return Err(NotNow::Waits(problem));
         }
         let complete = found
             .as_ref()
@@ -237,10 +274,15 @@ impl Reading<'_> {
         locations.find(|location| copy::lies_in(&found.metadata, &location.name_any()))
     }
 
-    /// Whether all that belongs to a backup is there: so it is where it was made.
+    /// Whether the target made a backup itself.
+    fn is_own(&self, found: &velero::Backup) -> bool {
+        is_made_in(&[self.target.member.clone()].into(), found)
+    }
+
+    /// Whether all that belongs to a backup is there: so it is where it was made, unless Velero has
+    /// brought it back from a place where the member stored before.
     fn is_complete(&self, found: &velero::Backup, location: &BackupStorageLocation) -> bool {
-        let here = [self.target.member.clone()].into();
-        is_made_in(&here, found) || copy::is_complete(found, location)
+        (self.is_own(found) && is_original(found)) || copy::is_complete(found, location)
     }
 
     /// The backup as its own member has it, if that answers and a copy by us would lack nothing. It
@@ -254,6 +296,10 @@ impl Reading<'_> {
         let ask = || async {
             let up = up_member(self.ctx, self.origin)
                 .ok_or_else(|| NotSafe(format!("{} does not answer", source.name)))?;
+            if *source == self.target.key || self.origin.places().len() > 1 {
+                let why = "in which of its places it lies, only Velero's sync tells";
+                return Err(NotSafe(why.to_owned()));
+            }
             let own = MemberId::from_uid(&up.uid);
             // A copy there does not tell whether the backup has volumes.
             let is_own = |record: &BackupRecord| {
@@ -261,9 +307,9 @@ impl Reading<'_> {
             };
             let records = objects::velero::<BackupRecord>(self.ctx, source);
             let record = records.get_opt(name).await?.filter(is_own);
-            let record = record.filter(copy::is_plain);
+            let record = record.filter(|record| copy::is_plain(record) && self.lies_at(up, record));
             let record =
-                record.ok_or_else(|| NotSafe("it has snapshots, or is gone".to_owned()))?;
+                record.ok_or_else(|| NotSafe("it has snapshots, has moved or is gone".to_owned()))?;
             let by_file = objects::velero::<velero::PodVolumeBackup>(self.ctx, source);
             let moved = objects::velero::<velero::DataUpload>(self.ctx, source);
             if copy::has_volumes(&by_file, name).await? || copy::has_volumes(&moved, name).await? {
@@ -272,6 +318,18 @@ impl Reading<'_> {
             Ok(record)
         };
         cell.get_or_try_init(ask).await.cloned()
+    }
+
+    /// Whether the location that its own member shows a backup in is where that member stores, as far
+    /// as is known.
+    fn lies_at(&self, up: &Member, record: &BackupRecord) -> bool {
+        let name = record.spec["storageLocation"].as_str();
+        let name = name.filter(|name| !name.is_empty());
+        let name = name.unwrap_or(labels::DEFAULT_STORAGE_LOCATION);
+        let source = &self.origin.cluster;
+        let found = self.ctx.locations.get(source, NAMESPACE, name);
+        let place = up.place.as_ref();
+        found.zip(place).is_some_and(|(found, place)| location::is_at(&found, place))
     }
 
     async fn copy(&self, record: &BackupRecord) -> Result<velero::Backup, NotNow> {

@@ -94,6 +94,7 @@ pub(super) fn member(uid: &str, bucket: Option<&str>) -> Member {
             bucket: bucket.to_owned(),
             ..StoragePlace::default()
         }),
+        last: None,
     }
 }
 

@@ -19,7 +19,9 @@ use super::source::{Origin, Which};
 use super::wanted::{Wanted, location_of, restorable};
 use super::{Problem, dereference, elsewhere};
 use crate::context::Context;
+use crate::locations::settled;
 use crate::operation::calls::{NotNow, Slot};
+use crate::operation::member::is_live;
 use crate::operation::objects::{self, Target};
 
 /// What a look for another member's backup depends on, as far as it is seen without asking.
@@ -101,7 +103,8 @@ pub fn recall(
     looked.holds(&now, ctx.timings.look_again)
 }
 
-/// Looks for the backup on the target. What another member has stored is made to be seen there.
+/// Looks for the backup on the target. What another member has stored, or this one at a place where it
+/// stores no more, is made to be seen there.
 pub async fn look(
     ctx: &Context,
     owner: &Owner,
@@ -109,8 +112,8 @@ pub async fn look(
     origin: &Origin,
     wanted: &Wanted,
 ) -> Result<velero::Backup, NotNow> {
-    if origin.is_only(&target.member) {
-        return own(ctx, &target.key, wanted).await;
+    if origin.is_only(&target.member) && !lies_elsewhere(ctx, &target.key, origin) {
+        return own(ctx, &target.key, origin, wanted).await;
     }
     // Taken first: what changes while it looks is a reason for the next look.
     let sight = Sight::of(ctx, &target.key, origin, &wanted.which);
@@ -132,8 +135,20 @@ pub async fn look(
     found
 }
 
-/// A backup in the member that made it.
-async fn own(ctx: &Context, key: &ClusterKey, wanted: &Wanted) -> Result<velero::Backup, NotNow> {
+/// Whether a member has no location of its own at a place that is to be read.
+fn lies_elsewhere(ctx: &Context, key: &ClusterKey, origin: &Origin) -> bool {
+    let mut places = origin.places().into_iter();
+    let has_none = |place| elsewhere::own_location(ctx, key, place).is_none();
+    is_live(&ctx.locations.state(key)) && places.any(has_none)
+}
+
+/// A backup in the member that made it, and that has locations at all the places where it may lie.
+async fn own(
+    ctx: &Context,
+    key: &ClusterKey,
+    origin: &Origin,
+    wanted: &Wanted,
+) -> Result<velero::Backup, NotNow> {
     let api = objects::velero::<velero::Backup>(ctx, key);
     let now = Timestamp::now();
     let backup = match &wanted.which {
@@ -156,7 +171,8 @@ async fn own(ctx: &Context, key: &ClusterKey, wanted: &Wanted) -> Result<velero:
         .get_opt(&name)
         .await?;
     let usable = match place {
-        Some(place) => location::available(&name, &place),
+        Some(place) => is_there(ctx, key, origin, &place)
+            .and_then(|()| location::available(&name, &place)),
         None => Err(Problem::new(
             reason::STORAGE_LOCATION_NOT_FOUND,
             format!(
@@ -168,6 +184,21 @@ async fn own(ctx: &Context, key: &ClusterKey, wanted: &Wanted) -> Result<velero:
     };
     usable.map_err(NotNow::Waits)?;
     Ok(backup)
+}
+
+/// Whether what a member shows in a location surely lies there.
+fn is_there(
+    ctx: &Context,
+    key: &ClusterKey,
+    origin: &Origin,
+    found: &velero::BackupStorageLocation,
+) -> Result<(), Problem> {
+    let places = origin.places();
+    let is_known = places.is_empty() || places.iter().any(|place| location::is_at(found, place));
+    if is_known && (places.len() < 2 || dereference::is_sure(ctx, key, found)) {
+        return Ok(());
+    }
+    Err(settled::unsettled(key, &found.name_any()))
 }
 
 /// The newest of these that is the wanted Backup's.

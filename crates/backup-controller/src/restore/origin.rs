@@ -9,6 +9,7 @@ use api_types::key::{ClusterKey, ClusterKind};
 use api_types::labels;
 use api_types::names::MemberId;
 use api_types::restore::SourceCluster;
+use jiff::Timestamp;
 use velero_kit::location;
 
 use crate::operation::entry;
@@ -17,17 +18,32 @@ use crate::operation::entry;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     pub cluster: ClusterKey,
-    /// The members that have borne this name and may have what is restored; the present one first.
+    /// The members that have borne this name and may have what is restored; the present one at its
+    /// present place first.
     pub members: Vec<Member>,
 }
 
-/// A member that has backed up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A member that has backed up, at one place: one that has stored in several is there once for each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Member {
     /// The uid of its namespace kube-system.
     pub uid: String,
     /// Where its backups lie, if that was written down.
     pub place: Option<StoragePlace>,
+    /// When the last run that is known there is past its ttl, if it stores there no more.
+    pub last: Option<Timestamp>,
+}
+
+impl Member {
+    /// Whether nothing is known beside what `known` says.
+    fn is_told_by(&self, known: &Self) -> bool {
+        let here = match (&known.place, &self.place) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(one), Some(other)) => location::is_same(one, other),
+        };
+        known.uid == self.uid && here
+    }
 }
 
 impl Origin {
@@ -40,6 +56,14 @@ impl Origin {
     pub fn is_only(&self, id: &MemberId) -> bool {
         let mut others = self.made_in().into_iter().filter(|member| member != id);
         !self.members.is_empty() && others.next().is_none()
+    }
+
+    /// Whether a run of this member that began later than `found` may lie where it stored before. Of
+    /// runs with one ttl, what began later expires later.
+    pub fn may_hide_newer(&self, uid: &str, found: &velero::Backup) -> bool {
+        let later = |last: Timestamp| found.expiration().is_some_and(|ends| last > ends);
+        let mut places = self.members.iter().filter(|member| member.uid == uid);
+        places.any(|member| member.last.is_some_and(later))
     }
 
     /// The same, of the members only that `which` selects.
@@ -68,8 +92,7 @@ impl Origin {
             .filter_map(|member| member.place.as_ref());
         let mut places: Vec<&StoragePlace> = Vec::new();
         for place in known {
-            let here = location::normal(place);
-            if places.iter().all(|other| location::normal(other) != here) {
+            if !places.iter().any(|other| location::is_same(other, place)) {
                 places.push(place);
             }
         }
@@ -120,14 +143,15 @@ impl Index {
         backup.status.as_ref()?.backup_details.get(at)
     }
 
-    /// The members that a cluster's name has had, the present one first, each once. One that has left
-    /// and is listed again has an entry that knows nothing yet.
+    /// The members that a cluster's name has had, the present one first, each once for each place. One
+    /// that has left and is listed again has an entry that knows nothing yet.
     pub fn members(&self, backup: &Backup, key: &ClusterKey) -> Vec<Member> {
         let entry = self.entry(backup, key);
         let present = entry.and_then(|entry| {
             Some(Member {
                 uid: entry.member_uid.clone()?,
                 place: entry.storage.clone(),
+                last: None,
             })
         });
         let former = self.former.get(key).into_iter().flatten();
@@ -136,11 +160,12 @@ impl Index {
             Some(Member {
                 uid: former.member_uid.clone()?,
                 place: former.storage.clone(),
+                last: former.expiration_time.as_ref().map(|time| time.0),
             })
         });
         let mut members: Vec<Member> = Vec::new();
         for member in present.into_iter().chain(former) {
-            if !members.iter().any(|known| known.uid == member.uid) {
+            if !members.iter().any(|known| member.is_told_by(known)) {
                 members.push(member);
             }
         }

@@ -124,8 +124,8 @@ impl Source {
     }
 
     /// The cluster that `target` is restored from. One that is named has all members that its name
-    /// has had; else a cluster restores its own backup, and not a former one's whose store it has not
-    /// taken over.
+    /// has had; else a cluster restores its own backup, wherever it has stored, and not a former one's
+    /// whose store it has not taken over.
     pub fn origin(&self, target: &ClusterKey) -> Result<Origin, Problem> {
         let backup = self.backup()?;
         let key = match &self.cluster {
@@ -133,11 +133,18 @@ impl Source {
             None => target.clone(),
         };
         let mut members = self.index.members(backup, &key);
-        let named = self.cluster.is_some() && backup.spec.is_scheduled();
-        if !named && self.index.is_claimed(backup, &key) {
-            let mut present = true;
+        if self.index.is_claimed(backup, &key)
+            && !(self.cluster.is_some() && backup.spec.is_scheduled())
+        {
+            let own = members.first().map(|member| member.uid.clone());
+            if !backup.spec.is_scheduled() {
+                let mut first = true;
+                members.retain(|member| {
+                    std::mem::take(&mut first) || Some(&member.uid) != own.as_ref()
+                });
+            }
             members.retain(|member| {
-                std::mem::take(&mut present) || self.is_adopted(&key, &member.uid)
+                Some(&member.uid) == own.as_ref() || self.is_adopted(&key, &member.uid)
             });
         }
         if members.is_empty() {
@@ -211,8 +218,8 @@ impl Source {
     /// there is none. `seen`: the uid of the member that answers, and the Velero Backups that this
     /// Backup has there, if it shows them now.
     ///
-    /// The runs of the member that answers come first; where none of them will do, the newest of
-    /// those before it is looked for on the target.
+    /// The runs that the member which answers shows come first; where none of them will do, or a
+    /// newer one may lie where that member stored before, the newest is looked for on the target.
     pub fn run(
         &self,
         origin: &Origin,
@@ -239,7 +246,11 @@ impl Source {
             return Ok((origin.clone(), newest));
         };
         let seen: Vec<&velero::Backup> = seen.iter().map(Arc::as_ref).collect();
+        let present = origin.members.iter().find(|member| member.uid == uid);
         match point::newest(&seen, self.not_after, now) {
+            Ok(found) if origin.may_hide_newer(uid, found) => {
+                Ok((origin.narrowed(|member| member.uid == uid), newest))
+            }
             Ok(found) => {
                 let run = Run {
                     which: Which::Named(found.name_any()),
@@ -248,7 +259,7 @@ impl Source {
                 Ok((origin.narrowed(|member| member.uid == uid), run))
             }
             Err(problem) => {
-                let before = origin.narrowed(|member| member.uid != uid);
+                let before = origin.narrowed(|member| Some(member) != present);
                 if before.members.is_empty() {
                     return Err(self.of_cluster(&origin.cluster, &problem));
                 }

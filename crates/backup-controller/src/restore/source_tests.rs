@@ -152,7 +152,7 @@ fn a_cluster_that_has_left_a_scheduled_backup_is_still_a_source() {
     assert_eq!(members(listed), Err("NoCompletedBackup"));
 }
 
-/// Oslo, claimed anew, and two that bore its name before, of which one was claimed twice.
+/// Oslo, claimed anew, that has stored at another place before; and two that bore its name before.
 fn rebuilt() -> Backup {
     let mut rebuilt = scheduled();
     let status = rebuilt.status.as_mut().unwrap();
@@ -172,6 +172,7 @@ fn every_cluster_that_bore_the_name_is_a_source_of_a_schedule_s_runs() {
         member(MEMBER_UID, Some("a")),
         member("the first", Some("a")),
         member("the second", Some("b")),
+        member(MEMBER_UID, Some("b")),
     ];
     let found = members(rebuilt()).unwrap();
     assert_eq!(found, expected);
@@ -181,9 +182,10 @@ fn every_cluster_that_bore_the_name_is_a_source_of_a_schedule_s_runs() {
     };
     assert_eq!(origin.places().len(), 2, "each place once");
     assert_eq!(origin.made_in().len(), 3);
-    // Each cluster's own backup is its own, and a backup that ran once is of one member.
+    // Each cluster's own backup is its own, wherever it lies, and a backup that ran once is of one
+    // member.
     let own = from(json!({}), rebuilt()).origin(&key("oslo")).unwrap();
-    assert_eq!(own.members, expected[..1]);
+    assert_eq!(own.members, [expected[0].clone(), expected[3].clone()]);
     let mut once = rebuilt();
     once.spec.schedule.clear();
     assert_eq!(members(once).unwrap(), expected[..1]);
@@ -207,11 +209,11 @@ fn the_runs_of_the_cluster_that_answers_come_first_and_those_before_it_are_looke
     assert_eq!(
         chosen(&newest, Some((MEMBER_UID, &seen))),
         (
-            MEMBER_UID.to_owned(),
+            format!("{MEMBER_UID}, {MEMBER_UID}"),
             Which::Named("nightly-100".to_owned())
         )
     );
-    let before = "the first, the second".to_owned();
+    let before = format!("the first, the second, {MEMBER_UID}");
     assert_eq!(
         chosen(&newest, Some((MEMBER_UID, &[]))),
         (before.clone(), Which::Newest(None))
@@ -226,6 +228,25 @@ fn the_runs_of_the_cluster_that_answers_come_first_and_those_before_it_are_looke
         chosen(&newest, None),
         (format!("{MEMBER_UID}, {before}"), Which::Newest(None))
     );
+}
+
+#[test]
+fn a_newer_run_at_a_place_of_before_is_looked_for_unless_it_would_have_gone_first() {
+    let own = from(json!({}), rebuilt());
+    let chosen = |last: Option<i64>, expiration: i64| {
+        let mut origin = own.origin(&key("oslo")).unwrap();
+        origin.members[1].last = last.map(at);
+        let mut run = (*run_at(100, "Completed")).clone();
+        run.status["expiration"] = json!(at(expiration).to_string());
+        let seen = [Arc::new(run)];
+        let (origin, run) = own.run(&origin, Some((MEMBER_UID, &seen)), at(400)).unwrap();
+        assert_eq!(origin.members.len(), 2);
+        run.which
+    };
+    let here = Which::Named("nightly-100".to_owned());
+    assert_eq!(chosen(Some(900), 1000), here, "all of it was before");
+    assert_eq!(chosen(Some(1100), 1000), Which::Newest(None));
+    assert_eq!(chosen(None, 1000), here, "it would be shown");
 }
 
 fn run_at(start: i64, phase: &str) -> Arc<velero::Backup> {

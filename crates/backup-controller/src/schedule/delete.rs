@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::backup::{Backup, BackupDetail, FormerCluster};
-use api_types::common::DeletionPolicy;
+use api_types::common::{DeletionPolicy, StoragePlace};
 use api_types::condition::reason;
+use api_types::key::ClusterKey;
 use api_types::labels;
 use controller_kit::reconcile::Outcome;
 use velero_kit::deletion::Step;
 use velero_kit::identity::Owner;
+use velero_kit::location::is_same;
 
+use super::former::written;
 use super::{Error, Problem, apply};
 use crate::backup::delete::member::{self, Known};
 use crate::backup::delete::{Left, left_by, location};
@@ -84,7 +87,7 @@ pub async fn reconcile(ctx: &Arc<Context>, backup: Backup, owner: Owner) -> Resu
     deletion::go_on(ctx, backup, owner, left).await
 }
 
-/// Every cluster that has, or had, something of this Backup, each once.
+/// Every cluster that has, or had, something of this Backup, each once for each place.
 fn everywhere(backup: &Backup) -> Vec<Holder> {
     let status = backup.status.clone().unwrap_or_default();
     let former = status.former_clusters.into_iter();
@@ -96,15 +99,17 @@ fn everywhere(backup: &Backup) -> Vec<Holder> {
                 member_uid,
                 ..
             } = former.clone();
-            ((cluster_name, cluster_kind, member_uid), former)
+            let place = former.storage.as_ref().map(written);
+            ((cluster_name, cluster_kind, member_uid, place), former)
         })
         .collect();
     let details = status.backup_details.into_iter();
     let mut all: Vec<Holder> = details
         .map(|detail| {
             let (name, kind) = (detail.cluster_name.clone(), detail.cluster_kind.clone());
+            let place = detail.storage.as_ref().map(written);
             Holder {
-                former: former.remove(&(name, kind, detail.member_uid.clone())),
+                former: former.remove(&(name, kind, detail.member_uid.clone(), place)),
                 detail,
             }
         })
@@ -129,37 +134,34 @@ async fn look_everywhere(
     owner: &Owner,
     runs: &Runs,
 ) -> Vec<Left> {
-    let mut seen = BTreeSet::new();
-    let places: Vec<_> = everywhere(backup)
+    let places: Vec<(Place, Holder)> = everywhere(backup)
         .into_iter()
-        .map(|holder| match place(ctx, owner, &holder, runs) {
-            // It has taken over the store of a former one, and is asked for all of it at once.
-            Place::Here(target) if !seen.insert(target.key.clone()) => {
-                (Place::Nothing, holder.detail)
-            }
-            place => (place, holder.detail),
-        })
+        .map(|holder| (place(ctx, owner, &holder, runs), holder))
         .collect();
-    let location = location(backup);
-    // Of the members that one name has had, one answers at most, and only that one has a place: no
-    // two calls share a cluster.
-    let call = |(place, detail): &(Place, BackupDetail)| {
-        let Place::Here(target) = place else {
-            return None;
-        };
-        let (ctx, owner, detail) = (Arc::clone(ctx), owner.clone(), detail.clone());
-        let (runs, location, target) = (runs.clone(), location.to_owned(), target.clone());
+    // Of the members that one name has had, one answers at most. It is asked once, for all of its
+    // places.
+    let mut here: BTreeMap<&ClusterKey, (&Target, Vec<Holder>)> = BTreeMap::new();
+    for (place, holder) in &places {
+        if let Place::Here(target) = place {
+            let of = here.entry(&target.key).or_insert((target, Vec::new()));
+            of.1.push(holder.clone());
+        }
+    }
+    let call = |(target, holders): (&Target, Vec<Holder>)| {
+        let (ctx, owner, runs) = (Arc::clone(ctx), owner.clone(), runs.clone());
+        let (location, target) = (location(backup).to_owned(), target.clone());
         let purpose = format!("clear {runs:?} of {}", target.member);
-        Some(Call::new(target.key.clone(), purpose, async move {
-            Answer::Cleared(look(&ctx, &owner, (&target, &detail), &runs, &location).await)
-        }))
+        Call::new(target.key.clone(), purpose, async move {
+            Answer::Cleared(look(&ctx, &owner, (&target, &holders), &runs, &location).await)
+        })
     };
-    let calls = places.iter().filter_map(call).collect();
-    let mut answers = calls::answers(ctx, owner, calls).await;
-    let left = |(place, detail): (Place, BackupDetail)| {
+    let calls = here.into_values().map(call).collect();
+    let answers = calls::answers(ctx, owner, calls).await;
+    let left = |(place, holder): (Place, Holder)| {
+        let detail = holder.detail;
         let let_go = matches!(place, Place::Lost(_, true));
         let cleared = match place {
-            Place::Here(target) => match answers.remove(&target.key) {
+            Place::Here(target) => match answers.get(&target.key).cloned() {
                 Some(Answer::Cleared(cleared)) => cleared,
                 _ => Err(deletion::pending(&calls::unanswered(&target.key))),
             },
@@ -240,7 +242,7 @@ fn lost(holder: &Holder, hub: HubObject, problem: Problem, retain: bool) -> Plac
 async fn look(
     ctx: &Context,
     owner: &Owner,
-    (target, detail): (&Target, &BackupDetail),
+    (target, holders): (&Target, &[Holder]),
     runs: &Runs,
     location: &str,
 ) -> Result<Cleared, Problem> {
@@ -263,14 +265,29 @@ async fn look(
         }
         Runs::Go => {}
     }
-    let known = Known {
-        names: names(detail),
-        storage: detail.storage.as_ref(),
-        location,
-    };
+    let known = known(holders, location);
     let steps = member::look_at_all(ctx, owner, (key, member), known).await;
     let steps = steps.map_err(|error| deletion::pending(&Problem::from(&error)))?;
     Ok(all_of(steps, ctx.timings.look_again))
+}
+
+/// What the hub knows of the runs of one member. At a place where it stores no more, nobody knows
+/// which they are.
+fn known<'a>(holders: &'a [Holder], location: &'a str) -> Known<'a> {
+    let mut places: Vec<&StoragePlace> = Vec::new();
+    for place in holders.iter().filter_map(|of| of.detail.storage.as_ref()) {
+        if !places.iter().any(|known| is_same(known, place)) {
+            places.push(place);
+        }
+    }
+    let mut places = places.into_iter();
+    Known {
+        names: holders.iter().flat_map(|of| names(&of.detail)).collect(),
+        storage: places.next(),
+        earlier: places.collect(),
+        left: holders.iter().any(|of| of.former.is_some()),
+        location,
+    }
 }
 
 /// The runs that the status knows, be they there or not.

@@ -38,10 +38,11 @@ fn clusters_that_left_are_cleared_too_and_each_once() {
     let expected = [
         ("oslo", Some(MEMBER_UID), false),
         ("bergen", Some("u"), true),
+        ("oslo", Some(MEMBER_UID), true),
         ("oslo", Some("an earlier one"), true),
     ];
     assert_eq!(names, expected);
-    assert!(all.iter().all(|holder| holder.former.is_some()));
+    assert!(all[1..].iter().all(|holder| holder.former.is_some()));
     // Once it is being deleted its entries show them, and it is the same to the next pass.
     let details = all.iter().map(|holder| holder.detail.clone()).collect();
     backup.status.as_mut().unwrap().backup_details = details;
@@ -138,4 +139,32 @@ fn a_failed_deletion_of_one_run_is_told_before_those_that_go_on() {
     let told = all_of(steps, look_again).waits_for.unwrap();
     assert_eq!(told.reason, "DeletionFailed");
     assert!(told.message.contains("b: bucket is read-only"), "{told:?}");
+}
+
+#[test]
+fn a_place_of_before_is_cleared_with_its_cluster_and_none_of_them_is_taken_for_empty() {
+    let at = |bucket: &str| StoragePlace {
+        bucket: bucket.to_owned(),
+        ..StoragePlace::default()
+    };
+    let mut backup = backup();
+    let status = backup.status.get_or_insert_default();
+    let mut now = placed().stored;
+    now.storage = Some(at("new"));
+    now.backup_name_in_cluster = Some("newest".to_owned());
+    status.backup_details = vec![now];
+    let mut before = former("oslo", MEMBER_UID);
+    before.storage = Some(at("old"));
+    let mut same = before.clone();
+    same.storage = Some(at("new"));
+    status.former_clusters = vec![before, same];
+    let all = everywhere(&backup);
+    assert_eq!(all.len(), 2, "{all:?}");
+    let of = known(&all, "default");
+    assert_eq!(of.storage, Some(&at("new")));
+    assert_eq!(of.earlier, [&at("old")]);
+    assert_eq!(of.names, ["newest"]);
+    let of = known(&all[1..], "default");
+    assert_eq!((of.storage, of.names.len()), (Some(&at("old")), 0));
+    assert!(of.left, "nobody knows which runs lie there");
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api_types::backup::{Backup, BackupDetail, BackupStatus, FormerCluster};
+use api_types::common::StoragePlace;
 use api_types::key::{ClusterKey, ClusterKind};
 use jiff::Timestamp;
 use kube::ResourceExt;
-use velero_kit::NAMESPACE;
 use velero_kit::identity::{Owner, owner_uid};
+use velero_kit::{NAMESPACE, borrowed, location};
 
 use super::former::{self, Former, Keep};
 use super::plan::{Entry, Facts};
@@ -22,7 +23,7 @@ use crate::operation::{entry, member};
 pub struct Clusters {
     pub entries: Vec<Entry>,
     pub former: Vec<Former>,
-    /// Whether some of `former` have left just now.
+    /// Whether some of `former` have left, or store elsewhere, since just now.
     pub left: bool,
 }
 
@@ -51,7 +52,10 @@ pub fn clusters(
                     left.extend(former::replaced(known, keep));
                     entry::fresh(&key)
                 }
-                Some(known) => known,
+                Some(mut known) => {
+                    left.extend(former::move_on(&mut known, &facts, keep));
+                    known
+                }
                 None => entry::fresh(&key),
             };
             Entry {
@@ -79,7 +83,10 @@ pub fn clusters(
             let facts = key
                 .as_ref()
                 .map(|key| facts(ctx, key, &spec.location, &owner.uid));
+            let place = key.as_ref().zip(cluster.storage.as_ref());
             Former {
+                shown_in: place.map_or_else(Vec::new, |place| shown_in(ctx, place)),
+                current: false,
                 cluster,
                 key,
                 facts,
@@ -145,6 +152,15 @@ pub fn facts(ctx: &Context, key: &ClusterKey, location: &str, owner: &str) -> Fa
         runs_live: member::is_live(&runs),
         runs: ours(ctx.backups.list(key), owner),
     }
+}
+
+/// Names of a member's own locations at a place.
+fn shown_in(ctx: &Context, (key, place): (&ClusterKey, &StoragePlace)) -> Vec<String> {
+    let there = ctx.locations.list(key).into_iter();
+    let names = there
+        .filter(|found| location::is_at(found, place))
+        .map(|found| found.name_any());
+    names.filter(|name| !borrowed::is_borrowed(name)).collect()
 }
 
 fn ours<K: kube::Resource>(objects: Vec<Arc<K>>, owner: &str) -> Vec<Arc<K>> {

@@ -79,7 +79,10 @@ pub fn show(row: &Row, terms: &Terms<'_>, view: View) -> Shown {
             faults.push(Fault::Waiting);
         }
         Next::Keep(schedule) => {
-            if let Some(place) = facts.location.as_deref().map(location::storage) {
+            // Where it has stored before is never overwritten, but remembered first: `former::move_on`.
+            if let Some(place) = facts.location.as_deref().map(location::storage)
+                && detail.storage.as_ref().is_none_or(|known| location::is_same(known, &place))
+            {
                 detail.storage = Some(place);
             }
             let found = trouble(&detail, schedule, (row, terms, view));

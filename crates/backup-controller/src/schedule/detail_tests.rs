@@ -273,3 +273,17 @@ fn a_change_of_the_phase_is_dated() {
         SignedDuration::from_secs(60)
     );
 }
+
+#[test]
+fn where_earlier_runs_lie_is_not_overwritten_by_what_is_only_shown() {
+    let stored_at = |prefix: &str| {
+        let row = kept(|entry| {
+            let mut place = location::storage(entry.facts.location.as_deref().unwrap());
+            prefix.clone_into(&mut place.prefix);
+            entry.stored.storage = Some(place);
+        });
+        shown_at(&row, 10).detail.storage.unwrap().prefix
+    };
+    assert_eq!(stored_at("elsewhere"), "elsewhere");
+    assert_eq!(stored_at("team-a/oslo/"), "team-a/oslo", "the same place");
+}

@@ -1,31 +1,44 @@
-//! Clusters that left, and those whose name another one has taken. They lose their Schedule, and are
-//! remembered while what they have stored can be restored, or is still to be deleted. Pure.
+//! Clusters that left, and those whose name another one has taken: they lose their Schedule. And places
+//! where a cluster has stored that stores elsewhere now. All are remembered while what lies there can
+//! be restored, or is still to be deleted. Pure.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::backup::{Backup, BackupDetail, FormerCluster};
-use api_types::common::DeletionPolicy;
+use api_types::common::{DeletionPolicy, StoragePlace};
 use api_types::condition::reason;
+use api_types::external::velero;
 use api_types::key::ClusterKey;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use velero_kit::location;
 use velero_kit::problem::Problem;
 
 use super::dereference;
 use super::plan::{Entry, Facts, HubObject, Served};
+use crate::restore::wanted::location_of;
 
-/// A cluster that left.
+/// A cluster that left, or a place where one has stored before.
 #[derive(Debug, Clone)]
 pub struct Former {
     pub cluster: FormerCluster,
     /// `None` for a kind that this version does not know.
     pub key: Option<ClusterKey>,
     pub facts: Option<Facts>,
+    /// Names of its own locations at the place: Velero shows there what lies at it.
+    pub shown_in: Vec<String>,
+    /// The member has an entry: it is asked for, and stores elsewhere.
+    pub current: bool,
 }
 
 /// The schema takes no more.
 const MOST: usize = 4096;
+
+/// Places of one member that are remembered, those whose runs are kept longest.
+const PLACES: usize = 8;
 
 /// How long Velero keeps a backup that names no ttl, unless its server is told otherwise.
 const VELERO_TTL: Duration = Duration::from_hours(720);
@@ -109,41 +122,94 @@ pub fn replaced(detail: BackupDetail, keep: Keep) -> Option<FormerCluster> {
     })
 }
 
+/// Notes where a cluster stores now. Returns what is to be remembered of the place before, if it has
+/// run there.
+pub fn move_on(detail: &mut BackupDetail, facts: &Facts, keep: Keep) -> Option<FormerCluster> {
+    let answers = facts.member_uid().filter(|uid| detail.member_uid.as_deref() == Some(uid));
+    let (_, location) = answers.zip(facts.location.as_deref())?;
+    let before = detail.storage.as_ref()?;
+    if location::is_at(location, before) {
+        return None;
+    }
+    let has_run = detail.backup_name_in_cluster.is_some() || !facts.runs.is_empty();
+    let remembered = has_run.then(|| {
+        let mut remembered = of(detail.clone(), keep);
+        // Of runs whose ttl was changed meanwhile, the newest is not the last to go.
+        let ends = facts.runs.iter().filter_map(|run| run.expiration());
+        let known = remembered.expiration_time.as_ref().map(|end| end.0);
+        remembered.expiration_time = ends.max().max(known).map(Time);
+        remembered.released = keep.policy == DeletionPolicy::Retain;
+        remembered
+    });
+    detail.storage = Some(location::storage(location));
+    remembered
+}
+
 /// Its key.
 pub fn key_of(namespace: &str, cluster: &FormerCluster) -> Option<ClusterKey> {
     dereference::key(namespace, &cluster.cluster_kind, &cluster.cluster_name)
 }
 
-/// Each once, in the order of entries; what comes first counts.
+/// Which member it is.
+fn member_of(cluster: &FormerCluster) -> (String, String, Option<String>) {
+    (
+        cluster.cluster_name.clone(),
+        cluster.cluster_kind.clone(),
+        cluster.member_uid.clone(),
+    )
+}
+
+/// A place as it is compared, in order.
+pub fn written(place: &StoragePlace) -> [String; 4] {
+    let place = location::normal(place);
+    let provider = location::provider(&place).to_owned();
+    [provider, place.endpoint, place.bucket, place.prefix]
+}
+
+/// Each once for each place, in the order of entries; what comes first counts.
 pub fn distinct(clusters: impl Iterator<Item = FormerCluster>) -> Vec<FormerCluster> {
-    let identity = |cluster: &FormerCluster| {
-        (
-            cluster.cluster_name.clone(),
-            cluster.cluster_kind.clone(),
-            cluster.member_uid.clone(),
-        )
-    };
+    let identity =
+        |cluster: &FormerCluster| (member_of(cluster), cluster.storage.as_ref().map(written));
     let mut all: Vec<FormerCluster> = clusters.collect();
     all.sort_by_cached_key(identity);
     all.dedup_by_key(|cluster| identity(cluster));
+    // A location that is moved again and again must not fill the status.
+    let end = |cluster: &FormerCluster| cluster.expiration_time.as_ref().map(|end| end.0);
+    all.sort_by_cached_key(|cluster| (member_of(cluster), Reverse(end(cluster))));
+    let mut places = BTreeMap::new();
+    all.retain(|cluster| {
+        let count: &mut usize = places.entry(member_of(cluster)).or_default();
+        *count = count.saturating_add(1);
+        *count <= PLACES
+    });
+    all.sort_by_cached_key(identity);
     all.truncate(MOST);
     all
 }
 
-/// Those that no entry goes on as. One that is back is remembered until its entry is claimed: until
-/// then nothing else says that its member may hold something of ours.
+/// Those that no entry goes on as, at the place that it has. One that is back is remembered until its
+/// entry is claimed: until then nothing else says that its member may hold something of ours.
 pub fn unclaimed<'a>(former: Vec<Former>, entries: impl Iterator<Item = &'a Entry>) -> Vec<Former> {
-    let claimed: BTreeSet<(&ClusterKey, &str)> = entries
-        .filter_map(|entry| Some((&entry.key, entry.stored.member_uid.as_deref()?)))
+    let claimed: BTreeMap<(&ClusterKey, &str), Option<&StoragePlace>> = entries
+        .filter_map(|entry| {
+            let stored = &entry.stored;
+            let member = (&entry.key, stored.member_uid.as_deref()?);
+            Some((member, stored.storage.as_ref()))
+        })
         .collect();
-    let is_claimed = |former: &Former| {
-        let member = former
-            .key
-            .as_ref()
-            .zip(former.cluster.member_uid.as_deref());
-        member.is_some_and(|member| claimed.contains(&member))
+    let left = |mut former: Former| {
+        let uid = former.cluster.member_uid.as_deref();
+        let member = former.key.as_ref().zip(uid);
+        let entry = member.and_then(|member| claimed.get(&member));
+        former.current = entry.is_some();
+        match (entry, &former.cluster.storage) {
+            (None, _) => Some(former),
+            (Some(_), None) => None,
+            (Some(Some(now)), Some(before)) if location::is_same(now, before) => None,
+            (Some(_), Some(_)) => Some(former),
+        }
     };
-    former.into_iter().filter(|f| !is_claimed(f)).collect()
+    former.into_iter().filter_map(left).collect()
 }
 
 /// Who answers under its name.
@@ -163,6 +229,20 @@ impl Former {
         }
     }
 
+    /// Whether its member has no location at its place: what lies there is not seen, and so nothing
+    /// that is seen tells whether it is gone.
+    fn is_hidden(&self) -> bool {
+        self.cluster.storage.is_some() && self.shown_in.is_empty()
+    }
+
+    /// The runs that lie at its place, as last seen.
+    fn runs(&self) -> impl Iterator<Item = &Arc<velero::Backup>> {
+        let all = self.facts.iter().flat_map(|facts| &facts.runs);
+        all.filter(|run| {
+            self.cluster.storage.is_none() || self.shown_in.contains(&location_of(run))
+        })
+    }
+
     fn is_past(&self, keep: Keep) -> bool {
         let end = self.cluster.expiration_time.as_ref();
         end.is_some_and(|end| end.0 <= keep.now)
@@ -177,9 +257,11 @@ impl Former {
     pub fn refresh(&mut self, keep: Keep, stopped: bool) {
         let answers = self.answers();
         if let (Answers::Itself, Some(facts)) = (&answers, &self.facts) {
-            let ends = facts.runs.iter().filter_map(|run| run.expiration());
-            let released = keep.policy == DeletionPolicy::Retain && self.is_stopped(facts, stopped);
-            if let Some(last) = ends.max() {
+            let last = self.runs().filter_map(|run| run.expiration()).max();
+            // Its entry has the Schedule: of this place nothing more is to be done.
+            let stopped = self.current || self.is_stopped(facts, stopped);
+            let released = keep.policy == DeletionPolicy::Retain && stopped;
+            if let Some(last) = last {
                 self.cluster.expiration_time = Some(Time(last));
             }
             (self.cluster.released, self.cluster.replaced) = (released, false);
@@ -198,13 +280,16 @@ impl Former {
         } else {
             Next::Keep
         };
-        let Some(facts) = &self.facts else {
-            return remembered;
+        let facts = match &self.facts {
+            Some(facts) if !self.current => facts,
+            _ => return remembered,
         };
         match self.answers() {
             Answers::Itself if self.is_stopped(facts, stopped) => match facts.velero {
                 Served::No => remembered,
+                _ if self.is_hidden() => remembered,
                 _ if facts.runs.is_empty() => Next::Stop,
+                _ if self.runs().next().is_none() => remembered,
                 _ => Next::Keep,
             },
             Answers::Itself => Next::Stop,
@@ -221,7 +306,7 @@ impl Former {
     /// stopped.
     pub fn after(&mut self, left: Left, policy: DeletionPolicy) -> Next {
         self.cluster.released = policy == DeletionPolicy::Retain && !left.schedules;
-        if left == Left::default() {
+        if left == Left::default() && !self.is_hidden() {
             Next::Forget
         } else {
             Next::Keep

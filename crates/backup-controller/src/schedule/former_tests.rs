@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::backup::fixtures::{MEMBER_UID, at, down, key};
 use crate::schedule::fixtures::{backup, claimed, facts, fresh, placed, run, schedule};
@@ -25,6 +27,8 @@ fn oslo() -> Former {
         },
         key: Some(key("oslo")),
         facts: Some(facts()),
+        shown_in: Vec::new(),
+        current: false,
     }
 }
 
@@ -195,4 +199,163 @@ fn each_is_remembered_once_and_as_it_was_last() {
     older.released = true;
     let clusters = [oslo().cluster, older];
     assert_eq!(distinct(clusters.into_iter()), [oslo().cluster]);
+}
+
+fn place(prefix: &str) -> StoragePlace {
+    StoragePlace {
+        provider: "aws".to_owned(),
+        bucket: "fleet-backups".to_owned(),
+        prefix: prefix.to_owned(),
+        ..StoragePlace::default()
+    }
+}
+
+/// Oslo, as it has stored at this place until a second.
+fn stored_at(prefix: &str, until: i64) -> FormerCluster {
+    FormerCluster {
+        storage: Some(place(prefix)),
+        expiration_time: Some(Time(at(until))),
+        ..oslo().cluster
+    }
+}
+
+#[test]
+fn every_place_of_a_member_is_remembered_once_and_of_many_those_that_are_kept_longest() {
+    let (a, b) = (stored_at("a", 10), stored_at("b", 10));
+    let again = [b.clone(), stored_at("/a/", 20), a.clone(), stored_at("a", 5)];
+    assert_eq!(distinct(again.into_iter()), [stored_at("/a/", 20), b.clone()]);
+
+    let mut bergen = a.clone();
+    "bergen".clone_into(&mut bergen.cluster_name);
+    let many = (0..20).map(|n| stored_at(&format!("{n:02}"), n));
+    let kept = distinct(many.chain([bergen.clone()]));
+    let expected = (12..20).map(|n| stored_at(&format!("{n:02}"), n));
+    let expected: Vec<_> = [bergen].into_iter().chain(expected).collect();
+    assert_eq!(kept, expected);
+}
+
+#[test]
+fn a_place_that_is_left_is_remembered_before_the_next_one_is_noted_if_anything_has_run_there() {
+    let old = || {
+        let mut detail = placed().stored;
+        detail.storage = Some(place("old"));
+        detail
+    };
+    let moved = |edit: fn(&mut BackupDetail, &mut Facts), keep| {
+        let (mut detail, mut facts) = (old(), facts());
+        edit(&mut detail, &mut facts);
+        let remembered = move_on(&mut detail, &facts, keep);
+        (remembered, detail.storage.unwrap().prefix)
+    };
+    let here = || "team-a/oslo".to_owned();
+    let ran: fn(&mut BackupDetail, &mut Facts) = |detail, facts| {
+        detail.backup_name_in_cluster = Some("a".to_owned());
+        let run = detail.backup_status_in_cluster.get_or_insert_default();
+        run.expiration = Some(Time(at(7)));
+        facts.runs = vec![run_at("a", 0)];
+    };
+    let (remembered, now) = moved(ran, keep(0));
+    let expected = FormerCluster {
+        storage: Some(place("old")),
+        expiration_time: Some(Time(at(3600))),
+        released: true,
+        ..oslo().cluster
+    };
+    assert_eq!((remembered, now), (Some(expected), here()));
+    assert!(!moved(ran, deletes()).0.unwrap().released, "its runs are to go");
+    assert_eq!(moved(|_, _| {}, keep(0)), (None, here()), "no run");
+    let unseen: fn(&mut BackupDetail, &mut Facts) = |_, facts| facts.runs = vec![run_at("a", 0)];
+    assert!(moved(unseen, keep(0)).0.is_some(), "a run that is not told of yet");
+
+    // Nobody says so, or of another one.
+    type Edit = fn(&mut BackupDetail, &mut Facts);
+    let kept: [Edit; 3] = [
+        |_, facts| facts.link = down("Unreachable", None),
+        |_, facts| facts.location = None,
+        |detail, _| detail.member_uid = Some("another".to_owned()),
+    ];
+    for edit in kept {
+        assert_eq!(moved(edit, keep(0)), (None, "old".to_owned()));
+    }
+    let stays: Edit = |detail, _| detail.storage = Some(place("team-a/oslo/"));
+    assert_eq!(moved(stays, keep(0)).0, None);
+}
+
+fn run_at(name: &str, second: i64) -> Arc<velero::Backup> {
+    run(name, "Completed", second)
+}
+
+/// Oslo has stored at `old`, and is asked for.
+fn moved() -> Former {
+    Former {
+        cluster: stored_at("old", 3600),
+        current: true,
+        ..with(|facts| {
+            facts.schedules = vec![Arc::new(schedule())];
+            facts.runs = vec![run_at("new", 7200)];
+        })
+    }
+}
+
+#[test]
+fn a_place_of_before_keeps_the_cluster_its_schedule_and_is_forgotten_with_its_last_run() {
+    for stopped in [false, true] {
+        assert_eq!(moved().next(keep(0), stopped), Next::Keep);
+        assert_eq!(moved().next(keep(3600), stopped), Next::Forget);
+    }
+    let refreshed = |edit: fn(&mut Former), keep: Keep| {
+        let mut former = moved();
+        edit(&mut former);
+        former.refresh(keep, false);
+        let FormerCluster {
+            released,
+            replaced,
+            expiration_time,
+            ..
+        } = former.cluster;
+        (released, replaced, expiration_time.unwrap().0)
+    };
+    assert_eq!(refreshed(|_| {}, keep(0)), (true, false, at(3600)));
+    assert_eq!(refreshed(|_| {}, deletes()), (false, false, at(3600)));
+    // A location of its own is there: its runs are seen.
+    let seen: fn(&mut Former) = |former| former.shown_in = vec!["default".to_owned()];
+    assert_eq!(refreshed(seen, keep(0)).2, at(7200 + 3600));
+}
+
+#[test]
+fn a_cluster_that_left_is_not_forgotten_for_runs_that_its_locations_do_not_show() {
+    let mut left = Former {
+        cluster: stored_at("old", 3600),
+        ..oslo()
+    };
+    assert_eq!(left.next(keep(0), false), Next::Stop, "its Schedule goes");
+    let nothing = Left::default();
+    assert_eq!(left.after(nothing, DeletionPolicy::Retain), Next::Keep);
+    assert!(left.cluster.released);
+    assert_eq!(left.next(keep(0), true), Next::Keep);
+    assert_eq!(left.next(keep(3600), true), Next::Forget);
+    left.shown_in = vec!["default".to_owned()];
+    assert_eq!(left.next(keep(0), true), Next::Stop, "to be asked again");
+    assert_eq!(left.after(nothing, DeletionPolicy::Retain), Next::Forget);
+    // Only what lies elsewhere is still there.
+    let facts = left.facts.as_mut().unwrap();
+    let mut other = (*run_at("new", 0)).clone();
+    other.spec.storage_location = Some("archive".to_owned());
+    facts.runs = vec![Arc::new(other)];
+    assert_eq!(left.next(keep(0), true), Next::Keep);
+    assert_eq!(left.next(keep(3600), true), Next::Forget);
+}
+
+#[test]
+fn only_the_place_that_an_entry_has_now_is_remembered_by_it() {
+    let left = |now: Option<&str>| {
+        let mut entry = claimed();
+        entry.stored.storage = now.map(place);
+        let mut former = moved();
+        former.current = false;
+        unclaimed(vec![former], [entry].iter())
+    };
+    assert!(left(Some("/old")).is_empty());
+    assert!(left(Some("new"))[0].current);
+    assert!(left(None)[0].current, "where it stores is not known yet");
 }

@@ -1,6 +1,6 @@
 //! Taking the Schedules from clusters that left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,11 +33,14 @@ pub async fn stop(draft: &Draft<'_, Backup>, former: &mut Vec<Former>) -> Option
         former.refresh(keep(draft), is_stopped(draft, former));
     }
     let due = former.iter().filter(|former| is_due(draft, former));
+    // One that has stored in several places is asked once.
+    let mut keys = BTreeSet::new();
+    let due = due.filter(|former| keys.insert(former.key.clone()));
     let calls: Vec<Call> = due.filter_map(|former| call(draft, former)).collect();
     let asked = !calls.is_empty();
-    let mut answers = calls::answers(draft.ctx, &draft.owner, calls).await;
+    let answers = calls::answers(draft.ctx, &draft.owner, calls).await;
     let known = former.len();
-    former.retain_mut(|former| is_kept(draft, former, &mut answers));
+    former.retain_mut(|former| is_kept(draft, former, &answers));
     let open = former.iter().any(|former| is_due(draft, former));
     (asked && (open || former.len() < known)).then_some(draft.ctx.timings.retry)
 }
@@ -68,7 +71,7 @@ fn is_stopped(draft: &Draft<'_, Backup>, former: &Former) -> bool {
 fn is_kept(
     draft: &Draft<'_, Backup>,
     former: &mut Former,
-    answers: &mut BTreeMap<ClusterKey, Answer>,
+    answers: &BTreeMap<ClusterKey, Answer>,
 ) -> bool {
     match next(draft, former) {
         Next::Keep => return true,
@@ -78,7 +81,7 @@ fn is_kept(
     let Some(key) = former.key.clone() else {
         return true;
     };
-    let Some(Answer::Stopped(Ok(left))) = answers.remove(&key) else {
+    let Some(Answer::Stopped(Ok(left))) = answers.get(&key).cloned() else {
         return true;
     };
     draft.ctx.memory.with(&draft.owner.uid, |memory| {

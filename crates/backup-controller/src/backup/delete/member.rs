@@ -1,6 +1,7 @@
 //! Deleting the Velero Backups of one member.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use api_types::backup::BackupDetail;
 use api_types::common::StoragePlace;
@@ -34,6 +35,8 @@ pub(super) async fn look(
     let known = Known {
         names: vec![place.name],
         storage: detail.storage.as_ref(),
+        earlier: Vec::new(),
+        left: false,
         location,
     };
     target
@@ -41,6 +44,9 @@ pub(super) async fn look(
         .await
         .map_err(|error| deletion::pending(&Problem::from(&error)))
 }
+
+/// How long until a place is looked at again.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// Backups of one owner that are deleted at a time in one member.
 const AT_A_TIME: usize = 50;
@@ -52,6 +58,10 @@ pub(crate) struct Known<'a> {
     pub(crate) names: Vec<String>,
     /// Where they lie, if that was written down.
     pub(crate) storage: Option<&'a StoragePlace>,
+    /// Where the cluster has stored others before.
+    pub(crate) earlier: Vec<&'a StoragePlace>,
+    /// Some may lie there that have no name here, since the cluster has left.
+    pub(crate) left: bool,
     /// Name of the location that new ones are stored in.
     pub(crate) location: &'a str,
 }
@@ -68,6 +78,71 @@ pub(crate) async fn look_at_all(
     target.all_steps(known).await
 }
 
+impl Known<'_> {
+    /// Whether a location is where new ones are stored, as far as that was written down.
+    fn is_stored_at(&self, location: &velero::BackupStorageLocation) -> bool {
+        self.storage
+            .is_none_or(|storage| places::is_at(location, storage))
+    }
+}
+
+/// The locations of a member that are its own: through one that only reads, nothing is deleted, and
+/// what is shown there lies at a place that counts by itself.
+fn is_own(location: &velero::BackupStorageLocation) -> bool {
+    !borrowed::is_borrowed(&location.name_any())
+}
+
+/// A location of the member's own at a place: `preferred`, if it is there.
+fn at<'a>(
+    locations: &'a [velero::BackupStorageLocation],
+    place: &StoragePlace,
+    preferred: &str,
+) -> Option<&'a velero::BackupStorageLocation> {
+    let all = locations.iter();
+    let there: Vec<_> = all
+        .filter(|location| is_own(location) && places::is_at(location, place))
+        .collect();
+    let first = there.first().copied();
+    let named = there
+        .into_iter()
+        .find(|location| location.name_any() == preferred);
+    named.or(first)
+}
+
+/// The location that a member shows a backup in.
+fn shown_in<'a>(
+    backup: Option<&velero::Backup>,
+    locations: &'a [velero::BackupStorageLocation],
+) -> Option<&'a velero::BackupStorageLocation> {
+    let name = location_of(backup?);
+    let mut locations = locations.iter();
+    locations.find(|location| location.name_any() == name)
+}
+
+/// Velero deletes through a location only, and where it finds nothing it says that it has succeeded.
+fn out_of_sight(place: &StoragePlace) -> Step {
+    let StoragePlace { bucket, prefix, .. } = place;
+    Step::Wait {
+        why: format!(
+            "no location of this cluster is at {bucket}/{prefix}, where backups lie: make a \
+             BackupStorageLocation there, or annotate {}=true to leave them",
+            labels::FORCE_DELETE
+        ),
+        again: LOOK,
+    }
+}
+
+/// What is said of a backup that Velero shows in a location that was moved.
+fn unsure(name: &str) -> Step {
+    Step::Wait {
+        why: format!(
+            "location {name} was given another place: waiting for Velero's next two looks, one a \
+             minute, to be sure of what lies there"
+        ),
+        again: LOOK,
+    }
+}
+
 /// When Velero last looked at what a Backup lies in: the location that it was `seen_in`, else the one
 /// at the place that is written down, else the one of today's spec. In another one its absence proves
 /// nothing.
@@ -80,21 +155,17 @@ fn synced(
         let mut locations = locations.iter();
         locations.find(|location| location.metadata.name.as_deref() == Some(name))
     };
-    let own = |location: &&velero::BackupStorageLocation| {
-        !borrowed::is_borrowed(location.metadata.name.as_deref().unwrap_or_default())
-    };
     let found = match (seen_in, known.storage) {
         (Some(name), _) => named(name),
-        (None, Some(storage)) => {
-            let today = named(known.location);
-            let is_there =
-                |location: &&velero::BackupStorageLocation| places::is_at(location, storage);
-            let mut others = locations.iter().filter(own);
-            today.filter(is_there).or_else(|| others.find(is_there))
-        }
+        (None, Some(storage)) => at(locations, storage, known.location),
         (None, None) => named(known.location),
     };
     found.and_then(velero::BackupStorageLocation::last_synced_time)
+}
+
+/// A place as people write it.
+fn label(place: &StoragePlace) -> String {
+    format!("{}/{}", place.bucket, places::normal(place).prefix)
 }
 
 /// The Velero Backups of one member that are to go.
@@ -108,16 +179,15 @@ struct OnMember<'a> {
 }
 
 /// Whether a Velero Backup is this owner's, and data that its member may delete: its own, or that of a
-/// member whose store it has taken over, where it writes to that.
+/// member whose store it has taken over, and no copy that was made for reading it.
 fn is_ours(
     owner: &Owner,
     (member, adopted): (&MemberId, &BTreeSet<MemberId>),
     found: &velero::Backup,
 ) -> bool {
-    let mut adopted = adopted.iter();
-    owner.owns(&found.metadata, member)
-        || adopted.any(|member| owner.owns(&found.metadata, member))
-            && !borrowed::is_borrowed(&location_of(found))
+    let mut members = adopted.iter().chain([member]);
+    members.any(|member| owner.owns(&found.metadata, member))
+        && !borrowed::is_borrowed(&location_of(found))
 }
 
 impl<'a> OnMember<'a> {
@@ -149,9 +219,88 @@ impl<'a> OnMember<'a> {
         let locations = self.locations().await?;
         let last_synced = synced(&locations, None, known);
         let backup = self.live_backup(name).await?;
+        let hidden = known
+            .storage
+            .filter(|storage| at(&locations, storage, known.location).is_none());
+        let shown_in = shown_in(backup.as_ref(), &locations);
+        if let Some(found) = shown_in.filter(|found| !known.is_stored_at(found)) {
+            // Its files are not where that is now.
+            return Ok(hidden.map_or_else(|| unsure(&found.name_any()), out_of_sight));
+        }
         let requests = self.requests().await?;
-        self.take_step(name, backup.as_ref(), &requests, last_synced)
-            .await
+        let step = self
+            .take_step(name, backup.as_ref(), &requests, last_synced)
+            .await?;
+        Ok(match (step, hidden) {
+            (Step::Wait { .. }, Some(place)) if backup.is_none() => out_of_sight(place),
+            (step, _) => step,
+        })
+    }
+
+    /// Why a backup is not deleted yet that the member shows in a location that was moved: Velero may
+    /// not have looked there since, and would find nothing to delete.
+    fn not_sure(
+        &self,
+        backup: Option<&velero::Backup>,
+        locations: &[velero::BackupStorageLocation],
+        known: &Known<'_>,
+    ) -> Option<Step> {
+        let found = shown_in(backup, locations)?;
+        let is_sure = self.ctx.settled.note(self.key, found)
+            || (known.is_stored_at(found) && known.earlier.is_empty());
+        (!is_sure).then(|| unsure(&found.name_any()))
+    }
+
+    /// What is still to be waited for at places where backups may lie that no object tells of.
+    fn place_steps(
+        &self,
+        locations: &[velero::BackupStorageLocation],
+        backups: &BTreeMap<String, velero::Backup>,
+        known: &Known<'_>,
+    ) -> Vec<(String, Step)> {
+        let is_used = known.left || !known.names.is_empty();
+        let present = known.storage.filter(|_| is_used);
+        let hidden = present.filter(|place| at(locations, place, known.location).is_none());
+        let mut steps: Vec<(String, Step)> = hidden
+            .map(|place| (label(place), out_of_sight(place)))
+            .into_iter()
+            .collect();
+        for place in &known.earlier {
+            let step = match at(locations, place, known.location) {
+                None => out_of_sight(place),
+                Some(location) => self.absence(place, location, backups),
+            };
+            if step != Step::Done {
+                steps.push((label(place), step));
+            }
+        }
+        steps
+    }
+
+    /// That nothing is shown at a place is proof only once Velero has looked there again.
+    fn absence(
+        &self,
+        place: &StoragePlace,
+        location: &velero::BackupStorageLocation,
+        backups: &BTreeMap<String, velero::Backup>,
+    ) -> Step {
+        let name = location.name_any();
+        let mut there = backups.values();
+        let occupied = there.any(|backup| location_of(backup) == name);
+        self.ctx.memory.with(&self.owner.uid, |memory| {
+            let of = memory.clusters.entry(self.key.clone()).or_default();
+            if occupied {
+                // Each of them has steps of its own.
+                of.places.remove(&label(place));
+                return Step::Done;
+            }
+            let observed = Observed {
+                last_synced: location.last_synced_time(),
+                ..Observed::default()
+            };
+            let memory = of.places.entry(label(place)).or_default();
+            steps::next(memory, observed, Timestamp::now())
+        })
     }
 
     async fn all_steps(&self, known: Known<'_>) -> Result<Vec<(String, Step)>, CallError> {
@@ -178,11 +327,14 @@ impl<'a> OnMember<'a> {
             .chain(&remembered)
             .chain(backups.keys())
             .collect();
-        let mut steps = Vec::new();
+        let mut steps = self.place_steps(&locations, &backups, &known);
         for name in names {
             let last_synced = synced(&locations, seen_in.get(name), &known);
             let backup = backups.get(name);
-            let step = self.take_step(name, backup, &requests, last_synced).await?;
+            let step = match self.not_sure(backup, &locations, &known) {
+                Some(step) => step,
+                None => self.take_step(name, backup, &requests, last_synced).await?,
+            };
             if step != Step::Done {
                 steps.push((name.clone(), step));
             }
@@ -389,6 +541,8 @@ mod tests {
             let known = Known {
                 names: Vec::new(),
                 storage,
+                earlier: Vec::new(),
+                left: false,
                 location: "default",
             };
             let synced = synced(&locations, seen_in.as_ref(), &known);
