@@ -116,7 +116,11 @@ async fn open(
 }
 
 /// Name of a location of the target's own at this place.
-pub(super) fn own_location(ctx: &Context, key: &ClusterKey, place: &StoragePlace) -> Option<String> {
+pub(super) fn own_location(
+    ctx: &Context,
+    key: &ClusterKey,
+    place: &StoragePlace,
+) -> Option<String> {
     let locations = ctx.locations.list(key);
     let mut own = locations
         .iter()
@@ -308,8 +312,8 @@ impl Reading<'_> {
             let records = objects::velero::<BackupRecord>(self.ctx, source);
             let record = records.get_opt(name).await?.filter(is_own);
             let record = record.filter(|record| copy::is_plain(record) && self.lies_at(up, record));
-            let record =
-                record.ok_or_else(|| NotSafe("it has snapshots, has moved or is gone".to_owned()))?;
+            let record = record
+                .ok_or_else(|| NotSafe("it has snapshots, has moved or is gone".to_owned()))?;
             let by_file = objects::velero::<velero::PodVolumeBackup>(self.ctx, source);
             let moved = objects::velero::<velero::DataUpload>(self.ctx, source);
             if copy::has_volumes(&by_file, name).await? || copy::has_volumes(&moved, name).await? {
@@ -329,7 +333,9 @@ impl Reading<'_> {
         let source = &self.origin.cluster;
         let found = self.ctx.locations.get(source, NAMESPACE, name);
         let place = up.place.as_ref();
-        found.zip(place).is_some_and(|(found, place)| location::is_at(&found, place))
+        found
+            .zip(place)
+            .is_some_and(|(found, place)| location::is_at(&found, place))
     }
 
     async fn copy(&self, record: &BackupRecord) -> Result<velero::Backup, NotNow> {

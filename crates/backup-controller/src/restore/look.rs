@@ -171,8 +171,9 @@ async fn own(
         .get_opt(&name)
         .await?;
     let usable = match place {
-        Some(place) => is_there(ctx, key, origin, &place)
-            .and_then(|()| location::available(&name, &place)),
+        Some(place) => {
+            is_there(ctx, key, origin, &place).and_then(|()| location::available(&name, &place))
+        }
         None => Err(Problem::new(
             reason::STORAGE_LOCATION_NOT_FOUND,
             format!(

@@ -239,7 +239,9 @@ fn a_newer_run_at_a_place_of_before_is_looked_for_unless_it_would_have_gone_firs
         let mut run = (*run_at(100, "Completed")).clone();
         run.status["expiration"] = json!(at(expiration).to_string());
         let seen = [Arc::new(run)];
-        let (origin, run) = own.run(&origin, Some((MEMBER_UID, &seen)), at(400)).unwrap();
+        let (origin, run) = own
+            .run(&origin, Some((MEMBER_UID, &seen)), at(400))
+            .unwrap();
         assert_eq!(origin.members.len(), 2);
         run.which
     };

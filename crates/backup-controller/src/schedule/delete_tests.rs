@@ -38,8 +38,8 @@ fn clusters_that_left_are_cleared_too_and_each_once() {
     let expected = [
         ("oslo", Some(MEMBER_UID), false),
         ("bergen", Some("u"), true),
-        ("oslo", Some(MEMBER_UID), true),
         ("oslo", Some("an earlier one"), true),
+        ("oslo", Some(MEMBER_UID), true),
     ];
     assert_eq!(names, expected);
     assert!(all[1..].iter().all(|holder| holder.former.is_some()));

@@ -81,7 +81,10 @@ pub fn show(row: &Row, terms: &Terms<'_>, view: View) -> Shown {
         Next::Keep(schedule) => {
             // Where it has stored before is never overwritten, but remembered first: `former::move_on`.
             if let Some(place) = facts.location.as_deref().map(location::storage)
-                && detail.storage.as_ref().is_none_or(|known| location::is_same(known, &place))
+                && detail
+                    .storage
+                    .as_ref()
+                    .is_none_or(|known| location::is_same(known, &place))
             {
                 detail.storage = Some(place);
             }

@@ -125,7 +125,9 @@ pub fn replaced(detail: BackupDetail, keep: Keep) -> Option<FormerCluster> {
 /// Notes where a cluster stores now. Returns what is to be remembered of the place before, if it has
 /// run there.
 pub fn move_on(detail: &mut BackupDetail, facts: &Facts, keep: Keep) -> Option<FormerCluster> {
-    let answers = facts.member_uid().filter(|uid| detail.member_uid.as_deref() == Some(uid));
+    let answers = facts
+        .member_uid()
+        .filter(|uid| detail.member_uid.as_deref() == Some(uid));
     let (_, location) = answers.zip(facts.location.as_deref())?;
     let before = detail.storage.as_ref()?;
     if location::is_at(location, before) {

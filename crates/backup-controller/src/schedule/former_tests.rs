@@ -222,8 +222,16 @@ fn stored_at(prefix: &str, until: i64) -> FormerCluster {
 #[test]
 fn every_place_of_a_member_is_remembered_once_and_of_many_those_that_are_kept_longest() {
     let (a, b) = (stored_at("a", 10), stored_at("b", 10));
-    let again = [b.clone(), stored_at("/a/", 20), a.clone(), stored_at("a", 5)];
-    assert_eq!(distinct(again.into_iter()), [stored_at("/a/", 20), b.clone()]);
+    let again = [
+        b.clone(),
+        stored_at("/a/", 20),
+        a.clone(),
+        stored_at("a", 5),
+    ];
+    assert_eq!(
+        distinct(again.into_iter()),
+        [stored_at("/a/", 20), b.clone()]
+    );
 
     let mut bergen = a.clone();
     "bergen".clone_into(&mut bergen.cluster_name);
@@ -262,10 +270,16 @@ fn a_place_that_is_left_is_remembered_before_the_next_one_is_noted_if_anything_h
         ..oslo().cluster
     };
     assert_eq!((remembered, now), (Some(expected), here()));
-    assert!(!moved(ran, deletes()).0.unwrap().released, "its runs are to go");
+    assert!(
+        !moved(ran, deletes()).0.unwrap().released,
+        "its runs are to go"
+    );
     assert_eq!(moved(|_, _| {}, keep(0)), (None, here()), "no run");
     let unseen: fn(&mut BackupDetail, &mut Facts) = |_, facts| facts.runs = vec![run_at("a", 0)];
-    assert!(moved(unseen, keep(0)).0.is_some(), "a run that is not told of yet");
+    assert!(
+        moved(unseen, keep(0)).0.is_some(),
+        "a run that is not told of yet"
+    );
 
     // Nobody says so, or of another one.
     type Edit = fn(&mut BackupDetail, &mut Facts);
