@@ -162,7 +162,9 @@ impl Broom {
         } = &change
         {
             match new {
-                Some(location) => drop(self.ctx.settled.note(cluster, location)),
+                Some(location) => {
+                    self.ctx.settled.note(cluster, location);
+                }
                 None => self.ctx.settled.forget(cluster, &key.name),
             }
         }

@@ -242,6 +242,8 @@ fn every_place_of_a_member_is_remembered_once_and_of_many_those_that_are_kept_lo
     assert_eq!(kept, expected);
 }
 
+type Edit = fn(&mut BackupDetail, &mut Facts);
+
 #[test]
 fn a_place_that_is_left_is_remembered_before_the_next_one_is_noted_if_anything_has_run_there() {
     let old = || {
@@ -249,14 +251,14 @@ fn a_place_that_is_left_is_remembered_before_the_next_one_is_noted_if_anything_h
         detail.storage = Some(place("old"));
         detail
     };
-    let moved = |edit: fn(&mut BackupDetail, &mut Facts), keep| {
+    let moved = |edit: Edit, keep| {
         let (mut detail, mut facts) = (old(), facts());
         edit(&mut detail, &mut facts);
         let remembered = move_on(&mut detail, &facts, keep);
         (remembered, detail.storage.unwrap().prefix)
     };
     let here = || "team-a/oslo".to_owned();
-    let ran: fn(&mut BackupDetail, &mut Facts) = |detail, facts| {
+    let ran: Edit = |detail, facts| {
         detail.backup_name_in_cluster = Some("a".to_owned());
         let run = detail.backup_status_in_cluster.get_or_insert_default();
         run.expiration = Some(Time(at(7)));
@@ -275,14 +277,13 @@ fn a_place_that_is_left_is_remembered_before_the_next_one_is_noted_if_anything_h
         "its runs are to go"
     );
     assert_eq!(moved(|_, _| {}, keep(0)), (None, here()), "no run");
-    let unseen: fn(&mut BackupDetail, &mut Facts) = |_, facts| facts.runs = vec![run_at("a", 0)];
+    let unseen: Edit = |_, facts| facts.runs = vec![run_at("a", 0)];
     assert!(
         moved(unseen, keep(0)).0.is_some(),
         "a run that is not told of yet"
     );
 
     // Nobody says so, or of another one.
-    type Edit = fn(&mut BackupDetail, &mut Facts);
     let kept: [Edit; 3] = [
         |_, facts| facts.link = down("Unreachable", None),
         |_, facts| facts.location = None,
