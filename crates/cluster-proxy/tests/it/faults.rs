@@ -238,6 +238,63 @@ async fn callers_in_a_hurry_do_not_take_a_member_away_from_others() {
     assert_eq!(now.generation, before.generation);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_had_no_time_to_be_answered_speaks_neither_against_a_member_nor_for_it() {
+    let rig = Rig::start(bed().await, "unanswered").await;
+    let fake = Fake::start().await;
+    rig.attach_as("m1", &fake.kubeconfig).await;
+    rig.until("m1", State::Ready, SOON).await;
+    let link = rig.link("m1");
+    let mut sessions = link.sessions();
+    let first = sessions.borrow_and_update().clone().unwrap();
+    let hurried = || {
+        let late = CallError::deadline("no time", WriteOutcome::NotSent);
+        for _ in 0..20 {
+            link.report(Err(&late));
+        }
+    };
+    let nonsense = CallError::malformed("nonsense", WriteOutcome::NotSent);
+
+    link.report(Err(&nonsense));
+    hurried();
+    link.report(Err(&nonsense));
+    hurried();
+    // The supervisor hears one thing after the other: before it asks, it would have given up.
+    let before = fake.seen("/readyz").len();
+    assert!(link.probe());
+    testbed::wait_for("a probe", SOON, async || {
+        (fake.seen("/readyz").len() > before).then_some(())
+    })
+    .await
+    .unwrap();
+    let now = link.sessions().borrow().clone().unwrap();
+    assert_eq!(now.generation, first.generation);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_between_calls_that_had_no_time_add_up() {
+    let rig = Rig::start(bed().await, "adding-up").await;
+    let fake = Fake::start().await;
+    rig.attach_as("m1", &fake.kubeconfig).await;
+    rig.until("m1", State::Ready, SOON).await;
+    let link = rig.link("m1");
+    let mut sessions = link.sessions();
+    let first = sessions.borrow_and_update().clone().unwrap();
+    let nonsense = CallError::malformed("nonsense", WriteOutcome::NotSent);
+    let late = CallError::deadline("no time", WriteOutcome::NotSent);
+    for _ in 0..3 {
+        link.report(Err(&nonsense));
+        for _ in 0..20 {
+            link.report(Err(&late));
+        }
+    }
+    let next = sessions.wait_for(|session| {
+        let of_now = session.as_ref().map(|session| session.generation);
+        of_now.is_some_and(|generation| generation > first.generation)
+    });
+    timeout(SOON, next).await.unwrap().unwrap();
+}
+
 /// Empty for an error of the client's own.
 fn info_code(status: &tonic::Status) -> String {
     status
