@@ -18,6 +18,7 @@ use crate::locations::Sweeps;
 use crate::locations::settled::Settled;
 use crate::metrics::Metrics;
 use crate::operation::State;
+use crate::operation::calls::Slow;
 use crate::operation::contact::Contact;
 use crate::operation::memory::Memory;
 use crate::plugin::memory::Stores;
@@ -63,6 +64,8 @@ pub struct Context {
     pub timings: Timings,
     /// What is remembered between passes.
     pub memory: Memory,
+    /// Members that are not waited for.
+    pub slow: Slow,
     /// Starts passes over Backups for what is not seen on the hub.
     pub backup_trigger: Trigger<Backup>,
     /// The same over Restores.

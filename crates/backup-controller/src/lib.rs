@@ -121,6 +121,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         metrics,
         timings,
         memory: operation::memory::Memory::default(),
+        slow: operation::calls::Slow::default(),
         backup_trigger: Trigger::default(),
         restore_trigger: Trigger::default(),
         fleet_trigger: Trigger::default(),

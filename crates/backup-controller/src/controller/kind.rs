@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::operation::Error;
+use crate::operation::memory::Remembered;
 
 /// Passes at a time, over different objects of one kind.
 const CONCURRENCY: u16 = 16;
@@ -85,9 +86,12 @@ async fn pass<K, P>(
     object: Arc<K>,
 ) -> Result<Outcome, Error>
 where
+    K: HubKind,
     P: Future<Output = Result<Outcome, Error>>,
 {
     if ctx.leadership.is_leader() {
+        let uid = object.meta().uid.as_deref().unwrap_or_default();
+        ctx.memory.amend(uid, Remembered::begin_pass);
         reconcile(ctx, object).await
     } else {
         Ok(Outcome::Done)

@@ -1,11 +1,11 @@
 //! Calls to members that may outlive the pass that made them: a member that does not answer delays
 //! nothing that is done and shown for the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use api_types::condition::reason;
@@ -13,6 +13,7 @@ use api_types::external::velero;
 use api_types::key::ClusterKey;
 use futures::future::{BoxFuture, FutureExt, join_all};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 use velero_kit::deletion::Step;
@@ -25,8 +26,8 @@ use crate::schedule::apply::Placed;
 use crate::schedule::delete::Cleared;
 use crate::schedule::former::Left;
 
-/// An answer that no pass has taken for this long is worth nothing any more.
-const FRESH: Duration = Duration::from_secs(5);
+/// What an older answer has decided is looked at once more: it may have changed meanwhile.
+pub const FRESH: Duration = Duration::from_secs(5);
 
 /// What came of a call.
 #[derive(Debug, Clone)]
@@ -37,8 +38,8 @@ pub enum Answer {
     Backup(Applied<velero::Backup>),
     /// The Velero Restore that is there, or why none was made.
     Restore(Result<Applied<velero::Restore>, NotNow>),
-    /// The Velero Backup that can be restored, or why none can.
-    Run(Result<Box<velero::Backup>, NotNow>),
+    /// The Velero Backup that can be restored, or why none can; as seen then.
+    Run(Result<Box<velero::Backup>, NotNow>, Instant),
     /// How far the deletion of a Velero Backup is.
     Step(Result<Step, Problem>),
     /// The Schedule, and the run, that are there.
@@ -108,19 +109,47 @@ pub enum Slot {
     Free,
     /// Under way.
     Busy(String),
-    /// Answered, then, and not taken yet.
-    Answered(String, Box<Answer>, Instant),
+    /// Answered, and not taken yet.
+    Answered(Box<Answered>),
+}
+
+/// An answer that waits for the pass that needs it.
+#[derive(Debug)]
+pub struct Answered {
+    purpose: String,
+    answer: Answer,
+    at: Instant,
+    /// The object's pass that was under way, or the last before.
+    pass: u64,
+}
+
+impl Answered {
+    /// An answer is for the next pass, however long that has to wait for its turn. What that one did
+    /// not need may be wrong for a later one: it decides by what it has seen since.
+    fn counts(&self, purpose: &str, turn: Turn) -> bool {
+        self.purpose == purpose
+            && self.at.elapsed() < turn.limit
+            && turn.pass <= self.pass.saturating_add(1)
+    }
+}
+
+/// A pass that takes answers.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    /// Its number, among those of its object.
+    pass: u64,
+    /// An answer that is older is worth nothing any more.
+    limit: Duration,
 }
 
 impl Slot {
-    /// The answer for this purpose, if it is fresh; it is gone from here then.
-    fn take(&mut self, purpose: &str) -> Option<Answer> {
-        let Self::Answered(of, _, at) = self else {
+    /// The answer for this purpose, and since when it waits, if it counts. It is gone from here then.
+    fn take(&mut self, purpose: &str, turn: Turn) -> Option<(Answer, Instant)> {
+        if !matches!(self, Self::Answered(_)) {
             return None;
-        };
-        let fits = of == purpose && at.elapsed() < FRESH;
+        }
         match std::mem::take(self) {
-            Self::Answered(_, answer, _) if fits => Some(*answer),
+            Self::Answered(known) if known.counts(purpose, turn) => Some((known.answer, known.at)),
             _ => None,
         }
     }
@@ -129,65 +158,104 @@ impl Slot {
         matches!(self, Self::Busy(_))
     }
 
-    fn answer(&mut self, purpose: &str, answer: Answer) {
+    fn answer(&mut self, purpose: &str, answer: Answer, pass: u64) {
         if matches!(self, Self::Busy(of) if of == purpose) {
-            *self = Self::Answered(purpose.to_owned(), Box::new(answer), Instant::now());
+            *self = Self::Answered(Box::new(Answered {
+                purpose: purpose.to_owned(),
+                answer,
+                at: Instant::now(),
+                pass,
+            }));
         }
     }
 }
 
-/// Makes the calls, some at a time, and waits a moment for their answers. What is not answered by
-/// then goes on beside the passes, and its answer starts the next one.
+/// Members whose newest call has outlived its pass. They are not waited for: the objects that work on
+/// one of them would keep the passes of all others from their turn.
+#[derive(Debug, Default)]
+pub struct Slow(Mutex<HashSet<ClusterKey>>);
+
+impl Slow {
+    /// More members than a hub has. The set only saves time.
+    const MOST: usize = 10_000;
+
+    fn has(&self, key: &ClusterKey) -> bool {
+        self.lock().contains(key)
+    }
+
+    /// Notes how the newest call to a member went.
+    fn note(&self, key: &ClusterKey, slow: bool) {
+        let mut members = self.lock();
+        if !slow {
+            members.remove(key);
+        } else if members.len() < Self::MOST {
+            members.insert(key.clone());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<ClusterKey>> {
+        // Nothing is changed in steps.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes the calls, some at a time, and waits a moment for their answers, except for those of members
+/// that have taken longer. What is not answered by then goes on beside the passes, and its answer
+/// starts the next one.
 pub async fn answers(
     ctx: &Arc<Context>,
     owner: &Owner,
     calls: Vec<Call>,
 ) -> BTreeMap<ClusterKey, Answer> {
     let mut answers = BTreeMap::new();
+    let mut old = false;
+    let mut take = |key: ClusterKey, (answer, at): (Answer, Instant)| {
+        old |= at.elapsed() >= FRESH;
+        answers.insert(key, answer);
+    };
     let mut started = Vec::new();
     let late = Arc::new(AtomicBool::new(false));
     let limit = Arc::new(Semaphore::new(PARALLEL));
-    for Call {
-        key,
-        purpose,
-        answer,
-    } in calls
-    {
-        let (known, busy) = slot(ctx, owner, &key, |slot| {
-            (slot.take(&purpose), slot.is_busy())
+    let calls = calls
+        .into_iter()
+        .map(|call| (ctx.slow.has(&call.key), call));
+    let mut calls: Vec<(bool, Call)> = calls.collect();
+    // Who answers at once does not wait behind who does not.
+    calls.sort_by_key(|(slow, _)| *slow);
+    for (slow, call) in calls {
+        let Call { key, purpose, .. } = &call;
+        let (known, busy) = slot(ctx, owner, key, |slot, turn| {
+            (slot.take(purpose, turn), slot.is_busy())
         });
-        if let Some(answer) = known {
-            answers.insert(key, answer);
+        if let Some(known) = known {
+            take(call.key, known);
         } else if !busy {
-            slot(ctx, owner, &key, |slot| *slot = Slot::Busy(purpose.clone()));
-            let task = Task {
-                ctx: Arc::clone(ctx),
-                owner: owner.clone(),
-                key: key.clone(),
-                purpose: purpose.clone(),
-                late: Arc::clone(&late),
+            let late = if slow {
+                Arc::new(AtomicBool::new(true))
+            } else {
+                Arc::clone(&late)
             };
-            started.push((
-                key,
-                purpose,
-                // Its calls belong to the trace of this pass.
-                tokio::spawn(task.run(answer, Arc::clone(&limit)).in_current_span()),
-            ));
+            let (key, purpose) = (key.clone(), purpose.clone());
+            let task = begin(ctx, owner, call, (late, Arc::clone(&limit)));
+            if !slow {
+                started.push(((key, purpose), task));
+            }
         }
     }
-    let (names, tasks): (Vec<_>, Vec<_>) = started
-        .into_iter()
-        .map(|(key, purpose, task)| ((key, purpose), task))
-        .unzip();
+    let (names, tasks): (Vec<_>, Vec<_>) = started.into_iter().unzip();
     let all = timeout(ctx.timings.member_patience, join_all(tasks)).await;
     if all.is_err() {
         // Before the answers are taken: one that comes after is noticed by its own task.
         late.store(true, Ordering::SeqCst);
     }
     for (key, purpose) in names {
-        if let Some(answer) = slot(ctx, owner, &key, |slot| slot.take(&purpose)) {
-            answers.insert(key, answer);
+        match slot(ctx, owner, &key, |slot, turn| slot.take(&purpose, turn)) {
+            Some(known) => take(key, known),
+            None => ctx.slow.note(&key, true),
         }
+    }
+    if old {
+        ctx.trigger_owner(owner.kind, &owner.namespace, &owner.name);
     }
     answers
 }
@@ -199,6 +267,32 @@ pub fn busy(ctx: &Context, owner: &Owner) -> Vec<ClusterKey> {
         let busy = clusters.filter(|(_, of)| of.call.is_busy());
         busy.map(|(key, _)| key.clone()).collect()
     })
+}
+
+/// Begins a call in a task of its own.
+fn begin(
+    ctx: &Arc<Context>,
+    owner: &Owner,
+    call: Call,
+    (late, limit): (Arc<AtomicBool>, Arc<Semaphore>),
+) -> JoinHandle<()> {
+    let Call {
+        key,
+        purpose,
+        answer,
+    } = call;
+    slot(ctx, owner, &key, |slot, _| {
+        *slot = Slot::Busy(purpose.clone());
+    });
+    let task = Task {
+        ctx: Arc::clone(ctx),
+        owner: owner.clone(),
+        key,
+        purpose,
+        late,
+    };
+    // Its calls belong to the trace of this pass.
+    tokio::spawn(task.run(answer, limit).in_current_span())
 }
 
 /// What an entry says while its member owes an answer.
@@ -214,6 +308,7 @@ struct Task {
     owner: Owner,
     key: ClusterKey,
     purpose: String,
+    /// Whether nobody waits for the answer any more.
     late: Arc<AtomicBool>,
 }
 
@@ -221,10 +316,14 @@ impl Task {
     async fn run(self, call: BoxFuture<'static, Answer>, limit: Arc<Semaphore>) {
         // The semaphore is never closed.
         let _turn = limit.acquire_owned().await.ok();
+        let begun = Instant::now();
         let answer = call.await;
+        let slow = begun.elapsed() >= self.ctx.timings.member_patience;
+        self.ctx.slow.note(&self.key, slow);
         self.ctx.memory.amend(&self.owner.uid, |memory| {
+            let pass = memory.pass;
             if let Some(of) = memory.clusters.get_mut(&self.key) {
-                of.call.answer(&self.purpose, answer);
+                of.call.answer(&self.purpose, answer, pass);
             }
         });
         if self.late.load(Ordering::SeqCst) {
@@ -239,41 +338,22 @@ impl Task {
     }
 }
 
-fn slot<T>(ctx: &Context, owner: &Owner, key: &ClusterKey, f: impl FnOnce(&mut Slot) -> T) -> T {
+fn slot<T>(
+    ctx: &Context,
+    owner: &Owner,
+    key: &ClusterKey,
+    f: impl FnOnce(&mut Slot, Turn) -> T,
+) -> T {
     ctx.memory.with(&owner.uid, |memory| {
-        f(&mut memory.clusters.entry(key.clone()).or_default().call)
+        let turn = Turn {
+            pass: memory.pass,
+            limit: ctx.timings.pass_limit,
+        };
+        let of = memory.clusters.entry(key.clone()).or_default();
+        f(&mut of.call, turn)
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn name(text: &str) -> Answer {
-        Answer::Name(Ok(text.to_owned()))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_counts_once_for_its_purpose_and_while_it_is_fresh() {
-        let mut slot = Slot::Busy("create a".to_owned());
-        assert!(slot.take("create a").is_none() && slot.is_busy());
-        slot.answer("create b", name("b"));
-        assert!(slot.is_busy(), "an answer to another question is none");
-        slot.answer("create a", name("a"));
-        assert!(matches!(slot.take("create a"), Some(Answer::Name(Ok(n))) if n == "a"));
-        assert!(slot.take("create a").is_none() && !slot.is_busy());
-
-        slot = Slot::Busy("confirm a".to_owned());
-        slot.answer("confirm a", name("a"));
-        assert!(
-            slot.take("create a").is_none(),
-            "it was asked for something else"
-        );
-        assert!(!slot.is_busy());
-
-        slot = Slot::Busy("confirm a".to_owned());
-        slot.answer("confirm a", name("a"));
-        tokio::time::advance(FRESH).await;
-        assert!(slot.take("confirm a").is_none(), "it may be wrong by now");
-    }
-}
+#[path = "calls_tests.rs"]
+mod tests;

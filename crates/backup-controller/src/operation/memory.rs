@@ -25,6 +25,8 @@ pub struct Memory(Mutex<HashMap<String, Remembered>>);
 /// Memory of one operation.
 #[derive(Debug, Default)]
 pub struct Remembered {
+    /// Number of the newest pass over it.
+    pub pass: u64,
     /// When its status was last written.
     pub written: Option<Instant>,
     /// Its clusters.
@@ -87,6 +89,13 @@ impl Probe {
             Self::None => true,
             Self::Answered(at) | Self::Silent(at) | Self::Unasked(at) => at.elapsed() >= again,
         }
+    }
+}
+
+impl Remembered {
+    /// Another pass begins.
+    pub fn begin_pass(&mut self) {
+        self.pass = self.pass.saturating_add(1);
     }
 }
 

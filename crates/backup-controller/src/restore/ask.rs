@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
 use api_types::names::MemberId;
+use tokio::time::Instant;
 use velero_kit::identity::Owner;
 
 use super::Problem;
@@ -60,7 +61,7 @@ impl Pass<'_> {
         };
         Some(Call::new(key, purpose, async move {
             let found = look(&ctx, &owner, &target, &origin, &wanted).await;
-            Answer::Run(found.map(Box::new))
+            Answer::Run(found.map(Box::new), Instant::now())
         }))
     }
 

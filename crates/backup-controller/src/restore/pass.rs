@@ -11,6 +11,7 @@ use controller_kit::reconcile::Outcome;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::Api;
+use tokio::time::Instant;
 use tracing::Instrument;
 use velero_kit::identity::Owner;
 
@@ -20,7 +21,7 @@ use super::source::Source;
 use super::validate::Validated;
 use super::{Problem, agenda, dereference, look, status};
 use crate::context::Context;
-use crate::operation::calls::{self, Answer, NotNow};
+use crate::operation::calls::{self, Answer, FRESH, NotNow};
 use crate::operation::draft::Draft;
 use crate::operation::member::Link;
 use crate::operation::objects::Applied;
@@ -49,8 +50,8 @@ impl Row {
         }
     }
 
-    /// Notes the run that is restored.
-    fn choose(&mut self, backup: &velero::Backup) {
+    /// Notes the run that is restored, as it was seen then.
+    fn choose(&mut self, backup: &velero::Backup, at: Instant) {
         let entry = &mut self.entry;
         let stored = &mut entry.stored;
         stored
@@ -62,7 +63,8 @@ impl Row {
         if let Ok(run) = &mut entry.run {
             run.partial = backup.phase() == "PartiallyFailed";
         }
-        self.looked = true;
+        // What was seen longer ago is looked at once more before it is restored.
+        self.looked = at.elapsed() < FRESH;
     }
 }
 
@@ -206,12 +208,12 @@ impl<'a> Pass<'a> {
         for row in rows {
             let key = &row.entry.key;
             row.next = match answers.remove(key) {
-                Some(Answer::Run(Ok(backup))) => {
-                    row.choose(&backup);
+                Some(Answer::Run(Ok(backup), at)) => {
+                    row.choose(&backup, at);
                     chosen = true;
                     Next::Create
                 }
-                Some(Answer::Run(Err(not_now))) => later(not_now),
+                Some(Answer::Run(Err(not_now), _)) => later(not_now),
                 _ => Next::Wait(calls::unanswered(key)),
             };
         }

@@ -6,6 +6,7 @@
     reason = "what fails here fails the test"
 )]
 
+mod crowd;
 mod world;
 
 use api_types::{backup::Backup, labels, phase::EntryPhase};
@@ -27,6 +28,23 @@ fn creates(world: &World) -> usize {
     let state = world.proxy.fake.state();
     let verbs = state.calls.iter().filter(|(verb, _)| *verb == "create");
     verbs.count()
+}
+
+/// What was created, as the member has it.
+fn stored(object: &Value, version: &str) -> Value {
+    let mut object = object.clone();
+    let name = object["metadata"]["name"].clone();
+    object["metadata"]["uid"] = name;
+    object["metadata"]["resourceVersion"] = version.into();
+    object
+}
+
+/// A Velero Backup that Velero has made.
+fn completed(object: &Value) -> Value {
+    let mut object = stored(object, "7");
+    object["status"] = json!({"phase": "Completed", "startTimestamp": "2030-01-01T00:00:00Z",
+        "completionTimestamp": "2030-01-01T00:00:01Z"});
+    object
 }
 
 #[tokio::test]
@@ -53,12 +71,9 @@ async fn a_backup_whose_creation_was_not_answered_is_found_and_not_made_twice() 
     assert_eq!(owner.as_str(), backup.uid().as_deref());
 
     // It goes on with the one that is there, to its end.
-    let mut object = objects[0].clone();
-    object["metadata"]["uid"] = "velero-backup".into();
-    object["metadata"]["resourceVersion"] = "7".into();
-    object["status"] = json!({"phase": "Completed", "startTimestamp": "2030-01-01T00:00:00Z",
-        "completionTimestamp": "2030-01-01T00:00:01Z"});
-    world.tell("backups", &[object]).await;
+    world
+        .tell(MEMBER, "backups", &[completed(&objects[0])])
+        .await;
     let done = world
         .until("nightly", |backup| {
             let status = backup.status.as_ref();

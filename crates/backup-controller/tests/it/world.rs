@@ -1,9 +1,12 @@
-//! A hub with a fleet of one member, the fake of the proxy, and the controller's process.
+//! A hub with a fleet, the fake of the proxy, and the controller's process.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use api_types::{backup::Backup, cluster::AttachedCluster, fleet::Fleet, key::ClusterKey};
-use kube::{Api, Client, api::PostParams};
+use kube::{
+    Api, Client,
+    api::{ListParams, PostParams},
+};
 use proxy_client::{
     cluster_ref,
     fake::{InventoryStream, Proxy, SubscribeStream},
@@ -23,7 +26,7 @@ use tokio::{
 pub(crate) const MEMBER: &str = "oslo";
 const NAMESPACE: &str = "default";
 /// Nothing here takes this long unless it is broken.
-const DEADLINE: Duration = Duration::from_mins(1);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 /// What the controller watches on members.
 const WATCHED: usize = 5;
 
@@ -39,8 +42,13 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// The member answers, serves Velero and has a location that can be used.
+    /// With one member.
     pub(crate) async fn start(name: &str) -> Self {
+        Self::of(name, &[MEMBER]).await
+    }
+
+    /// Each member answers, serves Velero and has a location that can be used.
+    pub(crate) async fn of(name: &str, members: &[&str]) -> Self {
         let bed = Bed::builder(name)
             .hub_without_controllers()
             .start()
@@ -49,20 +57,25 @@ impl World {
         let client = bed.hub().client().unwrap();
         let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/crds");
         install_crds(&client, &crds).await.unwrap();
-        create::<AttachedCluster>(&client, MEMBER, json!({"kubeconfig": {"name": MEMBER}})).await;
-        let member = json!({"kind": "AttachedCluster", "name": MEMBER});
-        create::<Fleet>(&client, "north", json!({"clusters": [member]})).await;
+        for name in members {
+            create::<AttachedCluster>(&client, name, json!({"kubeconfig": {"name": name}})).await;
+        }
+        let listed = |name: &&str| json!({"kind": "AttachedCluster", "name": name});
+        let listed: Vec<Value> = members.iter().map(listed).collect();
+        create::<Fleet>(&client, "north", json!({ "clusters": listed })).await;
 
         let proxy = Proxy::start();
         let controller = start(&bed, &proxy.endpoint().to_string()).await;
         let inventory = proxy.next_inventory().await;
-        let ready = ClusterStatus {
-            cluster: Some(cluster_ref(&member_key())),
-            member_uid: "kube-system-of-oslo".into(),
-            state: cluster_status::State::Ready.into(),
-            ..Default::default()
-        };
-        inventory.send(Type::Snapshot, ready).await;
+        for name in members {
+            let ready = ClusterStatus {
+                cluster: Some(cluster_ref(&key(name))),
+                member_uid: format!("kube-system-of-{name}"),
+                state: cluster_status::State::Ready.into(),
+                ..Default::default()
+            };
+            inventory.send(Type::Snapshot, ready).await;
+        }
         inventory.send(Type::Synced, ClusterStatus::default()).await;
         let mut stream = proxy.next_subscribe().await;
         let mut subscriptions = BTreeMap::new();
@@ -84,18 +97,20 @@ impl World {
             .objects
             .insert(id.into(), location.clone());
         for (resource, sub_id) in &subscriptions {
-            let up = LinkState {
-                cluster: Some(cluster_ref(&member_key())),
-                state: link_state::State::Up.into(),
-                sub_id: *sub_id,
-                ..Default::default()
-            };
-            stream.send(F::Link(up)).await;
             let known = match resource.as_str() {
                 "backupstoragelocations" => std::slice::from_ref(&location),
                 _ => &[],
             };
-            stream.snapshot(*sub_id, &member_key(), known).await;
+            for member in members.iter().map(|name| key(name)) {
+                let up = LinkState {
+                    cluster: Some(cluster_ref(&member)),
+                    state: link_state::State::Up.into(),
+                    sub_id: *sub_id,
+                    ..Default::default()
+                };
+                stream.send(F::Link(up)).await;
+                stream.snapshot(*sub_id, &member, known).await;
+            }
         }
         Self {
             proxy,
@@ -108,10 +123,10 @@ impl World {
         }
     }
 
-    /// What a watch shows from now on.
-    pub(crate) async fn tell(&self, resource: &str, objects: &[Value]) {
+    /// What the watch of a member shows from now on.
+    pub(crate) async fn tell(&self, member: &str, resource: &str, objects: &[Value]) {
         let sub_id = self.subscriptions[resource];
-        self.stream.upsert(sub_id, &member_key(), objects).await;
+        self.stream.upsert(sub_id, &key(member), objects).await;
     }
 
     /// A one-time Backup of the fleet.
@@ -122,6 +137,18 @@ impl World {
             json!({"destination": {"fleet": "north"}}),
         )
         .await
+    }
+
+    /// Whether all Backups are as wanted; the error shows one that is not.
+    pub(crate) async fn all(&self, wanted: impl Fn(&Backup) -> bool) -> anyhow::Result<()> {
+        let backups: Api<Backup> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let backups = backups.list(&ListParams::default()).await?;
+        let lacking: Vec<&Backup> = backups.iter().filter(|backup| !wanted(backup)).collect();
+        let Some(first) = lacking.first() else {
+            return Ok(());
+        };
+        let text = serde_json::to_string_pretty(first)?;
+        anyhow::bail!("{} are not, the first: {text}", lacking.len())
     }
 
     /// Waits until a Backup is as wanted; the error shows it as it is.
@@ -138,8 +165,8 @@ impl World {
     }
 }
 
-fn member_key() -> ClusterKey {
-    ClusterKey::attached(NAMESPACE, MEMBER)
+fn key(member: &str) -> ClusterKey {
+    ClusterKey::attached(NAMESPACE, member)
 }
 
 async fn create<K>(client: &Client, name: &str, spec: Value) -> K

@@ -17,6 +17,10 @@ fn id(target: proto::Target) -> ObjectId {
     (resource, target.namespace, target.name)
 }
 
+fn member(target: Option<&proto::Target>) -> Option<&proto::ClusterRef> {
+    target.and_then(|target| target.cluster.as_ref())
+}
+
 impl Fake {
     fn put(
         &self,
@@ -53,7 +57,8 @@ impl MemberAccess for Fake {
     type DiscoverStream = Chunks<ServedResource>;
 
     async fn get(&self, request: Request<proto::GetRequest>) -> Result<Response<Object>, Status> {
-        self.admit("get", &request).await?;
+        self.admit("get", member(request.get_ref().target.as_ref()), &request)
+            .await?;
         let target = request.into_inner().target.unwrap();
         let state = self.state();
         let found = state.objects.get(&id(target));
@@ -66,7 +71,8 @@ impl MemberAccess for Fake {
         &self,
         request: Request<proto::ListRequest>,
     ) -> Result<Response<Self::ListStream>, Status> {
-        self.admit("list", &request).await?;
+        self.admit("list", request.get_ref().cluster.as_ref(), &request)
+            .await?;
         let resource = request.into_inner().gvr.unwrap_or_default().resource;
         let state = self.state();
         let mut chunks: Vec<_> = state
@@ -91,7 +97,8 @@ impl MemberAccess for Fake {
         &self,
         request: Request<proto::ApplyRequest>,
     ) -> Result<Response<WriteResult>, Status> {
-        self.admit("apply", &request).await?;
+        self.admit("apply", member(request.get_ref().target.as_ref()), &request)
+            .await?;
         let request = request.into_inner();
         self.put(Outcome::Configured, request.target, &request.json)
     }
@@ -100,7 +107,12 @@ impl MemberAccess for Fake {
         &self,
         request: Request<proto::CreateRequest>,
     ) -> Result<Response<WriteResult>, Status> {
-        self.admit("create", &request).await?;
+        self.admit(
+            "create",
+            member(request.get_ref().target.as_ref()),
+            &request,
+        )
+        .await?;
         let request = request.into_inner();
         let target = request.target.clone().unwrap();
         if self.state().objects.contains_key(&id(target)) {
@@ -115,7 +127,8 @@ impl MemberAccess for Fake {
         &self,
         request: Request<proto::PatchRequest>,
     ) -> Result<Response<WriteResult>, Status> {
-        self.admit("patch", &request).await?;
+        self.admit("patch", member(request.get_ref().target.as_ref()), &request)
+            .await?;
         // An outcome without the object that was asked for
         Ok(Response::new(WriteResult {
             outcome: Outcome::Configured.into(),
@@ -127,7 +140,12 @@ impl MemberAccess for Fake {
         &self,
         request: Request<proto::DeleteRequest>,
     ) -> Result<Response<WriteResult>, Status> {
-        self.admit("delete", &request).await?;
+        self.admit(
+            "delete",
+            member(request.get_ref().target.as_ref()),
+            &request,
+        )
+        .await?;
         let target = request.into_inner().target.unwrap();
         let known = self.state().objects.remove(&id(target));
         let outcome = known.map_or(Outcome::Absent, |_| Outcome::Deleted);
@@ -138,7 +156,8 @@ impl MemberAccess for Fake {
         &self,
         request: Request<proto::DiscoverRequest>,
     ) -> Result<Response<Self::DiscoverStream>, Status> {
-        self.admit("discover", &request).await?;
+        self.admit("discover", request.get_ref().cluster.as_ref(), &request)
+            .await?;
         let served = ServedResource {
             gvr: Some(proto::Gvr {
                 group: "velero.io".into(),
@@ -156,7 +175,12 @@ impl MemberAccess for Fake {
         &self,
         request: Request<proto::EnsureNamespaceRequest>,
     ) -> Result<Response<WriteResult>, Status> {
-        self.admit("ensure_namespace", &request).await?;
+        self.admit(
+            "ensure_namespace",
+            request.get_ref().cluster.as_ref(),
+            &request,
+        )
+        .await?;
         Ok(Response::new(WriteResult {
             outcome: Outcome::Created.into(),
             ..Default::default()
@@ -167,7 +191,12 @@ impl MemberAccess for Fake {
         &self,
         request: Request<proto::EnsureSecretRequest>,
     ) -> Result<Response<WriteResult>, Status> {
-        self.admit("ensure_secret", &request).await?;
+        self.admit(
+            "ensure_secret",
+            request.get_ref().cluster.as_ref(),
+            &request,
+        )
+        .await?;
         Ok(Response::new(WriteResult {
             outcome: Outcome::Unchanged.into(),
             ..Default::default()

@@ -31,7 +31,7 @@ mod access;
 mod streams;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     net::SocketAddr,
     path::PathBuf,
     sync::{
@@ -45,7 +45,7 @@ use serde_json::Value;
 use tokio::{
     net::{TcpListener, UnixListener},
     runtime::Runtime,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::{Code, Request, Status, metadata::MetadataMap, transport::Server};
@@ -55,7 +55,7 @@ pub use self::streams::{InventoryStream, SubscribeStream};
 use crate::{
     Endpoint, Members,
     proto::{
-        Object, inventory_server::InventoryServer, member_access_server::MemberAccessServer,
+        self, Object, inventory_server::InventoryServer, member_access_server::MemberAccessServer,
         member_watch_server::MemberWatchServer,
     },
 };
@@ -245,6 +245,10 @@ pub struct State {
     pub failure_after_write: Option<Status>,
     /// Calls are taken and never answered.
     pub hangs: bool,
+    /// Members, by name, whose calls are answered after this time.
+    pub delays: BTreeMap<String, Duration>,
+    /// Members, by name, whose calls are never answered.
+    pub silent: BTreeSet<String>,
     /// The list ends before its last chunk.
     pub breaks_lists: bool,
     /// What every call was made with.
@@ -287,17 +291,24 @@ impl Fake {
     async fn admit<T: std::fmt::Debug>(
         &self,
         verb: &'static str,
+        member: Option<&proto::ClusterRef>,
         request: &Request<T>,
     ) -> Result<(), Status> {
-        let (failure, hangs) = {
+        let member = member.map_or_else(String::new, |cluster| cluster.name.clone());
+        let (failure, hangs, delay) = {
             let mut state = self.state();
             state.calls.push((verb, request.metadata().clone()));
             state.last = format!("{:?}", request.get_ref());
-            (state.failure.clone(), state.hangs)
+            let delay = state.delays.get(&member).copied();
+            let hangs = state.hangs || state.silent.contains(&member);
+            (state.failure.clone(), hangs, delay)
         };
         self.changed.notify_waiters();
         if hangs {
             std::future::pending::<()>().await;
+        }
+        if let Some(delay) = delay {
+            sleep(delay).await;
         }
         failure.map_or(Ok(()), Err)
     }

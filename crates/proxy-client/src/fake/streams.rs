@@ -180,7 +180,8 @@ impl Inventory for Fake {
         &self,
         request: Request<proto::ProbeRequest>,
     ) -> Result<Response<ClusterStatus>, Status> {
-        self.admit("probe", &request).await?;
+        self.admit("probe", request.get_ref().cluster.as_ref(), &request)
+            .await?;
         Ok(Response::new(ClusterStatus {
             cluster: request.into_inner().cluster,
             state: proto::cluster_status::State::Ready.into(),
