@@ -1,18 +1,20 @@
 //! What needs a Fleet or a cluster holds it, also where the watches do not show it. Each test has a
 //! hub of its own.
 
+use anyhow::bail;
 use api_types::backup::Backup;
 use api_types::cluster::AttachedCluster;
 use api_types::fleet::Fleet;
+use api_types::migrate::Migrate;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
-use testbed::{Access, Bed, apply_yaml};
+use testbed::{Access, Bed, apply_yaml, wait_ok};
 
 use crate::script::Proxy;
 use crate::space::{Space, fleet_message, ready_reason};
-use crate::world::{Controller, prepare};
+use crate::world::{Controller, DEADLINE, World, prepare};
 
 /// All that the controller needs, but no watch of Backups.
 const NO_WATCH: &str = r#"
@@ -110,11 +112,9 @@ async fn the_end_of_a_backup_that_cannot_be_read_is_noticed() {
     let space = Space::make(client.clone(), "oslo", proxy.script.clone()).await;
     let odd = "{apiVersion: backup.kurator.dev/v1alpha1, kind: Backup, \
                metadata: {name: odd, namespace: oslo}, spec: {schedule: {every: day}}}";
-    testbed::wait_ok(
-        "a Backup that cannot be read",
-        crate::world::DEADLINE,
-        async || apply_yaml(&client, odd).await,
-    )
+    wait_ok("a Backup that cannot be read", DEADLINE, async || {
+        apply_yaml(&client, odd).await
+    })
     .await
     .unwrap();
     // A new schema ends all watches of a kind. Only what a watch has shown, its end can be seen of at
@@ -129,4 +129,31 @@ async fn the_end_of_a_backup_that_cannot_be_read_is_noticed() {
     assert!(message.contains("Backup odd (cannot be read)"), "{message}");
     space.delete::<Backup>("odd").await;
     space.until_gone::<Fleet>("north").await;
+}
+
+/// Nothing holds a Fleet or a cluster for the sake of a kind that the hub does not have any more.
+#[tokio::test]
+async fn with_a_kind_its_objects_went_and_hold_nothing() {
+    let world = World::start("fleet-kinds", "{}").await;
+    let space = world.space("oslo").await;
+    space.settle("bergen", "north").await;
+    let client = world.bed.hub().client().unwrap();
+    let kinds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let kind = "migrates.backup.kurator.dev";
+    kinds.delete(kind, &DeleteParams::default()).await.unwrap();
+    let migrates: Api<Migrate> = Api::namespaced(client, "oslo");
+    wait_ok("a hub without Migrates", DEADLINE, async || match migrates
+        .list(&ListParams::default())
+        .await
+    {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => bail!("{other:?}"),
+    })
+    .await
+    .unwrap();
+
+    space.delete::<Fleet>("north").await;
+    space.until_gone::<Fleet>("north").await;
+    space.delete::<AttachedCluster>("bergen").await;
+    space.until_gone::<AttachedCluster>("bergen").await;
 }
