@@ -30,3 +30,4 @@ mod storage;
 mod trace;
 mod waiting;
 mod world;
+mod wrong_keys;
