@@ -45,21 +45,18 @@ pub async fn look(
             ),
         )));
     }
-    // Of the members that a name has had, most store in one place.
-    let (mut locations, mut closed) = (Vec::new(), None);
+    let mut opened = Vec::new();
     for place in places {
-        match open(ctx, owner, &target.key, place).await {
+        let sure = match open(ctx, owner, &target.key, place).await {
             Ok(location) if !is_sure(ctx, target, origin, &location) => {
                 let problem = settled::unsettled(&target.key, &location.name_any());
-                closed = closed.or(Some(NotNow::Waits(problem)));
+                Err(NotNow::Waits(problem))
             }
-            Ok(location) => locations.push(location),
-            Err(why) => closed = closed.or(Some(why)),
-        }
+            opened => opened,
+        };
+        opened.push(sure);
     }
-    if let (true, Some(why)) = (locations.is_empty(), &closed) {
-        return Err(why.clone());
-    }
+    let (locations, closed) = readable(opened)?;
     let reading = Reading {
         ctx,
         owner,
@@ -72,13 +69,38 @@ pub async fn look(
         Which::Named(name) => reading.named(name).await,
         Which::Newest(not_after) => reading.newest(*not_after).await,
     };
+    among(found, closed, |found| {
+        let named = matches!(wanted.which, Which::Named(_));
+        named || reading.is_of_present(found)
+    })
+}
+
+/// The places that can be read, and why another cannot be; an error if none can.
+fn readable<T>(opened: Vec<Result<T, NotNow>>) -> Result<(Vec<T>, Option<NotNow>), NotNow> {
+    // Of the members that a name has had, most store in one place.
+    let (mut readable, mut closed) = (Vec::new(), None);
+    for place in opened {
+        match place {
+            Ok(location) => readable.push(location),
+            Err(why) => closed = closed.or(Some(why)),
+        }
+    }
+    match closed {
+        Some(why) if readable.is_empty() => Err(why),
+        closed => Ok((readable, closed)),
+    }
+}
+
+/// What was found, beside a place that cannot be read: what that hides may be another, unless what was
+/// found is the one for sure.
+fn among<T>(
+    found: Result<T, NotNow>,
+    closed: Option<NotNow>,
+    is_sure: impl FnOnce(&T) -> bool,
+) -> Result<T, NotNow> {
     match (found, closed) {
-        // What a place that cannot be read hides may be newer, unless it is a former one.
-        (Ok(found), Some(why)) => match &wanted.which {
-            Which::Newest(_) if !reading.is_of_present(&found) => Err(why),
-            _ => Ok(found),
-        },
-        (Err(_), Some(why)) => Err(why),
+        (Ok(found), Some(_)) if is_sure(&found) => Ok(found),
+        (_, Some(why)) => Err(why),
         (found, None) => found,
     }
 }
@@ -374,5 +396,50 @@ impl Reading<'_> {
                 self.target.key.name, self.origin.cluster.name
             ),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn closed(bucket: &str) -> NotNow {
+        NotNow::Waits(Problem::new(reason::STORAGE_LOCATION_UNAVAILABLE, bucket))
+    }
+
+    fn said<T>(result: Result<T, NotNow>) -> String {
+        match result.err() {
+            Some(NotNow::Waits(problem) | NotNow::Failed(problem)) => problem.message,
+            None => String::new(),
+        }
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_read_does_not_hide_the_others() {
+        let all = vec![
+            Err(closed("first")),
+            Ok("north"),
+            Err(closed("second")),
+            Ok("south"),
+        ];
+        let (found, why) = readable(all).unwrap();
+        assert_eq!(found, ["north", "south"]);
+        assert_eq!(said::<()>(why.map_or(Ok(()), Err)), "first");
+        let (found, why) = readable(vec![Ok("north")]).unwrap();
+        assert!(found.len() == 1 && why.is_none());
+        let none: Vec<Result<(), _>> = vec![Err(closed("first")), Err(closed("second"))];
+        assert_eq!(said(readable(none)), "first");
+    }
+
+    #[test]
+    fn what_was_found_counts_if_no_place_that_cannot_be_read_may_hide_the_right_one() {
+        let none = || Err(closed("not there"));
+        assert!(among(Ok(1), None, |_| false).is_ok());
+        assert!(among(Ok(1), Some(closed("north")), |_| true).is_ok());
+        let unsure = among(Ok(1), Some(closed("north")), |_| false);
+        assert_eq!(said(unsure), "north");
+        assert_eq!(said(among::<u8>(none(), None, |_| true)), "not there");
+        let missing = among::<u8>(none(), Some(closed("north")), |_| true);
+        assert_eq!(said(missing), "north");
     }
 }
