@@ -11,6 +11,7 @@ use kube::ResourceExt;
 use velero_kit::identity::{Owner, owner_uid};
 use velero_kit::{NAMESPACE, borrowed, location};
 
+use super::Problem;
 use super::former::{self, Former, Keep};
 use super::plan::{Entry, Facts};
 use super::validate::Validated;
@@ -25,6 +26,17 @@ pub struct Clusters {
     pub former: Vec<Former>,
     /// Whether some of `former` have left, or store elsewhere, since just now.
     pub left: bool,
+}
+
+impl Clusters {
+    /// Why no cluster is begun, if they are more than one status holds. Those that have left count too;
+    /// older runs do not, since they go first.
+    pub fn too_many(&self) -> Option<Problem> {
+        let former = self.former.iter().filter_map(|former| former.key.as_ref());
+        let keys = self.entries.iter().map(|entry| &entry.key).chain(former);
+        let keys: Vec<&ClusterKey> = keys.collect();
+        destination::too_many("Backup", keys.into_iter())
+    }
 }
 
 /// Gathers both.
@@ -172,4 +184,35 @@ fn ours<K: kube::Resource>(objects: Vec<Arc<K>>, owner: &str) -> Vec<Arc<K>> {
 pub fn key(namespace: &str, kind: &str, name: &str) -> Option<ClusterKey> {
     let kind = kind.parse::<ClusterKind>().ok()?;
     Some(ClusterKey::new(namespace, kind, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::fixtures::fresh;
+
+    fn clusters(entries: usize, former: usize) -> Clusters {
+        let name = |n: usize| format!("kurator-member-of-the-north-{n:05}");
+        let left = |n| Former {
+            cluster: FormerCluster::default(),
+            key: Some(ClusterKey::attached("team-a", name(n))),
+            facts: None,
+        };
+        Clusters {
+            entries: (0..entries).map(|n| fresh(&name(n))).collect(),
+            former: (entries..entries + former).map(left).collect(),
+            left: false,
+        }
+    }
+
+    #[test]
+    fn no_cluster_is_begun_beyond_what_one_status_holds_and_those_that_left_count() {
+        assert!(clusters(1500, 0).too_many().is_none());
+        for (entries, former) in [(2000, 0), (1500, 500)] {
+            let problem = clusters(entries, former).too_many().unwrap();
+            assert_eq!(problem.reason, "InvalidSpec");
+            let said = problem.message;
+            assert!(said.starts_with("selects 2000 clusters"), "{said}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ use kube::ResourceExt;
 use velero_kit::identity::{Labels, Owner};
 use velero_kit::{carry, schedule};
 
+use super::dereference::Clusters;
 use super::detail::{self, View};
 use super::former::{self, Former};
 use super::history::Runs;
@@ -122,15 +123,18 @@ impl<'a> Pass<'a> {
         let carried = self.carried(spec).await?;
         let owner = self.0.owner.clone();
         let policy = self.0.object.spec.policy.clone();
+        let by = (&owner, self.0.now);
+        let found = dereference::clusters(self.0.ctx, &self.0.object, spec, by);
+        let too_many = found.too_many();
         let terms = Terms {
             owner: &owner,
             spec,
             policy: policy.as_ref(),
             carried: carried.name.as_deref(),
-            hold: carried.hold.as_ref(),
+            hold: too_many.as_ref().or(carried.hold.as_ref()),
             now: self.0.now,
         };
-        let mut plan = self.plan(spec, &terms);
+        let mut plan = self.plan(found, &terms);
         let view = self.view(spec, plan.rows.len());
         if plan.is_news {
             let wanted = status::status(&self.0.object, &plan.rows, &plan.notes, &terms, view);
@@ -237,10 +241,8 @@ impl<'a> Pass<'a> {
     }
 
     /// Decides for each cluster, and for the annotation.
-    fn plan(&self, spec: &Validated, terms: &Terms<'_>) -> Plan {
-        let (ctx, backup) = (self.0.ctx, &self.0.object);
-        let by = (&self.0.owner, self.0.now);
-        let found = dereference::clusters(ctx, backup, spec, by);
+    fn plan(&self, found: Clusters, terms: &Terms<'_>) -> Plan {
+        let (ctx, backup, spec) = (self.0.ctx, &self.0.object, terms.spec);
         let mut is_news = found.left;
         let mut rows: Vec<Row> = found
             .entries
