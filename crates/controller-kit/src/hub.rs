@@ -249,7 +249,7 @@ mod tests {
 
     use super::*;
 
-    fn object(finalizers: &[&str]) -> ConfigMap {
+    pub(super) fn object(finalizers: &[&str]) -> ConfigMap {
         serde_json::from_value(json!({ "metadata": {
             "namespace": "default", "name": "nightly", "uid": "u-1", "finalizers": finalizers,
         }}))

@@ -106,16 +106,8 @@ where
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::ConfigMap;
-
     use super::*;
-
-    fn object(finalizers: &[&str]) -> ConfigMap {
-        serde_json::from_value(json!({ "metadata": {
-            "namespace": "default", "name": "nightly", "uid": "u-1", "finalizers": finalizers,
-        }}))
-        .unwrap()
-    }
+    use crate::hub::tests::object;
 
     #[test]
     fn finalizer_patches_test_what_they_change() {
