@@ -87,14 +87,7 @@ async fn look_everywhere(ctx: &Arc<Context>, backup: &Backup, owner: &Owner) -> 
             None => Err(deletion::unknown_kind(&detail)),
         };
         let (problem, again) = left_by(step, ctx.timings.look_again);
-        // Nothing proves whose it is, so it is named and not touched.
-        let unproven = inherited::is_inherited(&detail).then(|| {
-            Problem::new(
-                reason::DELETION_PENDING,
-                "made by an earlier controller: if it is to go, delete it with `velero backup \
-                 delete`",
-            )
-        });
+        let unproven = inherited::left(&detail, "backup");
         Left {
             let_go: unproven.is_some(),
             detail,

@@ -32,35 +32,13 @@ pub fn entries(ctx: &Context, backup: &Backup, spec: &Validated, owner: &Owner) 
         .into_iter()
         .filter_map(|detail| Some((entry::key_of(namespace, &detail)?, detail)))
         .collect();
-    let mut requested = destination::requested(
-        ctx,
-        namespace,
-        &backup.spec.destination,
-        spec.selector.as_ref(),
-    );
     let wanted = &backup.spec.destination;
-    let hub = |key: &ClusterKey| member::hub_object(ctx, key);
-    requested = destination::known(requested, wanted, hub);
-    if status.start_time.is_some() {
-        requested = destination::frozen(&stored, requested, wanted, spec.fleet_found, hub);
-    }
-    let inherited = inherited::requested(&stored, &requested, wanted);
-    let stored = |key: &ClusterKey| {
-        let mut detail = stored
-            .get(key)
-            .cloned()
-            .unwrap_or_else(|| entry::fresh(key));
-        if inherited.is_some() {
-            inherited::end(&mut detail, conclude::now());
-        }
-        detail
-    };
-    inherited
-        .clone()
-        .unwrap_or(requested)
+    let by = Some((wanted, spec.selector.as_ref()));
+    let requested = destination::of_once(ctx, namespace, by, &stored, status.start_time.is_some());
+    inherited::entries(stored, requested, wanted, conclude::now())
         .into_iter()
-        .map(|(key, problem)| Entry {
-            stored: stored(&key),
+        .map(|(key, problem, stored)| Entry {
+            stored,
             problem,
             stuck: None,
             facts: facts(ctx, &key, &spec.location, &owner.uid),

@@ -14,7 +14,7 @@ use kube::runtime::reflector::ObjectRef;
 use velero_kit::problem::Problem;
 
 use super::Detail;
-use super::member::HubObject;
+use super::member::{self, HubObject};
 use crate::context::Context;
 
 /// The clusters that are asked for, each with what keeps it from being used, if anything. One
@@ -121,7 +121,7 @@ fn no_fleet(namespace: &str, fleet: &str) -> Problem {
 /// Where clusters are chosen by label, `ClusterNotFound` in a frozen set means: unknown when the set
 /// froze. What is known takes another reason when its object goes, so that the two are never
 /// mistaken for each other. For operations that run once, frozen or not.
-pub fn known(
+fn known(
     mut requested: Requested,
     destination: &Destination,
     hub: impl Fn(&ClusterKey) -> HubObject,
@@ -139,7 +139,7 @@ pub fn known(
 /// What stands of a resolution once the set of clusters is frozen: no cluster joins it, and one
 /// leaves only if it was unknown when it was chosen by label and has turned out not to match. What
 /// was known then stays, whatever becomes of its object, of its labels and of the fleet.
-pub fn frozen(
+fn frozen(
     stored: &BTreeMap<ClusterKey, impl Detail>,
     mut requested: Requested,
     destination: &Destination,
@@ -181,6 +181,29 @@ pub fn frozen(
             Some((key.clone(), Some(problem)))
         })
         .collect()
+}
+
+/// The clusters that an operation which runs once works on now: those that its destination and
+/// selector mean, until the set is frozen. `None`: what it would take them from is not there.
+pub fn of_once<D: Detail>(
+    ctx: &Context,
+    namespace: &str,
+    wanted: Option<(&Destination, Option<&Selector>)>,
+    stored: &BTreeMap<ClusterKey, D>,
+    is_frozen: bool,
+) -> Requested {
+    let nowhere = Destination::default();
+    let now = wanted.map_or_else(Requested::new, |(destination, selector)| {
+        requested(ctx, namespace, destination, selector)
+    });
+    let destination = wanted.map_or(&nowhere, |(destination, _)| destination);
+    let hub = |key: &ClusterKey| member::hub_object(ctx, key);
+    let now = known(now, destination, hub);
+    if !is_frozen {
+        return now;
+    }
+    let fleet_found = fleet(ctx, namespace, &destination.fleet).is_some();
+    frozen(stored, now, destination, fleet_found, hub)
 }
 
 /// Why nothing begins for a set of clusters that is not fixed yet: what became of them all could not

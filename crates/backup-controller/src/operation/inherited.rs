@@ -16,13 +16,13 @@ use super::{Detail, entry};
 
 /// Whether an entry is one of Kurator v0.5.0: it wrote the object's name and no member. Nothing
 /// proves whose that object is.
-pub fn is_inherited(detail: &impl Detail) -> bool {
+fn is_inherited(detail: &impl Detail) -> bool {
     detail.member_uid().is_none() && detail.object_name().is_some()
 }
 
 /// The clusters of an operation that Kurator v0.5.0 has begun; `None` if it has not. Of a whole fleet
 /// those that it wrote down, since who joined later was never asked for; of a list all of it.
-pub fn requested<D: Detail>(
+fn requested<D: Detail>(
     stored: &BTreeMap<ClusterKey, D>,
     now: &Requested,
     destination: &Destination,
@@ -35,8 +35,43 @@ pub fn requested<D: Detail>(
     Some(all.map(|key| (key.clone(), None)).collect())
 }
 
+/// The entries of an operation, as they are stored or fresh, each with what is in the way of its
+/// cluster. What Kurator v0.5.0 has begun is ended.
+pub fn entries<D: Detail>(
+    mut stored: BTreeMap<ClusterKey, D>,
+    now: Requested,
+    destination: &Destination,
+    time: Timestamp,
+) -> Vec<(ClusterKey, Option<Problem>, D)> {
+    let inherited = requested(&stored, &now, destination);
+    let ended = inherited.is_some();
+    inherited
+        .unwrap_or(now)
+        .into_iter()
+        .map(|(key, problem)| {
+            let known = stored.remove(&key);
+            let mut detail = known.unwrap_or_else(|| entry::fresh(&key));
+            if ended {
+                end(&mut detail, time);
+            }
+            (key, problem, detail)
+        })
+        .collect()
+}
+
+/// Why a deletion leaves the object of an entry behind, if Kurator v0.5.0 has made it: nothing proves
+/// whose it is, so it is named and not touched. `velero`: what `velero` calls its kind.
+pub fn left(detail: &impl Detail, velero: &str) -> Option<Problem> {
+    is_inherited(detail).then(|| {
+        let message = format!(
+            "made by an earlier controller: if it is to go, delete it with `velero {velero} delete`"
+        );
+        Problem::new(reason::DELETION_PENDING, message)
+    })
+}
+
 /// Ends an entry of such an operation with what Velero was last seen to say of it.
-pub fn end<D: Detail>(detail: &mut D, now: Timestamp) {
+fn end<D: Detail>(detail: &mut D, now: Timestamp) {
     if detail.phase().is_final() {
         return;
     }
@@ -135,5 +170,27 @@ mod tests {
             let stored = BTreeMap::from([(key("oslo"), ours)]);
             assert_eq!(requested(&stored, &now, &whole), None);
         }
+    }
+
+    #[test]
+    fn of_what_v0_5_0_has_begun_each_entry_ends_and_what_is_ours_goes_on() {
+        let all = |stored: BackupDetail| {
+            let stored = BTreeMap::from([(key("oslo"), stored)]);
+            let now: Requested = [(key("bergen"), None), (key("oslo"), None)].into();
+            let listed = Destination {
+                clusters: vec![attached("oslo"), attached("bergen")],
+                ..Destination::default()
+            };
+            let entries = entries(stored, now, &listed, at(5)).into_iter();
+            let phases = entries.map(|(key, _, detail)| (key.name, detail.phase));
+            phases.collect::<Vec<_>>()
+        };
+        let told = |bergen, oslo| vec![("bergen".to_owned(), bergen), ("oslo".to_owned(), oslo)];
+        let theirs = told(EntryPhase::Failed, EntryPhase::Completed);
+        assert_eq!(all(of_v050(Some("Completed"))), theirs);
+        let mut ours = of_v050(Some("Completed"));
+        ours.member_uid = Some("kube-system".to_owned());
+        let pending = told(EntryPhase::Pending, EntryPhase::Pending);
+        assert_eq!(all(ours), pending);
     }
 }

@@ -5,7 +5,7 @@ use api_types::key::ClusterKey;
 use api_types::labels;
 use api_types::names::{self, MemberId, Purpose};
 use k8s_openapi::api::core::v1::ConfigMap;
-use proxy_client::{Error, MemberApi, MemberResource, Preconditions};
+use proxy_client::{Error, MemberApi, MemberResource};
 use velero_kit::identity::Owner;
 use velero_kit::problem::Problem;
 use velero_kit::{NAMESPACE, carry};
@@ -123,12 +123,4 @@ pub async fn carry_over(
         .await
         .map_err(|error| Problem::from(&error))?;
     Ok(name)
-}
-
-/// Removes a carried ConfigMap that nothing needs any more.
-pub async fn drop_carried(ctx: &Context, key: &ClusterKey, name: &str) {
-    let api = ctx.members.api::<ConfigMap>(key).namespace(NAMESPACE);
-    if let Err(error) = api.delete(name, &Preconditions::default()).await {
-        tracing::warn!(cluster = %key, %name, %error, "a carried ConfigMap stays behind");
-    }
 }

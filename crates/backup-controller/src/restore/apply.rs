@@ -8,6 +8,7 @@ use api_types::restore::RestorePolicy;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use velero_kit::identity::{self, Owner};
+use velero_kit::{NAMESPACE, carry};
 
 use super::filter::Scope;
 use super::{Problem, build};
@@ -73,18 +74,26 @@ pub async fn drop_carried(ctx: &Context, key: &ClusterKey, done: &velero::Restor
     };
     let Some(name) = reads(done) else { return };
     let owner = identity::owner_uid(&done.metadata);
-    let wanted = ctx.hub_restores.state().iter().any(|other| {
-        other.uid().as_deref() != owner
-            && !is_settled(&**other)
-            && super::carries(other).is_some_and(|source| name.starts_with(&format!("{source}-")))
-    });
-    let used = wanted
-        || ctx.restores.list(key).iter().any(|other| {
+    let wanted = || {
+        ctx.hub_restores.state().iter().any(|other| {
+            other.uid().as_deref() != owner
+                && !is_settled(&**other)
+                && super::carries(other)
+                    .is_some_and(|source| name.starts_with(&format!("{source}-")))
+        })
+    };
+    let read = || {
+        ctx.restores.list(key).iter().any(|other| {
             other.metadata.uid != done.metadata.uid
                 && !velero_is_done(other.phase())
                 && reads(other).as_ref() == Some(&name)
-        });
-    if !used {
-        objects::drop_carried(ctx, key, &name).await;
+        })
+    };
+    let is_needed = async { Ok(wanted() || read()) };
+    let copies = ctx.members.api::<ConfigMap>(key).namespace(NAMESPACE);
+    // Boxed: it would make the calls large that end with this.
+    let dropped = Box::pin(carry::drop_unless(&copies, &name, is_needed)).await;
+    if let Err(error) = dropped {
+        tracing::warn!(cluster = %key, %name, %error, "a carried ConfigMap stays behind");
     }
 }

@@ -1,6 +1,7 @@
 //! Deleting a Restore: its Velero Restores go, what they restored stays.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api_types::condition::reason;
 use api_types::external::velero;
@@ -15,7 +16,7 @@ use super::{Problem, apply};
 use crate::context::Context;
 use crate::operation::calls::{self, Answer, Call};
 use crate::operation::objects::{self, Target};
-use crate::operation::{Error, deletion, entry};
+use crate::operation::{Error, deletion, entry, inherited};
 
 type Left = deletion::Left<RestoreDetail>;
 
@@ -44,7 +45,7 @@ async fn look_everywhere(ctx: &Arc<Context>, restore: &Restore, owner: &Owner) -
     };
     let calls = details.iter().filter_map(call).collect();
     let mut answers = calls::answers(ctx, owner, calls).await;
-    let left = |detail: RestoreDetail| {
+    let of_cluster = |detail: RestoreDetail| {
         let removed = match entry::key_of(&owner.namespace, &detail) {
             Some(key) => match answers.remove(&key) {
                 Some(Answer::Removed(removed)) => removed,
@@ -52,19 +53,29 @@ async fn look_everywhere(ctx: &Arc<Context>, restore: &Restore, owner: &Owner) -
             },
             None => Err(deletion::unknown_kind(&detail)),
         };
-        let problem = removed.unwrap_or_else(Some);
         let abandoned = deletion::is_abandoned(ctx, owner, &detail);
-        Left {
-            problem: match problem {
-                Some(problem) if abandoned => Some(deletion::let_go(problem, &detail)),
-                other => other,
-            },
-            let_go: abandoned,
-            detail,
-            again: ctx.timings.look_again,
-        }
+        left(detail, removed, abandoned, ctx.timings.look_again)
     };
-    details.into_iter().map(left).collect()
+    details.into_iter().map(of_cluster).collect()
+}
+
+/// What a look at one cluster leaves to do there.
+fn left(
+    detail: RestoreDetail,
+    removed: Result<Option<Problem>, Problem>,
+    abandoned: bool,
+    again: Duration,
+) -> Left {
+    let unproven = inherited::left(&detail, "restore");
+    Left {
+        let_go: abandoned || unproven.is_some(),
+        problem: match unproven.or_else(|| removed.unwrap_or_else(Some)) {
+            Some(problem) if abandoned => Some(deletion::let_go(problem, &detail)),
+            other => other,
+        },
+        detail,
+        again,
+    }
 }
 
 /// Removes what is ours in one cluster, and says what is still there.
@@ -127,4 +138,34 @@ async fn remove(
             ),
         )
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::restore::fixtures::{MEMBER_UID, NAME};
+
+    #[test]
+    fn a_restore_of_v0_5_0_is_let_go_and_named_and_one_of_ours_is_waited_for() {
+        let mut detail = RestoreDetail {
+            cluster_name: "oslo".to_owned(),
+            restore_name_in_cluster: Some(NAME.to_owned()),
+            ..RestoreDetail::default()
+        };
+        let again = Duration::from_secs(10);
+        // It has no member, so that nothing was looked for.
+        let theirs = left(detail.clone(), Ok(None), false, again);
+        let said = theirs.problem.unwrap().message;
+        assert!(
+            theirs.let_go && said.contains("velero restore delete"),
+            "{said}"
+        );
+
+        detail.member_uid = Some(MEMBER_UID.to_owned());
+        let gone = left(detail.clone(), Ok(None), false, again);
+        assert!(gone.problem.is_none());
+        let problem = Problem::new(reason::DELETION_PENDING, "Velero is removing it");
+        let ours = left(detail, Ok(Some(problem)), false, again);
+        assert!(!ours.let_go && ours.problem.is_some());
+    }
 }

@@ -26,7 +26,7 @@ use super::validate::Validated;
 use super::wanted::location_of;
 use crate::context::Context;
 use crate::locations::settled;
-use crate::operation::destination::{self, Requested};
+use crate::operation::destination;
 use crate::operation::member::{self, Link};
 use crate::operation::{entry, inherited};
 
@@ -66,40 +66,16 @@ pub fn entries(
         .filter_map(|detail| Some((entry::key_of(namespace, &detail)?, detail)))
         .collect();
     let wanted = wanted(restore, spec, source);
-    let mut requested = wanted.as_ref().map_or_else(Requested::new, |wanted| {
-        destination::requested(
-            ctx,
-            namespace,
-            &wanted.destination,
-            wanted.selector.as_ref(),
-        )
-    });
+    let by = wanted
+        .as_ref()
+        .map(|wanted| (&wanted.destination, wanted.selector.as_ref()));
+    let requested = destination::of_once(ctx, namespace, by, &stored, status.start_time.is_some());
     let wanted = wanted.map(|wanted| wanted.destination).unwrap_or_default();
-    let hub = |key: &ClusterKey| member::hub_object(ctx, key);
-    requested = destination::known(requested, &wanted, hub);
-    if status.start_time.is_some() {
-        let fleet_found = destination::fleet(ctx, namespace, &wanted.fleet).is_some();
-        requested = destination::frozen(&stored, requested, &wanted, fleet_found, hub);
-    }
-    let inherited = inherited::requested(&stored, &requested, &wanted);
-    let stored = |key: &ClusterKey| {
-        let mut detail = stored
-            .get(key)
-            .cloned()
-            .unwrap_or_else(|| entry::fresh(key));
-        if inherited.is_some() {
-            inherited::end(&mut detail, now);
-        }
-        detail
-    };
     // Many targets may have one origin.
     let mut known = BTreeMap::new();
-    inherited
-        .clone()
-        .unwrap_or(requested)
+    inherited::entries(stored, requested, &wanted, now)
         .into_iter()
-        .map(|(key, problem)| {
-            let stored = stored(&key);
+        .map(|(key, problem, stored)| {
             let (origin, run) = match source.origin(&key) {
                 Ok(origin) => known
                     .entry(origin.cluster.clone())
