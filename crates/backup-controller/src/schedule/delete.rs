@@ -1,7 +1,7 @@
 //! Deleting a scheduled Backup: its Schedules stop first, in every cluster that has or had one; then
 //! its runs stay or go, as the policy says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 

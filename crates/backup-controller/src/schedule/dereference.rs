@@ -197,6 +197,8 @@ mod tests {
             cluster: FormerCluster::default(),
             key: Some(ClusterKey::attached("team-a", name(n))),
             facts: None,
+            shown_in: Vec::new(),
+            current: false,
         };
         Clusters {
             entries: (0..entries).map(|n| fresh(&name(n))).collect(),
