@@ -1,6 +1,7 @@
 //! Deleting a Backup: what its policy says, followed to the end in every cluster.
 
 pub(crate) mod member;
+pub(crate) mod places;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -113,9 +113,8 @@ impl Found {
             && let Some(up) = up_member(ctx, &origin).cloned()
         {
             let key = origin.cluster.clone();
-            origin = origin.narrowed(|member| {
-                member.uid == up.uid || source.is_adopted(&key, &member.uid)
-            });
+            origin = origin
+                .narrowed(|member| member.uid == up.uid || source.is_adopted(&key, &member.uid));
         }
         shown(ctx, &mut origin);
         Self {

@@ -17,7 +17,8 @@ use velero_kit::location::is_same;
 
 use super::former::written;
 use super::{Error, Problem, apply};
-use crate::backup::delete::member::{self, Known};
+use crate::backup::delete::member;
+use crate::backup::delete::places::Known;
 use crate::backup::delete::{Left, left_by, location};
 use crate::backup::readers;
 use crate::context::Context;
