@@ -211,7 +211,7 @@ mod tests {
         set(Marks::Unknown);
         assert_eq!(stores.begun("fleet"), []);
         set(Marks::Begun);
-        assert_eq!(stores.begun("fleet"), [key.clone()]);
+        assert_eq!(stores.begun("fleet"), std::slice::from_ref(&key));
         assert_eq!(stores.begun("other"), []);
         assert_eq!(stores.peek("fleet", &key).marks, Marks::Begun);
         set(Marks::Released);

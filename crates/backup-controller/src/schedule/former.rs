@@ -205,10 +205,9 @@ pub fn unclaimed<'a>(former: Vec<Former>, entries: impl Iterator<Item = &'a Entr
         let entry = member.and_then(|member| claimed.get(&member));
         former.current = entry.is_some();
         match (entry, &former.cluster.storage) {
-            (None, _) => Some(former),
             (Some(_), None) => None,
             (Some(Some(now)), Some(before)) if location::is_same(now, before) => None,
-            (Some(_), Some(_)) => Some(former),
+            _ => Some(former),
         }
     };
     former.into_iter().filter_map(left).collect()
