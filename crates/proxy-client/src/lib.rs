@@ -48,3 +48,28 @@ pub const MAX_MESSAGE_BYTES: usize = 5 * 1024 * 1024;
 pub mod proto {
     tonic::include_proto!("clusterproxy.v1");
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn everything_in_the_proto_has_a_comment_above_it() {
+        let proto = include_str!("../../../proto/clusterproxy/v1/clusterproxy.proto");
+        let mut before = "";
+        let mut seen = 0;
+        for line in proto
+            .lines()
+            .map(str::trim)
+            .skip_while(|l| !l.starts_with("import"))
+        {
+            let first = line.split(' ').next().unwrap_or_default();
+            let block = ["service", "rpc", "message", "enum", "oneof"].contains(&first);
+            let field = line.ends_with(';') && line.contains(" = ");
+            if block || field {
+                assert!(before.starts_with("//"), "nothing is said about `{line}`");
+                seen += 1;
+            }
+            before = line;
+        }
+        assert!(seen > 200, "only {seen} found");
+    }
+}
