@@ -210,6 +210,8 @@ pub const SECRET_KEY_NOT_FOUND: &str = "SecretKeyNotFound";
 pub const KUBECONFIG_INVALID: &str = "KubeconfigInvalid";
 /// The kubeconfig asks for something that is refused: a program, a file, plain http.
 pub const KUBECONFIG_REFUSED: &str = "KubeconfigRefused";
+/// The API server, or what is in front of it, speaks no HTTP/2.
+pub const HTTP2_REQUIRED: &str = "Http2Required";
 /// A certificate is not valid.
 pub const CERTIFICATE_INVALID: &str = "CertificateInvalid";
 /// Some rights are missing.

@@ -71,7 +71,7 @@ pub enum ConnectError {
     #[error("the member refuses our certificate: {0}")]
     Identity(String),
     /// The member speaks no HTTP/2.
-    #[error("the server does not speak HTTP/2, which the proxy needs (HTTP2_REQUIRED)")]
+    #[error("no h2 in the TLS handshake")]
     Http2Required,
     /// It cannot be reached.
     #[error("{0}")]

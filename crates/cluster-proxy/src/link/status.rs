@@ -92,6 +92,8 @@ pub mod reason {
     pub const KUBECONFIG_INVALID: &str = "KubeconfigInvalid";
     /// The kubeconfig asks for what is refused.
     pub const KUBECONFIG_REFUSED: &str = "KubeconfigRefused";
+    /// The member speaks no HTTP/2.
+    pub const HTTP2_REQUIRED: &str = "Http2Required";
     /// The member answers 401.
     pub const CREDENTIALS_INVALID: &str = "CredentialsInvalid";
     /// The member's certificate is not trusted.
@@ -144,7 +146,7 @@ impl Condition {
                 message,
             ),
             ConnectError::Http2Required => {
-                Self::new(State::Misconfigured, reason::KUBECONFIG_INVALID, message)
+                Self::new(State::Misconfigured, reason::HTTP2_REQUIRED, message)
             }
             ConnectError::Unreachable(_) => Self::unreachable(message),
         }
@@ -226,6 +228,10 @@ impl LinkStatus {
             }
             (State::Misconfigured, reason::KUBECONFIG_REFUSED) => {
                 CallError::proxy(Code::FailedPrecondition, "CREDENTIALS_REFUSED", message)
+                    .retry(Retryable::AfterFix, None)
+            }
+            (State::Misconfigured, reason::HTTP2_REQUIRED) => {
+                CallError::proxy(Code::FailedPrecondition, "HTTP2_REQUIRED", message)
                     .retry(Retryable::AfterFix, None)
             }
             (State::Misconfigured, _) => {
@@ -327,6 +333,11 @@ mod tests {
                 State::Misconfigured,
                 reason::SECRET_NOT_FOUND,
                 "CREDENTIALS_INVALID",
+            ),
+            (
+                State::Misconfigured,
+                reason::HTTP2_REQUIRED,
+                "HTTP2_REQUIRED",
             ),
             (
                 State::CredentialsInvalid,

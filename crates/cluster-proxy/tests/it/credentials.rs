@@ -5,6 +5,7 @@ use testbed::Access;
 use tonic::Code;
 
 use crate::{
+    fake::Fake,
     rig::{CALLER, Rig, SOON, bed, info},
     view::View,
 };
@@ -131,6 +132,24 @@ async fn unusable_kubeconfigs_are_refused_with_their_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn loopback_addresses_are_refused_unless_allowed() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_without_http2_says_that_and_not_that_its_kubeconfig_is_wrong() {
+    let rig = Rig::start(bed().await, "http1").await;
+    // A strict server ends the handshake, a lenient one goes on without a protocol.
+    for (name, protocol) in [("strict", &b"http/1.1"[..]), ("lenient", b"")] {
+        let old = Fake::start_with_alpn(protocol).await;
+        rig.attach_as(name, &old.kubeconfig).await;
+        let status = rig.until_reason(name, "Http2Required").await;
+        assert_eq!(status.state(), State::Misconfigured);
+        assert!(status.message.contains("h2"), "{}", status.message);
+        let refused = rig.get(name, "x").await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        assert_eq!(info(&refused).reason, "HTTP2_REQUIRED");
+        assert_eq!(info(&refused).metadata["retryable"], "after_fix");
+        assert!(old.seen("/").is_empty(), "nothing is sent");
+    }
+}
+
     let rig = Rig::start_with(bed().await, "loopback", &[]).await;
     let member = bed().await.member("m1").unwrap();
     rig.attach_as("m1", &member.relayed_kubeconfig()).await;

@@ -68,12 +68,20 @@ impl Fake {
     pub(crate) async fn start() -> Self {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        Self::start_with_alpn(b"h2").await
+    }
+
+    /// One that offers only this protocol, or with an empty one none at all.
+    pub(crate) async fn start_with_alpn(protocol: &[u8]) -> Self {
         let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
         let mut tls = rustls::ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(vec![cert.der().clone()], key)
             .unwrap();
-        tls.alpn_protocols = vec![b"h2".to_vec()];
+        tls.alpn_protocols = match protocol {
+            b"" => Vec::new(),
+            one => vec![one.to_vec()],
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",

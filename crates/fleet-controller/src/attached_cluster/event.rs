@@ -5,7 +5,7 @@ use api_types::condition::{self, Condition, reason};
 use controller_kit::event::{Event, Severity};
 
 /// Reasons that are told when a cluster comes to have them.
-const TOLD: [&str; 10] = [
+const TOLD: [&str; 11] = [
     reason::CONNECTED,
     reason::UNREACHABLE,
     reason::CREDENTIALS_INVALID,
@@ -14,6 +14,7 @@ const TOLD: [&str; 10] = [
     reason::SECRET_KEY_NOT_FOUND,
     reason::KUBECONFIG_INVALID,
     reason::KUBECONFIG_REFUSED,
+    reason::HTTP2_REQUIRED,
     reason::PROXY_NOT_RESPONDING,
     reason::IN_USE,
 ];

@@ -65,6 +65,9 @@ impl Health {
             MemberState::Draining => Self::working(state, reason::DRAINING, now),
             MemberState::Unreachable => Self::unreachable(state),
             MemberState::CredentialsInvalid => Self::refused(state),
+            MemberState::Misconfigured if state.reason == reason::HTTP2_REQUIRED => {
+                Self::without_http2(state)
+            }
             MemberState::Misconfigured => Self::misconfigured(state),
         }
     }
@@ -196,6 +199,27 @@ impl Health {
         }
     }
 
+    /// It answers, in a language that the proxy does not speak; nobody has looked at the credentials.
+    fn without_http2(state: &ClusterState) -> Self {
+        let message = explain(
+            state,
+            "has an API server without HTTP/2",
+            "let it, and what is in front of it, offer h2 by ALPN",
+        );
+        let reason = reason::HTTP2_REQUIRED;
+        Self {
+            ready: ConditionStatus::False,
+            reason: reason.into(),
+            connected: Aspect::new(ConditionStatus::False, reason, &message),
+            credentials: Aspect::unknown(
+                reason,
+                "not known while there is no connection to try them on",
+            ),
+            activity: Activity::Stalled,
+            message,
+        }
+    }
+
     fn misconfigured(state: &ClusterState) -> Self {
         let reason = match state.reason.as_str() {
             "" => reason::KUBECONFIG_INVALID,
@@ -295,6 +319,7 @@ mod tests {
     #[case(MemberState::Misconfigured, "SecretKeyNotFound", "SecretKeyNotFound", [NO, NO, NO])]
     #[case(MemberState::Misconfigured, "KubeconfigInvalid", "KubeconfigInvalid", [NO, NO, NO])]
     #[case(MemberState::Misconfigured, "KubeconfigRefused", "KubeconfigRefused", [NO, NO, NO])]
+    #[case(MemberState::Misconfigured, "Http2Required", "Http2Required", [NO, NO, WHO_KNOWS])]
     #[case(MemberState::Misconfigured, "", "KubeconfigInvalid", [NO, NO, NO])]
     fn each_state_of_the_inventory_has_its_conditions(
         #[case] member: MemberState,
@@ -323,6 +348,13 @@ mod tests {
         assert_eq!(
             Health::of(&member, at(0)).message,
             "bergen does not answer (tcp connect error): check its API server and the network"
+        );
+        let mut old = state(MemberState::Misconfigured, "Http2Required");
+        old.message = "no h2 in the TLS handshake".into();
+        assert_eq!(
+            Health::of(&old, at(0)).message,
+            "bergen has an API server without HTTP/2 (no h2 in the TLS handshake): let it, and what is \
+             in front of it, offer h2 by ALPN"
         );
         member.message = "ø".repeat(4000);
         assert!(Health::of(&member, at(0)).message.len() <= 256);

@@ -92,6 +92,7 @@ async fn a_member_is_shown_as_it_is_and_as_it_was_when_it_is_lost() {
 #[case(State::Misconfigured, "SecretKeyNotFound")]
 #[case(State::Misconfigured, "KubeconfigInvalid")]
 #[case(State::Misconfigured, "KubeconfigRefused")]
+#[case(State::Misconfigured, "Http2Required")]
 #[tokio::test]
 async fn a_member_that_cannot_be_used_says_why(#[case] proxy_says: State, #[case] reason: &str) {
     let space = shared()
