@@ -37,13 +37,14 @@ fn the_built_in_policy_lets_controllers_do_their_jobs() {
     let locations = gvr("velero.io", "backupstoragelocations");
     let may_patch = |name| allowed("backup-controller", Verb::Patch, &locations, "velero", name);
     assert!(may_patch("default") && !may_patch("archive"));
-    assert!(allowed(
-        "fleet-controller",
-        Verb::List,
-        &gvr("", "nodes"),
-        "",
-        ""
-    ));
+    let nodes = gvr("", "nodes");
+    for verb in [Verb::List, Verb::Watch] {
+        assert!(allowed("fleet-controller", verb, &nodes, "", ""));
+    }
+    let policy = Policy::builtin().unwrap();
+    let count = access(Verb::Watch, &nodes, "", "");
+    let grant = policy.check("fleet-controller", count).unwrap();
+    assert!(grant.metadata_only, "nodes are only counted");
     assert!(allowed(
         "backup-controller",
         Verb::Apply,
@@ -63,11 +64,42 @@ fn everything_else_is_denied() {
         ("fleet-controller", Verb::Get, &backups, "velero", "b"),
         ("stranger", Verb::Get, &backups, "velero", "b"),
         ("", Verb::Get, &backups, "velero", "b"),
+        (
+            "backup-controller",
+            Verb::Apply,
+            &gvr("", "namespaces"),
+            "",
+            "default",
+        ),
+        (
+            "backup-controller",
+            Verb::Delete,
+            &gvr("", "namespaces"),
+            "",
+            "velero",
+        ),
     ];
-    for (caller, verb, gvr, namespace, name) in rows {
+    // fleet-controller counts nodes and nothing else: rights come with the feature that needs them.
+    let namespaces = gvr("", "namespaces");
+    let (nodes, deployments) = (gvr("", "nodes"), gvr("apps", "deployments"));
+    let crds = gvr("apiextensions.k8s.io", "customresourcedefinitions");
+    let fleet = [
+        (Verb::Delete, &namespaces, "", "kube-system"),
+        (Verb::Delete, &namespaces, "", "velero"),
+        (Verb::Apply, &namespaces, "", "velero"),
+        (Verb::List, &namespaces, "", ""),
+        (Verb::Get, &crds, "", "backups.velero.io"),
+        (Verb::List, &deployments, "", ""),
+        (Verb::Get, &deployments, "velero", "velero"),
+        (Verb::Get, &nodes, "", "n"),
+        (Verb::Apply, &nodes, "", "n"),
+        (Verb::Delete, &nodes, "", "n"),
+    ];
+    let fleet = fleet.map(|(verb, gvr, ns, name)| ("fleet-controller", verb, gvr, ns, name));
+    for (caller, verb, gvr, namespace, name) in rows.into_iter().chain(fleet) {
         assert!(
             !allowed(caller, verb, gvr, namespace, name),
-            "{caller} {verb:?}"
+            "{caller} {verb:?} {gvr} {namespace}/{name}"
         );
     }
     let secrets = gvr("", "secrets");
