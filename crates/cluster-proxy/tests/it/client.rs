@@ -1,19 +1,21 @@
 //! The proxy as controllers see it: through `proxy-client`, over a Unix socket, across restarts.
 
-use std::time::{Duration, Instant};
+use std::os::unix::fs::PermissionsExt as _;
 
 use api_types::key::ClusterKey;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use proxy_client::proto::{self, cluster_event::Type};
 use proxy_client::{
     Clusters, Deleted, Endpoint, Error, ListOptions, Members, PatchKind, Preconditions, Selection,
 };
 use serde_json::json;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::rig::{CALLER, Rig, SOON, bed, configmap, request};
+use crate::rig::{CALLER, Rig, SOON, bed, configmap, info, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn controllers_work_through_the_client_and_across_a_restart_of_the_proxy() {
@@ -24,6 +26,9 @@ async fn controllers_work_through_the_client_and_across_a_restart_of_the_proxy()
     let cluster = ClusterKey::attached("client", "m1");
     let flags = ["--allow-address", "127.0.0.0/8"];
     let first = rig.another(&socket, &flags).await;
+    let mode = std::fs::metadata(dir.path().join("proxy.sock")).unwrap();
+    let mode = mode.permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600, "whoever may open it is a trusted caller");
 
     let endpoint: Endpoint = socket.parse().unwrap();
     let members = Members::connect(&endpoint, CALLER).unwrap();
@@ -101,7 +106,7 @@ async fn controllers_work_through_the_client_and_across_a_restart_of_the_proxy()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_is_told_to_end_drains_its_streams_and_ends() {
+async fn a_proxy_that_is_told_to_end_says_so_on_its_streams_and_ends() {
     let mut rig = Rig::start(bed().await, "ending").await;
     rig.attach("m1").await;
     let mut health = HealthClient::new(rig.channel.clone());
@@ -112,21 +117,35 @@ async fn a_proxy_that_is_told_to_end_drains_its_streams_and_ends() {
     let answer = health.check(check).await.unwrap().into_inner();
     assert_eq!(answer.status(), ServingStatus::Serving);
 
+    let watched = health.watch(HealthCheckRequest { service }).await;
+    let mut watched = watched.unwrap().into_inner();
+    let told = watched.message().await.unwrap().unwrap();
+    assert_eq!(told.status(), ServingStatus::Serving);
+    let all = proto::WatchClustersRequest::default();
+    let states = rig.inventory().watch_clusters(request(all)).await;
+    let mut states = states.unwrap().into_inner();
+    while states.message().await.unwrap().unwrap().r#type() != Type::Synced {}
+
     let (_input, input) = tokio::sync::mpsc::channel(1);
-    let mut frames = rig
-        .watch()
-        .subscribe(request(ReceiverStream::new(input)))
-        .await
-        .unwrap()
-        .into_inner();
-    let told = Instant::now();
-    let ended = rig.end().await;
-    ended.unwrap();
-    assert!(
-        told.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        told.elapsed()
-    );
-    // Whether it was told why or only cut off depends on how far it was.
-    assert!(!matches!(frames.message().await, Ok(Some(_))));
+    let mut watch = rig.watch();
+    let subscribed = watch.subscribe(request(ReceiverStream::new(input))).await;
+    let mut frames = subscribed.unwrap().into_inner();
+
+    let streams = async move {
+        let last = loop {
+            match states.message().await {
+                Ok(Some(_)) => {}
+                ended => break ended.unwrap_err(),
+            }
+        };
+        assert_eq!(last.code(), Code::Unavailable);
+        assert_eq!(info(&last).reason, "DRAINING");
+        assert!(!matches!(frames.message().await, Ok(Some(_))));
+        let told = watched.message().await.unwrap().unwrap();
+        assert_eq!(told.status(), ServingStatus::NotServing);
+        // The proxy waits for its streams; this was the last.
+        drop(watched);
+    };
+    let both = async { tokio::join!(rig.end(), streams).0 };
+    tokio::time::timeout(SOON, both).await.unwrap().unwrap();
 }

@@ -1,6 +1,6 @@
 //! Members and hubs that go away and come back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cluster_proxy::error::{CallError, WriteOutcome};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -39,9 +39,7 @@ async fn a_member_that_falls_silent_is_unreachable_within_15_s_and_comes_back() 
     view.until("snapshots", SOON, |v| v.synced.len() == 2).await;
 
     relay.cut();
-    let cut = Instant::now();
     let status = rig.until("m1", State::Unreachable, PROMISED).await;
-    assert!(cut.elapsed() < PROMISED, "{:?}", cut.elapsed());
     assert_eq!(status.reason, "Unreachable");
     assert!(status.last_ok.unwrap().seconds <= status.since.unwrap().seconds);
     let down = |v: &View| v.links.get("m1") == Some(&Link::BreakerOpen);

@@ -33,7 +33,7 @@ async fn calls_beyond_the_rate_wait_and_none_is_lost() {
     let answers = join_all((0..30).map(|_| rig.get("m1", "x"))).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     assert_eq!(fake.seen(MAP).len(), 30);
-    // 20 calls had to wait for a token each.
+    // 20 calls had to wait for a token each. No machine is too slow for that.
     assert!(begun.elapsed() >= Duration::from_millis(950));
 }
 
