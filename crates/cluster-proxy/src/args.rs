@@ -17,6 +17,9 @@ pub struct Args {
     /// The policy file; the built-in policy of Kurator's controllers when absent
     #[arg(long, env = "KURATOR_POLICY")]
     pub policy: Option<PathBuf>,
+    /// Prints the account that members need for this policy, as manifests, and ends
+    #[arg(long)]
+    pub print_member_access: bool,
     /// A range of addresses that members may have although it is refused by default, such as
     /// 127.0.0.0/8 on a test rig
     #[arg(long, env = "KURATOR_ALLOW_ADDRESS", value_delimiter = ',')]

@@ -63,6 +63,7 @@ impl Proxy {
         let Args {
             listen,
             policy,
+            print_member_access: _,
             allow_address,
             refuse_address,
             allow_insecure_members,
@@ -134,6 +135,12 @@ impl Proxy {
         tasks.shutdown().await;
         served.unwrap_or(Ok(()))
     }
+}
+
+/// The manifests of the account that members need for the policy that would be in force.
+pub fn member_access(args: &Args) -> anyhow::Result<String> {
+    let (policy, _) = PolicyStore::load(args.policy.as_deref())?;
+    Ok(policy::rbac::member_access(&policy.current()))
 }
 
 /// Runs the process until it is told to end.

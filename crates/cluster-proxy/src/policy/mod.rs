@@ -1,6 +1,7 @@
 //! Who may do what on members: default-deny, by caller, verb, type, namespace and name.
 
 mod file;
+pub mod rbac;
 pub mod store;
 
 use std::collections::{HashMap, HashSet};

@@ -16,6 +16,7 @@ mod gone;
 mod kubectl;
 mod locations;
 mod main_job;
+mod member_access;
 mod moved;
 mod otlp;
 mod points;
