@@ -21,6 +21,9 @@ use zeroize::Zeroizing;
 use super::{CredentialError, invalid, is_insecure};
 use crate::request::answer::clean;
 
+/// Bytes of a certificate's name that are passed on.
+const NAME_MAX: usize = 160;
+
 /// Builds a configuration that verifies the member and, with a certificate, identifies us. The
 /// second part is the certificate's expiry.
 pub(super) fn client_config(
@@ -155,7 +158,7 @@ struct Verifier(Arc<WebPkiServerVerifier>);
 
 /// A refused certificate.
 #[derive(Debug, thiserror::Error)]
-#[error("{why} (subject {subject}, issuer {issuer}, not after {not_after})")]
+#[error("subject {subject}, issuer {issuer}, not after {not_after}: {why}")]
 struct Refused {
     why: CertificateError,
     subject: String,
@@ -218,14 +221,51 @@ fn explain(error: rustls::Error, cert: &CertificateDer<'_>) -> rustls::Error {
     };
     let refused = Refused {
         why,
-        subject: clean(&parsed.subject().to_string()),
-        issuer: clean(&parsed.issuer().to_string()),
-        not_after: parsed.validity().not_after.to_string(),
+        subject: short(&parsed.subject().to_string()),
+        issuer: short(&parsed.issuer().to_string()),
+        not_after: not_after(cert).map_or_else(|| "an unknown date".to_owned(), |t| t.to_string()),
     };
     rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(refused))))
+}
+
+/// A name that leaves room for the rest, whatever the certificate says.
+fn short(name: &str) -> String {
+    let kept = name.floor_char_boundary(NAME_MAX);
+    let cut = if kept < name.len() { "…" } else { "" };
+    clean(&format!("{}{cut}", &name[..kept]))
 }
 
 fn not_after(cert: &CertificateDer<'_>) -> Option<Timestamp> {
     let (_, parsed) = x509_parser::parse_x509_certificate(cert).ok()?;
     Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn a_refused_certificate_is_named_however_long_its_names_are() {
+        for (name, shown) in [
+            ("bergen".to_owned(), "CN=bergen,"),
+            ("ø\n".repeat(4000), "…,"),
+        ] {
+            let mut params = CertificateParams::new(["bergen".to_owned()]).unwrap();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.not_after = rcgen::date_time_ymd(2031, 2, 3);
+            let cert = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+            let why = CertificateError::UnknownIssuer;
+            let error = explain(rustls::Error::InvalidCertificate(why), cert.der());
+            let rustls::Error::InvalidCertificate(CertificateError::Other(told)) = error else {
+                panic!("{error:?}");
+            };
+            let told = told.0.to_string();
+            assert!(told.len() < 600, "{told}");
+            assert_eq!(told.matches(shown).count(), 2, "subject and issuer: {told}");
+            assert!(told.contains("not after 2031-02-03T00:00:00Z:"), "{told}");
+            assert!(!told.contains('\n'), "{told}");
+        }
+    }
 }

@@ -122,16 +122,16 @@ async fn unusable_kubeconfigs_are_refused_with_their_reason() {
     let status = rig.until_reason("exec", "KubeconfigRefused").await;
     assert!(status.message.contains("exec"), "{}", status.message);
     let status = rig.status("wrong-ca").await.unwrap();
-    for part in ["subject", "issuer", "not after"] {
+    let refused = rig.get("wrong-ca", "x").await.unwrap_err();
+    for part in ["subject CN=", "issuer CN=", "not after "] {
         assert!(status.message.contains(part), "{}", status.message);
+        assert!(refused.message().contains(part), "{}", refused.message());
     }
     // What was missing and comes is used at once.
     rig.put_secret("no-secret", &good).await;
     rig.until("no-secret", State::Ready, SOON).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn loopback_addresses_are_refused_unless_allowed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_without_http2_says_that_and_not_that_its_kubeconfig_is_wrong() {
     let rig = Rig::start(bed().await, "http1").await;
@@ -150,6 +150,8 @@ async fn a_member_without_http2_says_that_and_not_that_its_kubeconfig_is_wrong()
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn loopback_addresses_are_refused_unless_allowed() {
     let rig = Rig::start_with(bed().await, "loopback", &[]).await;
     let member = bed().await.member("m1").unwrap();
     rig.attach_as("m1", &member.relayed_kubeconfig()).await;
