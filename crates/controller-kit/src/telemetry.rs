@@ -9,6 +9,7 @@ use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::Sd
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
     filter::ParseError,
+    fmt::MakeWriter,
     layer::SubscriberExt as _,
     util::{SubscriberInitExt as _, TryInitError},
 };
@@ -66,15 +67,22 @@ pub fn init(args: &TelemetryArgs, service: &'static str) -> Result<Guard, Teleme
     global::set_text_map_propagator(TraceContextPropagator::new());
     let traces = tracing_opentelemetry::layer().with_tracer(provider.tracer(service));
     tracing_subscriber::registry()
-        .with(lines(args.log_format).and_then(traces).with_filter(filter))
+        .with(
+            lines(args.log_format, std::io::stderr)
+                .and_then(traces)
+                .with_filter(filter),
+        )
         .try_init()?;
     Ok(Guard { provider })
 }
 
-fn lines(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
+fn lines<W>(format: LogFormat, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_writer(writer);
     match format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
@@ -101,4 +109,51 @@ fn provider(
             source,
         })?;
     Ok(builder.with_batch_exporter(exporter).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_in_json_is_one_object_with_level_message_fields_and_span() {
+        let written = Lines::default();
+        let writer = written.clone();
+        let subscriber = Registry::default().with(lines(LogFormat::Json, move || writer.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::info_span!("reconcile", object = "ns/b");
+            span.in_scope(|| tracing::warn!(cluster = "oslo", "two\nlines"));
+            tracing::info!("after");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert_eq!(lines[0]["level"], "WARN");
+        assert_eq!(lines[0]["message"], "two\nlines");
+        assert_eq!(lines[0]["cluster"], "oslo");
+        assert_eq!(lines[0]["span"]["object"], "ns/b");
+        assert!(lines[0]["timestamp"].is_string() && lines[0]["target"].is_string());
+        assert_eq!(lines[1]["message"], "after");
+    }
 }

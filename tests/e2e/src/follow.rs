@@ -169,3 +169,66 @@ impl<O: Operation> Followed<O> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use api_types::backup::Backup;
+    use serde_json::json;
+
+    use super::*;
+
+    fn followed(phase: &str, entries: &[(&str, &str, &str)]) -> Followed<Backup> {
+        let details = entries.iter().map(|(cluster, phase, message)| {
+            json!({"clusterName": cluster, "clusterKind": "AttachedCluster", "phase": phase,
+                "reason": "Said", "message": message})
+        });
+        let backup = json!({
+            "apiVersion": "backup.kurator.dev/v1alpha1", "kind": "Backup",
+            "metadata": {"name": "b"}, "spec": {"destination": {"fleet": "f"}},
+            "status": {"phase": phase, "backupDetails": details.collect::<Vec<_>>()},
+        });
+        let backup: Backup = serde_json::from_value(backup).unwrap();
+        let mut state = Followed {
+            started: Instant::now(),
+            operation: backup.clone(),
+            rows: BTreeMap::new(),
+        };
+        state.take(Seen::Hub(Box::new(backup)));
+        state
+    }
+
+    #[test]
+    fn only_a_backup_that_completed_everywhere_is_a_success() {
+        let good = [("bergen", "Completed", ""), ("oslo", "Completed", "")];
+        assert!(followed("Completed", &good).is_success());
+        assert!(
+            !followed("InProgress", &good).is_success(),
+            "not yet said of the whole"
+        );
+        let one_bad = [
+            ("bergen", "Completed", ""),
+            ("oslo", "Failed", "the bucket is gone"),
+        ];
+        assert!(!followed("PartiallyFailed", &one_bad).is_success());
+        assert!(!followed("Completed", &one_bad).is_success());
+        assert!(
+            !followed("Completed", &[]).is_success(),
+            "of no cluster at all"
+        );
+    }
+
+    #[test]
+    fn what_did_not_complete_is_explained_for_each_cluster() {
+        let mixed = [
+            ("bergen", "Completed", ""),
+            ("oslo", "Failed", "the bucket is gone"),
+        ];
+        let text = followed("PartiallyFailed", &mixed).explain();
+        assert_eq!(
+            text,
+            "bergen: Completed Said; oslo: Failed Said the bucket is gone"
+        );
+        let text = followed("Pending", &[]).explain();
+        assert_eq!(text, "its status shows no cluster");
+    }
+}

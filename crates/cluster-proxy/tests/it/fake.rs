@@ -40,6 +40,8 @@ pub(crate) enum Reply {
     Open(String),
     /// Never.
     Never,
+    /// Not at all: the stream is refused, unread.
+    Refuse,
 }
 
 #[derive(Clone, Debug)]
@@ -66,13 +68,13 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) async fn start() -> Self {
-        let CertifiedKey { cert, signing_key } =
-            generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         Self::start_with_alpn(b"h2").await
     }
 
     /// One that offers only this protocol, or with an empty one none at all.
     pub(crate) async fn start_with_alpn(protocol: &[u8]) -> Self {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
         let mut tls = rustls::ServerConfig::builder()
             .with_no_client_auth()
@@ -192,7 +194,7 @@ async fn answer(
     state: Arc<State>,
     connection: usize,
     request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
+) -> Result<Response<Body>, h2::Error> {
     let uri = request.uri().clone();
     let query = uri.query().unwrap_or_default();
     let initial = query.contains("sendInitialEvents=true");
@@ -225,6 +227,7 @@ async fn answer(
             (200, None, BodyExt::boxed(StreamBody::new(body)))
         }
         Reply::Never => std::future::pending().await,
+        Reply::Refuse => return Err(h2::Reason::REFUSED_STREAM.into()),
     };
     let mut response = Response::builder().status(status);
     if let Some((key, value)) = header {

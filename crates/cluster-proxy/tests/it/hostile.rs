@@ -180,6 +180,23 @@ async fn a_write_without_an_answer_has_an_unknown_outcome() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_stream_was_refused_was_not_sent_and_is_tried_again() {
+    let (rig, fake) = start("refused-stream").await;
+    fake.reply(MAPS, Reply::Refuse);
+    let create = proto::CreateRequest {
+        target: rig.target("m1", "x"),
+        json: configmap("x", "1").to_string().into(),
+        ..Default::default()
+    };
+    let refused = rig.access().create(request(create)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    assert_eq!(info(&refused).metadata["write_outcome"], "not_sent");
+    assert_eq!(info(&refused).metadata["retryable"], "yes");
+    let tries = fake.seen("/configmaps").len();
+    assert!((2..=3).contains(&tries), "{tries} tries");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_write_whose_error_cannot_be_read_has_an_unknown_outcome() {
     let (rig, fake) = start("unreadable-error").await;
     let large = Bytes::from(vec![b' '; 9 * 1024 * 1024]);

@@ -88,6 +88,42 @@ async fn a_member_that_is_cut_off_midway_keeps_its_last_state_and_catches_up() {
 }
 
 #[tokio::test]
+async fn what_velero_says_of_its_progress_is_on_the_hub_while_it_works() {
+    let spare = spare().await;
+    let tenant = tenant_of("progress", &[spare.name]).await;
+    let (backup, object) = spare
+        .frozen_backup(&tenant, "progress", &demo_backup())
+        .await
+        .unwrap();
+    let objects = spare.view.velero::<velero::Backup>();
+    for done in [7, 23] {
+        // As Velero writes it, which is frozen and does not write over it.
+        let progress = json!({"status": {"progress": {"totalItems": 40, "itemsBackedUp": done}}});
+        let (name, merge) = (object.name_any(), Patch::Merge(progress));
+        objects
+            .patch(&name, &PatchParams::default(), &merge)
+            .await
+            .unwrap();
+        let shown = |backup: &Backup| {
+            let entry = entry(backup, spare.name);
+            let velero = entry.and_then(|entry| entry.backup_status_in_cluster.as_ref());
+            let progress = velero.and_then(|velero| velero.progress.as_ref());
+            progress.is_some_and(|p| (p.items_backed_up, p.total_items) == (Some(done), Some(40)))
+        };
+        let what = format!("{done} of 40 items");
+        tenant
+            .wait_backup(&backup.name_any(), &what, shown)
+            .await
+            .unwrap();
+    }
+    spare.velero().process().thaw().unwrap();
+    tenant
+        .wait_phase(&backup.name_any(), Phase::Completed)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_velero_that_hangs_is_named_and_its_backup_goes_on_afterwards() {
     let spare = spare().await;
     let tenant = tenant_of("hangs", &[ONE, spare.name]).await;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use e2e::PATIENCE;
-use testbed::{BedInfo, wait_ok};
-use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use testbed::{BedInfo, process_is_gone, wait_ok};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 use crate::world::stack;
 
@@ -31,44 +31,111 @@ async fn end(child: Child, deadline: Duration) -> Output {
     output.unwrap().unwrap()
 }
 
-#[tokio::test]
-async fn it_keeps_everything_running_until_it_is_interrupted() {
-    let dir = stack().await.dir().join("quickstart");
-    let child = quickstart(&dir).spawn().unwrap();
-    let info = wait_ok("the finished Backup", 2 * PATIENCE, async || {
-        let text = std::fs::read_to_string(dir.join("bed.json"))?;
-        let info: BedInfo = serde_json::from_str(&text)?;
-        let kubectl = stack().await.bed().tools().path("kubectl")?;
-        let shown = Command::new(kubectl)
-            .arg("--kubeconfig")
-            .arg(&info.hub.kubeconfig)
-            .args(["get", "backups.backup.kurator.dev", "select-labels"])
-            .env("HOME", &dir)
-            .output()
-            .await?;
-        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
-        ensure!(
-            shown.contains(" Completed ") && shown.contains(" 2/2 "),
-            "{shown}"
-        );
-        Ok(info)
-    })
-    .await
-    .unwrap();
+type Said = Lines<BufReader<ChildStdout>>;
 
-    let pid = child.id().unwrap().to_string();
+/// What it says up to the line that holds `last`.
+async fn until(lines: &mut Said, last: &str, deadline: Duration) -> String {
+    let mut said = String::new();
+    let read = tokio::time::timeout(deadline, async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            said.push_str(&line);
+            said.push('\n');
+            if line.contains(last) {
+                return true;
+            }
+        }
+        false
+    });
+    let found = read.await;
+    assert_eq!(found, Ok(true), "no {last:?} in {said}");
+    said
+}
+
+/// The processes that `parent` started, and those that they started.
+fn descendants(parent: u32) -> Vec<u32> {
+    let parent_of = |pid: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // After the name, which may hold anything: state, parent.
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    };
+    let all = std::fs::read_dir("/proc").unwrap();
+    let pids = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let links: Vec<(u32, u32)> = pids
+        .filter_map(|pid| Some((parent_of(pid)?, pid)))
+        .collect();
+    let mut found = vec![parent];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        let children = links.iter().filter(|(of, _)| *of == parent);
+        found.extend(children.map(|(_, pid)| *pid));
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+#[tokio::test]
+async fn it_says_what_to_try_next_and_keeps_everything_running_until_it_is_interrupted() {
+    let dir = stack().await.dir().join("quickstart");
+    let mut child = quickstart(&dir).spawn().unwrap();
+    // Kept to the end: it has something to say then, too.
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let said = until(&mut lines, "keeps running until Ctrl-C", 2 * PATIENCE).await;
+    let text = std::fs::read_to_string(dir.join("bed.json")).unwrap();
+    let info: BedInfo = serde_json::from_str(&text).unwrap();
+    let next = said.split_once("Kubeconfigs and logs:").unwrap().1;
+    let clusters = info.members.iter().chain([&info.hub]);
+    for path in clusters
+        .map(|cluster| &cluster.kubeconfig)
+        .chain([&info.dir])
+    {
+        assert!(path.exists(), "{}", path.display());
+        assert!(next.contains(path.to_str().unwrap()), "{next}");
+    }
+    for step in [
+        "export KUBECONFIG=",
+        "describe kbk select-labels",
+        "backup/backup-minimal.yaml",
+        "-n velero get backups.velero.io",
+    ] {
+        assert!(next.contains(step), "no {step:?} in {next}");
+    }
+    let kubectl = stack().await.bed().tools().path("kubectl").unwrap();
+    let shown = Command::new(kubectl)
+        .arg("--kubeconfig")
+        .arg(&info.hub.kubeconfig)
+        .args(["get", "backups.backup.kurator.dev", "select-labels"])
+        .env("HOME", &dir)
+        .output()
+        .await
+        .unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(
+        shown.contains(" Completed ") && shown.contains(" 2/2 "),
+        "{shown}"
+    );
+
+    let pid = child.id().unwrap();
+    let started = descendants(pid);
+    // Three control planes of which two have Velero, object storage, our processes.
+    assert!(started.len() > 10, "{started:?}");
     Command::new("kill")
-        .args(["-INT", &pid])
+        .args(["-INT", &pid.to_string()])
         .status()
         .await
         .unwrap();
     let output = end(child, SECONDS).await;
     assert_eq!(output.status.code(), Some(130));
-    let hub = info.hub.url.strip_prefix("https://").unwrap();
-    assert!(
-        TcpStream::connect(hub).await.is_err(),
-        "the hub is still there"
-    );
+    wait_ok("an end of all that it started", SECONDS, async || {
+        let left: Vec<u32> = started
+            .iter()
+            .copied()
+            .filter(|pid| !process_is_gone(*pid))
+            .collect();
+        ensure!(left.is_empty(), "{left:?} are still there");
+        Ok(())
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
@@ -81,7 +148,6 @@ async fn once_and_in_full_it_shows_progress_status_and_times_and_ends_well() {
     for expected in [
         "backupNameInCluster: kurator-member1-backup-default-select-labels",
         "backupNameInCluster: kurator-member2-backup-default-select-labels",
-        "shown on the hub",
         "restoreNameInCluster: kurator-member1-restore-default-minimal",
         "restoreNameInCluster: kurator-member2-restore-default-minimal",
         "restoreNameInCluster: kurator-member2-restore-default-point-in-time",
@@ -89,6 +155,20 @@ async fn once_and_in_full_it_shows_progress_status_and_times_and_ends_well() {
         "kurator-member2 has Pod busybox and ConfigMap busybox-settings with greeting \"hello\"",
     ] {
         assert!(text.contains(expected), "no {expected:?} in {text}");
+    }
+    // When Velero was done and how much later the hub said so, measured for both.
+    for member in ["kurator-member1", "kurator-member2"] {
+        let measured = |line: &&str| {
+            let line = line.trim_start();
+            line.starts_with(&format!("{member}  Velero done ")) && line.contains(" later")
+        };
+        // Of the Backup and of two or one Restores.
+        let lines: Vec<&str> = text.lines().filter(measured).collect();
+        assert!(lines.len() >= 2, "{lines:?} of {text}");
+        assert!(
+            lines.iter().all(|line| !line.contains("never")),
+            "{lines:?}"
+        );
     }
     let progress = |line: &&str| line.contains("kurator-member1  Completed");
     text.lines()

@@ -7,6 +7,7 @@
 mod bed;
 mod faults;
 mod process;
+mod tools;
 mod up;
 
 use std::time::Duration;
