@@ -85,6 +85,12 @@ fi
 check "our processes" cargo build --workspace --bins --locked --quiet
 if [[ $mode != repeat ]]; then
   check "generated CRDs are fresh" "${CARGO_TARGET_DIR:-target}/debug/crdgen" --check
+  # Licences and sources of what we depend on; not on every machine.
+  if command -v cargo-deny >/dev/null; then
+    check "dependencies" cargo deny --all-features check bans licenses sources
+  else
+    echo "== dependencies: not checked, cargo-deny is not installed"
+  fi
   tests "unit tests" cargo test --workspace --locked --no-fail-fast --lib --bins
 fi
 
