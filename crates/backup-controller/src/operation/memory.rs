@@ -17,6 +17,7 @@ use super::refusal::Refusal;
 use crate::restore::look::Looked;
 use crate::restore::results::Reading;
 use crate::schedule::plan::Accepted;
+use crate::schedule::turn::Turn;
 
 /// Memory of all operations, by the hub object's uid. Entries go when their object is settled or gone.
 #[derive(Debug, Default)]
@@ -58,6 +59,8 @@ pub struct OfCluster {
     pub accepted: Option<Accepted>,
     /// The member of which a live look has shown that no Schedule is there any more.
     pub stopped: Option<String>,
+    /// Since when Velero may start the next run of its Schedule.
+    pub turn: Turn,
     /// The call that is under way.
     pub call: Slot,
     /// What it refused.

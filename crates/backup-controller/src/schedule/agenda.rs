@@ -20,9 +20,13 @@ pub fn next(rows: &[Row], terms: &Terms<'_>, timings: &Timings) -> Option<Durati
         }
         Next::Keep(_) if terms.hold.is_some() => Some(timings.look_again),
         Next::Keep(_) if !terms.spec.paused => {
-            let missed = row.due(terms)?.checked_add(timings.run_missed).ok()?;
-            // A missed run is told; then the present next run is what changes.
-            ahead(missed).or_else(|| ahead(terms.spec.when.next(terms.now)?))
+            let missed = row
+                .expected(terms)
+                .and_then(|from| from.checked_add(timings.run_missed).ok());
+            // A missed run is told, and the end of one in progress by a watch; then the present next
+            // run is what changes.
+            let missed = missed.and_then(ahead);
+            missed.or_else(|| ahead(terms.spec.when.next(terms.now)?))
         }
         _ => None,
     };
@@ -34,7 +38,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::schedule::fixtures::{at, placed, schedule, validated, with_terms};
+    use crate::schedule::fixtures::{at, placed, run, schedule, validated, with_terms};
     use velero_kit::problem::Problem;
 
     fn row(next: Next) -> Row {
@@ -57,6 +61,24 @@ mod tests {
             let wait = next(&keep(), &terms, &timings).unwrap();
             assert_eq!(wait, Duration::from_hours(23));
         });
+    }
+
+    #[test]
+    fn after_a_long_run_the_missed_one_counts_from_its_end() {
+        let (timings, spec) = (Timings::default(), validated());
+        let due = spec.when.next(at(0)).unwrap().as_second() - at(0).as_second();
+        let looks_in = |phase: &str, second: i64| {
+            let mut entry = placed();
+            entry.facts.runs = vec![run("a", phase, due + 600)];
+            let rows = [Row::new(entry, Next::Keep(Arc::new(schedule())))];
+            with_terms(&spec, second, None, |terms| next(&rows, &terms, &timings))
+        };
+        // It ended a minute after its start.
+        let ended = looks_in("Completed", due + 670);
+        assert_eq!(ended, Some(timings.run_missed - Duration::from_secs(10)));
+        // While one is in progress only the next one is to come.
+        let busy = looks_in("InProgress", due + 3600);
+        assert_eq!(busy, Some(Duration::from_hours(23)));
     }
 
     #[test]

@@ -203,15 +203,11 @@ fn trouble(
     all.into_iter().flatten().collect()
 }
 
-/// The time at which a run was due that should be there by now. Velero starts none while another of
-/// the same Schedule has not ended.
+/// The time at which a run was due that should be there by now.
 fn missed(row: &Row, terms: &Terms<'_>, patience: Duration) -> Option<Timestamp> {
-    if terms.spec.paused || row.runs.unfinished().is_some() {
-        return None;
-    }
-    let due = row.due(terms)?;
-    let waited = Duration::try_from(terms.now.duration_since(due)).ok()?;
-    (waited > patience).then_some(due)
+    let expected = row.expected(terms).filter(|_| !terms.spec.paused)?;
+    let waited = Duration::try_from(terms.now.duration_since(expected)).ok()?;
+    row.due(terms).filter(|_| waited > patience)
 }
 
 /// Nothing is wrong: what the newest run does, or when the first one is due.

@@ -96,14 +96,51 @@ fn a_due_run_that_does_not_appear_was_missed() {
     assert_eq!(said(&shown).0, "RunMissed");
     assert_eq!(shown.cluster.fault, Some(Fault::Missed));
 
-    // Velero starts none while another runs.
-    let busy = kept(|e| e.facts.runs = vec![run("a", "InProgress", due() - 10)]);
-    assert_eq!(shown_at(&busy, due() + patience + 1).cluster.fault, None);
+    // Velero starts none while another is in progress, and only then.
+    let table = [
+        ("", None),
+        ("New", None),
+        ("InProgress", None),
+        ("Queued", Some(Fault::Missed)),
+        ("ReadyToStart", Some(Fault::Missed)),
+        ("WaitingForPluginOperations", Some(Fault::Missed)),
+        ("FinalizingPartiallyFailed", Some(Fault::Missed)),
+    ];
+    for (phase, fault) in table {
+        let busy = kept(|e| e.facts.runs = vec![run("a", phase, due() - 10)]);
+        let shown = shown_at(&busy, due() + patience + 1);
+        assert_eq!(shown.cluster.fault, fault, "{phase:?}");
+    }
     // It has started the one that was due.
     let mut live = schedule();
     live.status = json!({ "phase": "Enabled", "lastBackup": at(due() + 30) });
     let started = row(placed(), Next::Keep(Arc::new(live)));
     assert_eq!(shown_at(&started, due() + patience + 1).cluster.fault, None);
+}
+
+#[test]
+fn a_run_that_was_due_during_a_long_one_is_expected_after_its_end() {
+    let patience = 300;
+    // It ended a minute after its start, and that an hour after the next one was due.
+    let end = due() + 3600 + 60;
+    let long = || kept(|e| e.facts.runs = vec![run("a", "Completed", due() + 3600)]);
+    assert_eq!(shown_at(&long(), end + patience).cluster.fault, None);
+    let shown = shown_at(&long(), end + patience + 1);
+    assert_eq!(said(&shown).0, "RunMissed");
+    let was_due = validated().when.next(at(0)).unwrap().to_string();
+    assert!(said(&shown).1.contains(&was_due), "{shown:?}");
+
+    // One that left no time of its end was seen to go out of the way.
+    let mut freed = kept(|e| e.facts.runs = vec![run("a", "Finalizing", due() - 10)]);
+    freed.free_since = Some(at(end));
+    assert_eq!(shown_at(&freed, end + patience).cluster.fault, None);
+    let shown = shown_at(&freed, end + patience + 1);
+    assert_eq!(shown.cluster.fault, Some(Fault::Missed));
+
+    // A member whose clock is ahead hides no missed run.
+    let ahead = kept(|e| e.facts.runs = vec![run("a", "Completed", due() + 100_000)]);
+    let shown = shown_at(&ahead, due() + patience + 1);
+    assert_eq!(shown.cluster.fault, Some(Fault::Missed));
 }
 
 #[test]

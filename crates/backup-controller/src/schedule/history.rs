@@ -58,6 +58,22 @@ impl Runs {
         self.0.iter().find(|run| !is_done(run) && !going(run))
     }
 
+    /// Whether Velero starts no other run of their Schedule while they are as they are. It looks for
+    /// these phases only (`velero.md` 4): one that is queued, waits for operations of plugins or is
+    /// finalized stops none.
+    pub fn hold_up_next(&self) -> bool {
+        let holds = |phase| matches!(phase, "" | "New" | "InProgress");
+        self.0.iter().any(|run| holds(run.phase()))
+    }
+
+    /// When the last of them to end did so, by the clock of the member; what that sets in the future
+    /// does not count.
+    pub fn last_end(&self, now: Timestamp) -> Option<Timestamp> {
+        let ended = self.0.iter().filter(|run| is_done(run));
+        let ends = ended.filter_map(|run| completion(run));
+        ends.filter(|end| *end <= now).max()
+    }
+
     /// Whether there is one with such a name.
     pub fn any(&self, name: impl Fn(&str) -> bool) -> bool {
         let mut names = self.0.iter().filter_map(|run| run.metadata.name.as_deref());

@@ -18,6 +18,7 @@ pub mod plan;
 pub mod run_now;
 pub mod status;
 pub mod stop;
+pub mod turn;
 pub mod twins;
 pub mod validate;
 

@@ -43,6 +43,8 @@ pub struct Row {
     pub owed: Option<Owed>,
     /// How long until its member is asked again for what failed.
     pub retry: Option<Duration>,
+    /// Since when no run keeps Velero from starting the next one, if the end of that was seen.
+    pub free_since: Option<Timestamp>,
     due: OnceLock<Option<Timestamp>>,
 }
 
@@ -55,6 +57,7 @@ impl Row {
             next,
             owed: None,
             retry: None,
+            free_since: None,
             due: OnceLock::new(),
         }
     }
@@ -73,6 +76,15 @@ impl Row {
         *self
             .due
             .get_or_init(|| schedule::due(live, &terms.spec.when))
+    }
+
+    /// From when on the next run is to be expected. Velero starts none while another is in progress,
+    /// and makes up for it at its next look. `None`: none is due, or one is in progress.
+    pub fn expected(&self, terms: &Terms<'_>) -> Option<Timestamp> {
+        let due = self.due(terms)?;
+        let ends = [self.runs.last_end(terms.now), self.free_since];
+        let free = ends.into_iter().flatten().fold(due, Timestamp::max);
+        (!self.runs.hold_up_next()).then_some(free)
     }
 
     pub(super) fn touches_member(&self) -> bool {
@@ -249,7 +261,12 @@ impl<'a> Pass<'a> {
             .into_iter()
             .map(|entry| {
                 let next = plan(&entry, terms);
-                Row::new(entry, next)
+                let mut row = Row::new(entry, next);
+                row.free_since = ctx.memory.with(&self.0.owner.uid, |memory| {
+                    let of = memory.clusters.entry(row.entry.key.clone()).or_default();
+                    of.turn.note(row.runs.hold_up_next(), self.0.now)
+                });
+                row
             })
             .collect();
         twins::one_each(&mut rows);
