@@ -14,11 +14,15 @@ use velero_kit::problem::Problem;
 
 use super::build::{self, Change};
 use super::former::Left;
+use super::inherited;
 use super::plan::Accepted;
 use super::run_now::Owed;
 use crate::backup::apply::drop_carried;
 use crate::context::Context;
 use crate::operation::objects::{self, Applied, Target};
+
+/// The longest name that Kubernetes takes for an object.
+const MAX_OBJECT_NAME: usize = 253;
 
 /// What is to be done on one member.
 #[derive(Debug, Clone)]
@@ -154,6 +158,10 @@ async fn create(
     order: &Order,
 ) -> Result<velero::Schedule, Problem> {
     let full = objects::full_name(owner, Purpose::Backup, &order.key);
+    if let Some(former) = inherited(api, owner, &full).await? {
+        // It would go on beside ours. Made anew, that runs no missed slot at once.
+        remove(api, &former).await?;
+    }
     for name in names::candidates(&full, &owner.uid, names::MAX_SCHEDULE_NAME) {
         let found = api.get_opt(&name).await;
         match found.map_err(|error| Problem::from(&error))? {
@@ -178,6 +186,21 @@ async fn create(
             order.key.name
         ),
     ))
+}
+
+/// The Schedule that Kurator v0.5.0 made for this Backup, if it is there.
+async fn inherited(
+    api: &MemberApi<velero::Schedule>,
+    owner: &Owner,
+    full: &str,
+) -> Result<Option<velero::Schedule>, Problem> {
+    // Longer than any name, it was never made.
+    if full.len() > MAX_OBJECT_NAME {
+        return Ok(None);
+    }
+    let found = api.get_opt(full).await;
+    let found = found.map_err(|error| Problem::from(&error))?;
+    Ok(found.filter(|found| inherited::is_of(owner, full, found)))
 }
 
 /// Whether a Schedule is ours, by itself or by the runs that it makes.
@@ -243,7 +266,7 @@ async fn make_run(
     }
 }
 
-/// Removes every Schedule of this owner from a member, and says what is still there. Runs stay.
+/// Removes every Schedule of this owner from a member, that of Kurator v0.5.0 included, and says what is still there. Runs stay.
 pub async fn stop(
     ctx: &Context,
     owner: &Owner,
@@ -252,7 +275,7 @@ pub async fn stop(
 ) -> Result<Left, Problem> {
     let api = schedules(ctx, key);
     let unanswered = |error: CallError| Problem::from(&error);
-    let found = match api.list(&of_owner(owner, member)).await {
+    let mut found = match api.list(&of_owner(owner, member)).await {
         Ok(found) => found,
         // Velero's types are gone, and so are its objects. What it has stored is not.
         Err(CallError::NotServed(_)) => {
@@ -263,6 +286,8 @@ pub async fn stop(
         }
         Err(error) => return Err(unanswered(error)),
     };
+    let full = objects::full_name(owner, Purpose::Backup, key);
+    found.extend(inherited(&api, owner, &full).await?);
     for schedule in &found {
         remove(&api, schedule).await?;
         if let Some(carried) = carried(schedule) {

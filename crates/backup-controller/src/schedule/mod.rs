@@ -12,6 +12,7 @@ pub mod events;
 pub(crate) mod fixtures;
 pub mod former;
 pub mod history;
+pub mod inherited;
 pub mod pass;
 pub mod place;
 pub mod plan;
