@@ -66,6 +66,7 @@ pub(super) fn terms(second: i64) -> Terms<'static> {
         going: false,
         hold: None,
         elsewhere: false,
+        once: false,
         deadline: deadline(),
         now: at(second),
     }

@@ -91,6 +91,7 @@ impl<'a> Pass<'a> {
             going: source.is_going(),
             hold: too_many.as_ref().or(lacking),
             elsewhere: source.cluster.is_some(),
+            once: source.is_once(),
             deadline: spec.deadline,
             now: self.0.now,
         };
@@ -213,7 +214,7 @@ impl<'a> Pass<'a> {
                     chosen = true;
                     Next::Create
                 }
-                Some(Answer::Run(Err(not_now), _)) => later(not_now),
+                Some(Answer::Run(Err(not_now), _)) => plan::looked(not_now, source.is_once()),
                 _ => Next::Wait(calls::unanswered(key)),
             };
         }
@@ -268,16 +269,26 @@ impl<'a> Pass<'a> {
             policy: self.0.object.spec.policy.clone().unwrap_or_default(),
             config_map,
         });
-        let rows: Vec<&mut Row> = rows.iter_mut().filter(|row| touches_member(row)).collect();
+        let asked = rows.iter_mut().filter(|row| touches_member(row));
+        self.act(asked.collect(), source, &order).await;
+        // What can never be restored any more ends once it is sure that nothing was created.
+        let given_up = |row: &&mut Row| matches!(row.next, Next::GiveUp(_));
+        let given_up: Vec<&mut Row> = rows.iter_mut().filter(given_up).collect();
+        if !given_up.is_empty() {
+            self.act(given_up, source, &order).await;
+        }
+    }
+
+    async fn act(&self, rows: Vec<&mut Row>, source: &Source, order: &Arc<Order>) {
         let calls = rows
             .iter()
-            .filter_map(|row| self.object_call(row, source, &order))
+            .filter_map(|row| self.object_call(row, source, order))
             .collect();
         let mut answers = calls::answers(self.0.ctx, &self.0.owner, calls).await;
         for row in rows {
             match answers.remove(&row.entry.key) {
                 Some(Answer::Restore(Ok(applied))) => self.settle(row, applied),
-                Some(Answer::Restore(Err(not_now))) => row.next = later(not_now),
+                Some(Answer::Restore(Err(not_now))) => row.next = plan::looked_again(not_now),
                 _ => row.next = Next::Wait(calls::unanswered(&row.entry.key)),
             }
         }
@@ -378,14 +389,6 @@ impl<'a> Pass<'a> {
             &self.0.ctx.timings,
         );
         look_again(sooner(after, due))
-    }
-}
-
-/// What comes next after a look that has shown an obstacle.
-fn later(not_now: NotNow) -> Next {
-    match not_now {
-        NotNow::Waits(problem) => Next::Look(problem),
-        NotNow::Failed(problem) => Next::Retry(problem),
     }
 }
 

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use super::Problem;
 use super::results::Results;
 use super::source::{Origin, Run};
+use crate::operation::calls::NotNow;
 use crate::operation::conclude::velero_is_done;
 use crate::operation::member::{self, HubObject, Link, Served, too_late};
 use crate::operation::objects::Applied;
@@ -64,6 +65,8 @@ pub struct Terms<'a> {
     pub hold: Option<&'a Problem>,
     /// Another member's backup is asked for: that its own member answers does not matter.
     pub elsewhere: bool,
+    /// The Backup was made once: no run comes after the one that there is.
+    pub once: bool,
     /// When entries that have not begun fail.
     pub deadline: Timestamp,
     pub now: Timestamp,
@@ -207,11 +210,47 @@ fn plan_claimed(entry: &Entry, name: &str, terms: &Terms<'_>) -> Next {
 /// What comes next for an entry that has chosen no run: `go`, unless something is in the way.
 fn before_choice(entry: &Entry, terms: &Terms<'_>, go: Next) -> Next {
     let obstacle = obstacle(entry, terms);
+    if let Some(problem) = obstacle.as_ref().filter(|_| terms.once)
+        && is_for_good(problem)
+    {
+        return Next::Fail(problem.clone());
+    }
     if terms.now >= terms.deadline {
         let cause = obstacle.as_ref().map(|problem| problem.message.as_str());
         return Next::Fail(too_late(cause.or_else(|| last_problem(entry))));
     }
     obstacle.map_or(go, Next::Wait)
+}
+
+/// Whether what is in the way of restoring one run never goes away.
+fn is_for_good(problem: &Problem) -> bool {
+    matches!(
+        problem.reason,
+        reason::BACKUP_NOT_RESTORABLE | reason::BACKUP_EXPIRED
+    )
+}
+
+/// What comes next after a look at the run before anything was created. `once`: there is no other one.
+pub fn looked(not_now: NotNow, once: bool) -> Next {
+    match later(not_now) {
+        Next::Look(problem) if once && is_for_good(&problem) => Next::Fail(problem),
+        next => next,
+    }
+}
+
+/// What comes next after a look at a run that was chosen: it is the only one from then on.
+pub fn looked_again(not_now: NotNow) -> Next {
+    match later(not_now) {
+        Next::Look(problem) if is_for_good(&problem) => Next::GiveUp(problem),
+        next => next,
+    }
+}
+
+fn later(not_now: NotNow) -> Next {
+    match not_now {
+        NotNow::Waits(problem) => Next::Look(problem),
+        NotNow::Failed(problem) => Next::Retry(problem),
+    }
 }
 
 /// The first thing that keeps an entry from beginning.

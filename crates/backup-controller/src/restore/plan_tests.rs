@@ -94,6 +94,53 @@ fn each_obstacle_keeps_it_from_beginning_and_from_choosing() {
 }
 
 #[test]
+fn what_can_never_be_restored_ends_the_entry_at_once() {
+    let table = [
+        ("BackupNotRestorable", true, "Fail BackupNotRestorable"),
+        ("BackupExpired", true, "Fail BackupExpired"),
+        // The next run of a schedule can be.
+        ("BackupNotRestorable", false, "Wait BackupNotRestorable"),
+        ("BackupExpired", false, "Wait BackupExpired"),
+        ("NoCompletedBackup", true, "Wait NoCompletedBackup"),
+        ("BackupNotFound", true, "Wait BackupNotFound"),
+    ];
+    for (reason, once, expected) in table {
+        let terms = Terms { once, ..terms(1) };
+        for mut entry in [fresh(), claimed()] {
+            entry.run = Err(problem(reason));
+            assert_eq!(short(&plan(&entry, &terms)), expected, "{once}");
+            (entry.origin, entry.run) = (Err(problem(reason)), Err(problem(reason)));
+            assert_eq!(short(&plan(&entry, &terms)), expected, "{once}");
+        }
+        // What is chosen is looked at in its own cluster.
+        let mut entry = chosen();
+        entry.run = Err(problem(reason));
+        assert_eq!(short(&plan(&entry, &terms)), "Create");
+    }
+}
+
+#[test]
+fn a_look_that_shows_what_never_changes_ends_the_entry_too() {
+    let waits = |reason| NotNow::Waits(problem(reason));
+    let table = [
+        ("BackupExpired", true, "Fail BackupExpired"),
+        ("BackupExpired", false, "Look BackupExpired"),
+        ("BackupNotRestorable", true, "Fail BackupNotRestorable"),
+        ("BackupNotSynced", true, "Look BackupNotSynced"),
+    ];
+    for (reason, once, expected) in table {
+        assert_eq!(short(&looked(waits(reason), once)), expected);
+    }
+    // A chosen run is the only one, and may have been begun with by a former process.
+    let again = |reason| short(&looked_again(waits(reason)));
+    assert_eq!(again("BackupExpired"), "GiveUp BackupExpired");
+    assert_eq!(again("BackupNotRestorable"), "GiveUp BackupNotRestorable");
+    assert_eq!(again("BackupNotFound"), "Look BackupNotFound");
+    let failed = NotNow::Failed(problem("BackupExpired"));
+    assert_eq!(short(&looked_again(failed)), "Retry BackupExpired");
+}
+
+#[test]
 fn what_holds_for_all_comes_first_and_the_config_map_last() {
     let missing = problem("BackupNotFound");
     let hold = problem("ConfigMapNotFound");

@@ -88,6 +88,12 @@ impl Source {
             .is_some_and(crate::backup::goes_with_data)
     }
 
+    /// Whether the Backup is there and was made once, not by a schedule.
+    pub fn is_once(&self) -> bool {
+        let backup = self.backup.as_deref();
+        backup.is_some_and(|backup| !backup.spec.is_scheduled())
+    }
+
     /// What keeps every cluster from being restored.
     pub fn obstacle(&self) -> Option<Problem> {
         let name = &self.name;
