@@ -11,6 +11,7 @@ use velero_kit::identity::Owner;
 use super::Problem;
 use super::apply::{self, Order};
 use super::look::look;
+use super::lost::{self, Lost};
 use super::pass::{Pass, Row};
 use super::plan::{Entry, Next};
 use super::source::{Member, Origin, Source, Which};
@@ -51,6 +52,7 @@ impl Pass<'_> {
         let (ctx, owner, key) = self.parts(entry);
         let made_in = origin.made_in();
         let purpose = format!("look at {:?} of {made_in:?}", run.which);
+        let lost = Lost::new(source, &owner.namespace, run.which.clone());
         let wanted = Wanted {
             which: run.which,
             namespace: owner.namespace.clone(),
@@ -60,7 +62,10 @@ impl Pass<'_> {
             started: None,
         };
         Some(Call::new(key, purpose, async move {
-            let found = look(&ctx, &owner, &target, &origin, &wanted).await;
+            let found = match &lost {
+                Some(lost) => lost::look(&ctx, &owner, &target, &origin, lost).await,
+                None => look(&ctx, &owner, &target, &origin, &wanted).await,
+            };
             Answer::Run(found.map(Box::new), Instant::now())
         }))
     }
@@ -81,25 +86,31 @@ impl Pass<'_> {
         let purpose = format!("{verb} {} in {}", target.name, target.member);
         let run = stored.backup_name_in_cluster.clone()?;
         let (ctx, owner, key) = self.parts(&row.entry);
+        let started = stored.backup_time.as_ref().map(|time| time.0);
+        let lost = Lost::new(source, &owner.namespace, Which::Named(run.clone()));
+        let lost = lost.map(|lost| lost.begun(started));
         let wanted = origin.clone().map(|origin| Wanted {
             which: Which::Named(run.clone()),
             namespace: owner.namespace.clone(),
             backup: source.name.clone(),
             owner_uid: None,
             made_in: origin.made_in(),
-            started: stored.backup_time.as_ref().map(|time| time.0),
+            started,
         });
         let (looked, order) = (row.looked, Arc::clone(order));
         Some(Call::new(key, purpose, async move {
             if !create {
                 return Answer::Restore(Ok(objects::confirm(&ctx, &owner, &target).await));
             }
-            let looked = match (origin, wanted) {
+            let looked = match (origin, wanted, lost) {
                 _ if looked => Ok(()),
-                (Ok(origin), Ok(wanted)) => look(&ctx, &owner, &target, &origin, &wanted)
+                (Ok(origin), _, Some(lost)) => lost::look(&ctx, &owner, &target, &origin, &lost)
                     .await
                     .map(drop),
-                (Err(problem), _) | (_, Err(problem)) => Err(NotNow::Waits(problem)),
+                (Ok(origin), Ok(wanted), None) => look(&ctx, &owner, &target, &origin, &wanted)
+                    .await
+                    .map(drop),
+                (Err(problem), ..) | (_, Err(problem), _) => Err(NotNow::Waits(problem)),
             };
             match looked {
                 Ok(()) => {

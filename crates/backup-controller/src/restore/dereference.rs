@@ -16,7 +16,6 @@ use kube::runtime::reflector::ObjectRef;
 use velero_kit::identity::{self, Owner};
 use velero_kit::{NAMESPACE, borrowed, location};
 
-use super::Problem;
 use super::elsewhere::own_location;
 use super::origin::is_made_in;
 use super::plan::{Entry, Facts};
@@ -24,6 +23,7 @@ use super::results::Results;
 use super::source::{self, Member, Origin, Run, Source, Which};
 use super::validate::Validated;
 use super::wanted::location_of;
+use super::{Problem, place};
 use crate::context::Context;
 use crate::locations::settled;
 use crate::operation::destination;
@@ -168,11 +168,28 @@ fn location_named(source: &Source) -> &str {
 }
 
 /// Where a backup lies was written down when it was claimed; what is older is told by its member.
-fn with_place(ctx: &Context, origin: Origin, source: &Source) -> Origin {
-    if up_member(ctx, &origin).is_none_or(|up| up.place.is_some()) {
+/// What no member tells, the Fleet does.
+fn with_place(ctx: &Context, mut origin: Origin, source: &Source) -> Origin {
+    let named = location_named(source);
+    if source.is_lost() {
+        // Who has the name now may have made what it has stored.
+        let own = ctx.locations.get(&origin.cluster, NAMESPACE, named);
+        let own = own.map(|own| place::nameless(Some(location::storage(&own))));
+        origin.members = own.into_iter().chain(origin.members).collect();
+    } else if up_member(ctx, &origin).is_some_and(|up| up.place.is_none()) {
+        origin = placed(ctx, origin, named);
+    }
+    let known = origin.members.iter().all(|member| member.place.is_some());
+    if known || named != labels::DEFAULT_STORAGE_LOCATION {
         return origin;
     }
-    placed(ctx, origin, location_named(source))
+    let namespace = &origin.cluster.namespace;
+    let fleet = source.fleet.as_deref();
+    let fleet = fleet.and_then(|fleet| destination::fleet(ctx, namespace, fleet));
+    match fleet.and_then(|fleet| place::of_fleet(&fleet, &origin.cluster)) {
+        Some(place) => place::filled(origin, &place),
+        None => origin,
+    }
 }
 
 /// What lies at a place that a location of the member's own is at, Velero shows there.

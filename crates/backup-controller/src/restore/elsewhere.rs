@@ -35,28 +35,7 @@ pub async fn look(
     origin: &Origin,
     wanted: &Wanted,
 ) -> Result<velero::Backup, NotNow> {
-    let places = origin.places();
-    if places.is_empty() {
-        return Err(NotNow::Waits(Problem::new(
-            reason::STORAGE_LOCATION_NOT_FOUND,
-            format!(
-                "it is not known where the backup of {} lies",
-                origin.cluster.name
-            ),
-        )));
-    }
-    let mut opened = Vec::new();
-    for place in places {
-        let sure = match open(ctx, owner, &target.key, place).await {
-            Ok(location) if !is_sure(ctx, target, origin, &location) => {
-                let problem = settled::unsettled(&target.key, &location.name_any());
-                Err(NotNow::Waits(problem))
-            }
-            opened => opened,
-        };
-        opened.push(sure);
-    }
-    let (locations, closed) = readable(opened)?;
+    let (locations, closed) = open_all(ctx, owner, target, origin).await?;
     let reading = Reading {
         ctx,
         owner,
@@ -115,6 +94,38 @@ fn is_sure(
 ) -> bool {
     let moved = origin.made_in().contains(&target.member) && origin.places().len() > 1;
     !moved || dereference::is_sure(ctx, &target.key, location)
+}
+
+/// Locations of the target at the places of an origin, and why the first of those that cannot be read
+/// is none of them. At least one can.
+pub async fn open_all(
+    ctx: &Context,
+    owner: &Owner,
+    target: &Target,
+    origin: &Origin,
+) -> Result<(Vec<BackupStorageLocation>, Option<NotNow>), NotNow> {
+    let places = origin.places();
+    if places.is_empty() {
+        return Err(NotNow::Waits(Problem::new(
+            reason::STORAGE_LOCATION_NOT_FOUND,
+            format!(
+                "it is not known where the backup of {} lies",
+                origin.cluster.name
+            ),
+        )));
+    }
+    let mut opened = Vec::new();
+    for place in places {
+        let sure = match open(ctx, owner, &target.key, place).await {
+            Ok(location) if !is_sure(ctx, target, origin, &location) => {
+                let problem = settled::unsettled(&target.key, &location.name_any());
+                Err(NotNow::Waits(problem))
+            }
+            opened => opened,
+        };
+        opened.push(sure);
+    }
+    readable(opened)
 }
 
 /// A location of the target at this place: one of its own, or a read-only one that is made for it.

@@ -11,8 +11,10 @@ pub mod filter;
 #[cfg(test)]
 mod fixtures;
 pub mod look;
+pub mod lost;
 pub mod origin;
 pub mod pass;
+pub mod place;
 pub mod plan;
 pub mod results;
 pub mod source;

@@ -296,8 +296,8 @@ fn cannot_read(key: &ClusterKey, origin: &Origin, elsewhere: bool) -> Option<Pro
         Problem::new(
             reason::STORAGE_LOCATION_NOT_FOUND,
             format!(
-                "it is not known where the backup of {from} lies: it was not written down, and \
-                 {from} does not answer"
+                "it is not known where the backup of {from} lies: it was not written down, {from} \
+                 does not answer, and the Fleet has no backup plugin with a layout that is decided"
             ),
         )
     })

@@ -14,9 +14,9 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use velero_kit::point;
 
-use super::Problem;
 use super::origin::Index;
 pub use super::origin::{Member, Origin};
+use super::{Problem, place};
 use crate::operation::{entry, is_settled};
 
 /// The Backup that a Restore names, as the hub has it.
@@ -94,11 +94,21 @@ impl Source {
         backup.is_some_and(|backup| !backup.spec.is_scheduled())
     }
 
+    /// Whether the Backup is not on the hub, and a cluster is named whose runs are restored all the
+    /// same, as they say of themselves whose they are.
+    pub fn is_lost(&self) -> bool {
+        self.backup.is_none() && self.cluster.is_some() && self.fleet.is_some()
+    }
+
     /// What keeps every cluster from being restored.
     pub fn obstacle(&self) -> Option<Problem> {
         let name = &self.name;
         let message = match &self.backup {
-            None => format!("there is no Backup {name} in this namespace: create it"),
+            None if self.is_lost() => return None,
+            None => format!(
+                "there is no Backup {name} in this namespace: create it, or name in sourceCluster \
+                 whose stored runs of it are to be restored"
+            ),
             Some(backup) if backup.metadata.deletion_timestamp.is_some() => {
                 format!("Backup {name} is being deleted: nothing new is restored from it")
             }
@@ -133,6 +143,12 @@ impl Source {
     /// has had; else a cluster restores its own backup, wherever it has stored, and not a former one's
     /// whose store it has not taken over.
     pub fn origin(&self, target: &ClusterKey) -> Result<Origin, Problem> {
+        if let Some(named) = self.cluster.as_ref().filter(|_| self.is_lost()) {
+            return Ok(Origin {
+                cluster: as_named(named, target),
+                members: vec![place::nameless(None)],
+            });
+        }
         let backup = self.backup()?;
         let key = match &self.cluster {
             Some(named) => self.of_backup(named, target)?,
@@ -204,11 +220,7 @@ impl Source {
         let mut found = self.index.named(named, &target.namespace);
         match found.len() {
             // As it is named: what the Backup says of it is that it does not cover it.
-            0 => Ok(ClusterKey::new(
-                &target.namespace,
-                named.kind.parse().unwrap_or(ClusterKind::AttachedCluster),
-                &named.name,
-            )),
+            0 => Ok(as_named(named, target)),
             1 => Ok(found.remove(0)),
             _ => Err(Problem::new(
                 reason::AMBIGUOUS_CLUSTER,
@@ -232,6 +244,13 @@ impl Source {
         seen: Option<(&str, &[Arc<velero::Backup>])>,
         now: Timestamp,
     ) -> Result<(Origin, Run), Problem> {
+        let newest = Run {
+            which: Which::Newest(self.not_after),
+            partial: false,
+        };
+        if self.is_lost() {
+            return Ok((origin.clone(), newest));
+        }
         let backup = self.backup()?;
         if !backup.spec.is_scheduled() {
             let known = self.index.entry(backup, &origin.cluster);
@@ -244,10 +263,6 @@ impl Source {
             self.in_time(known)?;
             return Ok((origin.clone(), run_of(&self.name, known)?));
         }
-        let newest = Run {
-            which: Which::Newest(self.not_after),
-            partial: false,
-        };
         let Some((uid, seen)) = seen else {
             return Ok((origin.clone(), newest));
         };
@@ -301,6 +316,12 @@ impl Source {
             _ => Ok(()),
         }
     }
+}
+
+/// The cluster of this name, where nothing else says of which kind it is.
+fn as_named(named: &SourceCluster, target: &ClusterKey) -> ClusterKey {
+    let kind = named.kind.parse().unwrap_or(ClusterKind::AttachedCluster);
+    ClusterKey::new(&target.namespace, kind, &named.name)
 }
 
 /// The one run of a one-time Backup.
