@@ -21,7 +21,7 @@ use super::source::Source;
 use super::validate::Validated;
 use super::{Problem, agenda, dereference, look, status};
 use crate::context::Context;
-use crate::operation::calls::{self, Answer, FRESH, NotNow};
+use crate::operation::calls::{self, Answer, FRESH};
 use crate::operation::draft::Draft;
 use crate::operation::member::Link;
 use crate::operation::objects::Applied;

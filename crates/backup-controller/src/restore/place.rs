@@ -56,6 +56,7 @@ pub fn nameless(place: Option<StoragePlace>) -> Member {
     Member {
         uid: String::new(),
         place,
+        last: None,
     }
 }
 
