@@ -2,6 +2,7 @@
 //! good; and nothing that was needed for it stays.
 
 mod dead;
+mod lost;
 
 use anyhow::{Context, ensure};
 use api_types::backup::{Backup, BackupSpec};

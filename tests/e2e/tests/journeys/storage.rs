@@ -6,4 +6,5 @@ mod collisions;
 mod credentials;
 mod giving_up;
 mod layouts;
+mod lost;
 mod ownership;
