@@ -230,8 +230,8 @@ async fn every_filter_and_option_reaches_velero() {
     }
 }
 
-/// Equal, but for how a duration is written.
-fn same(got: &Value, asked: &Value) -> bool {
+/// Whether Velero has what was asked for: equal, but for how a duration is written.
+pub(crate) fn same(got: &Value, asked: &Value) -> bool {
     match (got, asked) {
         (Value::String(got), Value::String(asked)) => {
             got == asked
@@ -239,8 +239,13 @@ fn same(got: &Value, asked: &Value) -> bool {
                     .strip_prefix(asked.as_str())
                     .is_some_and(|rest| rest.starts_with('0'))
         }
-        // Velero adds to what is excluded.
-        (Value::Array(got), Value::Array(asked)) => asked.iter().all(|item| got.contains(item)),
+        // Velero adds to what is excluded, and so do we.
+        (Value::Array(got), Value::Array(asked)) => asked
+            .iter()
+            .all(|asked| got.iter().any(|got| same(got, asked))),
+        (Value::Object(got), Value::Object(asked)) => asked
+            .iter()
+            .all(|(field, asked)| got.get(field).is_some_and(|got| same(got, asked))),
         _ => got == asked,
     }
 }

@@ -6,6 +6,7 @@ mod content;
 mod deletion;
 mod faults;
 mod manifests;
+mod policy;
 mod storage;
 mod waiting;
 
@@ -83,7 +84,7 @@ pub(crate) async fn with_reason(
 }
 
 /// Checks what a Restore says that completed in these clusters, and that each has one Velero Restore.
-async fn assert_restored(restore: &Restore, clusters: &[&str]) {
+pub(crate) async fn assert_restored(restore: &Restore, clusters: &[&str]) {
     let names: Vec<&str> = details(restore)
         .iter()
         .map(|entry| entry.cluster_name.as_str())

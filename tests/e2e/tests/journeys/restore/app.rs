@@ -2,9 +2,13 @@
 
 use e2e::specs::demo_backup;
 use e2e::{PATIENCE, await_gone};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
+};
 use k8s_openapi::api::rbac::v1::ClusterRole;
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use testbed::apply_yaml;
 
@@ -39,6 +43,41 @@ metadata: {{name: shop, namespace: {name}, labels: {{app: shop}}}}
 spec:
   containers: [{{name: shop, image: "busybox:1.36", command: [sleep, "86400"]}}]
 ---
+apiVersion: v1
+kind: Service
+metadata: {{name: shop, namespace: {name}}}
+spec: {{type: NodePort, selector: {{app: shop}}, ports: [{{name: http, port: 80}}]}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: shop, namespace: {name}}}
+spec:
+  replicas: 2
+  selector: {{matchLabels: {{app: shop-workers}}}}
+  template:
+    metadata: {{labels: {{app: shop-workers}}}}
+    spec: {{containers: [{{name: shop, image: "busybox:1.36"}}]}}
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {{name: {name}-data}}
+spec:
+  capacity: {{storage: 1Gi}}
+  accessModes: [ReadWriteOnce]
+  persistentVolumeReclaimPolicy: Retain
+  storageClassName: ""
+  hostPath: {{path: /nowhere}}
+  claimRef: {{apiVersion: v1, kind: PersistentVolumeClaim, name: data, namespace: {name}}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: data, namespace: {name}}}
+spec:
+  accessModes: [ReadWriteOnce]
+  storageClassName: ""
+  volumeName: {name}-data
+  resources: {{requests: {{storage: 1Gi}}}}
+---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {{name: {name}-reader}}
@@ -65,6 +104,10 @@ rules: [{{apiGroups: [""], resources: [pods], verbs: [get]}}]
             let pods: Api<Pod> = Api::namespaced(client.clone(), self.0);
             let now = DeleteParams::default().grace_period(0);
             pods.delete("shop", &now).await.unwrap();
+            let volumes: Api<PersistentVolume> = Api::all(client.clone());
+            remove_held(&volumes, &format!("{}-data", self.0)).await;
+            let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), self.0);
+            remove_held(&claims, "data").await;
             let namespaces: Api<Namespace> = Api::all(client);
             namespaces
                 .delete(self.0, &DeleteParams::default())
@@ -76,10 +119,13 @@ rules: [{{apiGroups: [""], resources: [pods], verbs: [get]}}]
 
     /// Every object of it, as it is in `namespace`.
     pub(crate) async fn objects(&self, member: &str, namespace: &str) -> Vec<Value> {
-        let roles: Api<ClusterRole> = Api::all(view(member).await.client);
+        let client = view(member).await.client;
+        let roles: Api<ClusterRole> = Api::all(client.clone());
         let role = roles.get(&format!("{}-reader", self.0)).await.unwrap();
+        let volumes: Api<PersistentVolume> = Api::all(client);
+        let volume = volumes.get(&format!("{}-data", self.0)).await.unwrap();
         let mut objects = self.objects_within(member, namespace).await;
-        objects.push(same(&role));
+        objects.extend([same(&role), same(&volume)]);
         objects
     }
 
@@ -90,12 +136,18 @@ rules: [{{apiGroups: [""], resources: [pods], verbs: [get]}}]
         let (config_maps, settings) = own(client.clone());
         let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+        let services: Api<Service> = Api::namespaced(client.clone(), namespace);
+        let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
         let namespaces: Api<Namespace> = Api::all(client);
         vec![
             same(&namespaces.get(namespace).await.unwrap()),
             same(&config_maps.get(settings).await.unwrap()),
             same(&secrets.get("password").await.unwrap()),
             same(&pods.get("shop").await.unwrap()),
+            same(&services.get("shop").await.unwrap()),
+            same(&deployments.get("shop").await.unwrap()),
+            same(&claims.get("data").await.unwrap()),
         ]
     }
 
@@ -110,9 +162,24 @@ rules: [{{apiGroups: [""], resources: [pods], verbs: [get]}}]
     }
 }
 
+/// Removes what a finalizer of Kubernetes protects; there is no controller here that would take it
+/// away.
+async fn remove_held<K>(api: &Api<K>, name: &str)
+where
+    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+    K: serde::Serialize + Send + 'static,
+{
+    api.delete(name, &DeleteParams::default()).await.unwrap();
+    let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+    api.patch(name, &PatchParams::default(), &free)
+        .await
+        .unwrap();
+    await_gone(api, name, PATIENCE).await.unwrap();
+}
+
 /// An object without what a restore cannot but change: its identity and versions, who wrote which
-/// field, the two labels that Velero marks restored objects with, and the Pod's status, which nobody
-/// asked to restore.
+/// field, the labels and the annotation that Velero marks restored objects with, a Service's address
+/// in the cluster, and what is restored only where somebody asks for it: node ports, and the status.
 pub(super) fn same<K: serde::Serialize>(object: &K) -> Value {
     let mut value = serde_json::to_value(object).unwrap();
     let meta = value["metadata"].as_object_mut().unwrap();
@@ -133,5 +200,13 @@ pub(super) fn same<K: serde::Serialize>(object: &K) -> Value {
         }
     }
     value.as_object_mut().unwrap().remove("status");
+    if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.remove("clusterIP");
+        spec.remove("clusterIPs");
+        let ports = spec.get_mut("ports").and_then(Value::as_array_mut);
+        for port in ports.into_iter().flatten() {
+            port.as_object_mut().unwrap().remove("nodePort");
+        }
+    }
     value
 }

@@ -97,7 +97,12 @@ async fn the_newest_run_of_a_schedule_comes_back_and_a_part_beside_the_original(
     assert_eq!(demo(&client, DEMO).await, before);
     assert_eq!(same(&namespaces.get(DEMO).await.unwrap()), namespace);
 
-    // In the first cluster the application is there all the time.
+    // In the first cluster the application is there all the time. The example asks for its status.
+    let client = view(ONE).await.client;
+    let pods: Api<Pod> = Api::namespaced(client.clone(), DEMO);
+    let lived = Patch::Merge(json!({ "status": { "message": "it has lived" } }));
+    let params = PatchParams::default();
+    pods.patch_status("busybox", &params, &lived).await.unwrap();
     apply(&tenant, examples::SELECT_LABELS).await;
     tenant
         .wait_phase("select-labels", Phase::Completed)
@@ -106,13 +111,14 @@ async fn the_newest_run_of_a_schedule_comes_back_and_a_part_beside_the_original(
     apply(&tenant, "backup/restore-namespace-mapping.yaml").await;
     let restore = in_phase(&tenant, "beside-the-original", Phase::Completed).await;
     assert_entries(&restore, &[(ONE, ONE)]);
-    let client = view(ONE).await.client;
     let original = demo(&client, DEMO).await;
     let copied = demo(&client, COPY).await;
     assert_eq!(copied.to_vec(), moved(&original, COPY));
+    let status = pods.get("busybox").await.unwrap().status;
+    let beside: Api<Pod> = Api::namespaced(client.clone(), COPY);
+    assert_eq!(beside.get("busybox").await.unwrap().status, status);
 
-    let pods: Api<Pod> = Api::namespaced(client.clone(), COPY);
-    pods.delete("busybox", &now).await.unwrap();
+    beside.delete("busybox", &now).await.unwrap();
     remove(&Api::all(client), COPY).await;
     tenant.delete_backup("schedule").await.unwrap();
     tenant.wait_backup_gone("schedule").await.unwrap();
