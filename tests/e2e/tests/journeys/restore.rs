@@ -5,8 +5,11 @@ mod app;
 mod content;
 mod deletion;
 mod faults;
+mod held;
 mod manifests;
+mod midway;
 mod policy;
+mod sources;
 mod storage;
 mod waiting;
 

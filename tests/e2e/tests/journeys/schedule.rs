@@ -2,6 +2,7 @@
 //! hub. Velero looks at its schedules when they change, and else once a minute: most runs here are
 //! asked for.
 
+mod broken;
 mod history;
 mod left;
 mod members;
@@ -22,9 +23,9 @@ use testbed::wait_ok;
 use crate::world::view;
 
 /// No run of it is ever due in a test.
-const YEARLY: &str = "0 0 1 1 *";
+pub(crate) const YEARLY: &str = "0 0 1 1 *";
 
-fn scheduled(schedule: &str) -> BackupSpec {
+pub(crate) fn scheduled(schedule: &str) -> BackupSpec {
     BackupSpec {
         schedule: schedule.to_owned(),
         ..demo_backup()
@@ -75,7 +76,7 @@ pub(crate) async fn answered(
 }
 
 /// The Schedules of a Backup in a member.
-async fn schedules(backup: &Backup, member: &str) -> Vec<velero::Schedule> {
+pub(crate) async fn schedules(backup: &Backup, member: &str) -> Vec<velero::Schedule> {
     let owned = format!("{}={}", labels::OWNER_UID, backup.uid().unwrap());
     let api = view(member).await.velero::<velero::Schedule>();
     let found = api.list(&ListParams::default().labels(&owned)).await;
@@ -83,7 +84,7 @@ async fn schedules(backup: &Backup, member: &str) -> Vec<velero::Schedule> {
 }
 
 /// Waits until the one Schedule in a member is as it should be.
-async fn schedule_where(
+pub(crate) async fn schedule_where(
     backup: &Backup,
     member: &str,
     what: &str,
@@ -102,7 +103,7 @@ async fn schedule_where(
     .unwrap()
 }
 
-async fn no_schedule(backup: &Backup, member: &str) {
+pub(crate) async fn no_schedule(backup: &Backup, member: &str) {
     wait_ok("an end of the Schedule", PATIENCE, async || {
         let found = schedules(backup, member).await;
         ensure!(found.is_empty(), "there are {}", found.len());
@@ -112,7 +113,7 @@ async fn no_schedule(backup: &Backup, member: &str) {
     .unwrap();
 }
 
-async fn run_names(backup: &Backup, member: &str) -> Vec<String> {
+pub(crate) async fn run_names(backup: &Backup, member: &str) -> Vec<String> {
     let view = view(member).await;
     view.backup_names_of(&backup.uid().unwrap()).await.unwrap()
 }
