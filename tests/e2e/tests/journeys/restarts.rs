@@ -1,16 +1,21 @@
 //! Each of our processes killed at any moment: nothing lost, nothing doubled. These tests have a hub
 //! of their own, whose clusters are the members of everybody's bed.
 
-use api_types::backup::Backup;
+use api_types::backup::{Backup, BackupSpec};
+use api_types::common::DeletionPolicy;
 use api_types::external::velero;
 use api_types::phase::Phase;
 use e2e::specs::demo_backup;
-use e2e::{Attached, PATIENCE, Service, Stack, Tenant};
+use e2e::{Attached, PATIENCE, Service, Stack, Tenant, is_phase};
 use kube::ResourceExt;
 use testbed::wait_ok;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
-use crate::world::{self, ONE, Spare, assert_completed, assert_one_object, spare, view};
+use crate::restore::{assert_restored, in_phase, objects_of, of, wait_created};
+use crate::schedule::{YEARLY, answered, is_scheduled, run_names, run_now, scheduled, schedules};
+use crate::world::{
+    self, ONE, Spare, assert_completed, assert_one_object, spare, stored, view, wait_nothing_left,
+};
 
 /// The hub whose processes are killed, by one test at a time. What a failed test has left dead is
 /// started again.
@@ -46,15 +51,33 @@ async fn cluster_proxy_may_be_killed_at_any_moment() {
 }
 
 #[tokio::test]
+async fn cluster_proxy_may_be_killed_at_any_moment_of_schedules_restores_and_deletions() {
+    let (hub, _turn) = hub().await;
+    killed_later(hub, hub.proxy(), "kill-proxy-later").await;
+}
+
+#[tokio::test]
 async fn fleet_controller_may_be_killed_at_any_moment() {
     let (hub, _turn) = hub().await;
     killed_at_any_moment(hub, hub.fleet_controller(), "kill-fleet").await;
 }
 
 #[tokio::test]
+async fn fleet_controller_may_be_killed_at_any_moment_of_schedules_restores_and_deletions() {
+    let (hub, _turn) = hub().await;
+    killed_later(hub, hub.fleet_controller(), "kill-fleet-later").await;
+}
+
+#[tokio::test]
 async fn backup_controller_may_be_killed_at_any_moment() {
     let (hub, _turn) = hub().await;
     killed_at_any_moment(hub, hub.backup_controller(), "kill-backup").await;
+}
+
+#[tokio::test]
+async fn backup_controller_may_be_killed_at_any_moment_of_schedules_restores_and_deletions() {
+    let (hub, _turn) = hub().await;
+    killed_later(hub, hub.backup_controller(), "kill-backup-later").await;
 }
 
 async fn killed_at_any_moment(hub: &Stack, victim: &Service, namespace: &str) {
@@ -107,6 +130,67 @@ async fn killed_at_any_moment(hub: &Stack, victim: &Service, namespace: &str) {
         for member in [ONE, spare.name] {
             assert_one_object(&backup, member).await;
         }
+    }
+}
+
+async fn killed_later(hub: &Stack, victim: &Service, namespace: &str) {
+    let spare = spare().await;
+    let tenant = tenant(hub, namespace, &spare).await;
+    let members = [ONE, spare.name];
+    tenant.back_up("all", demo_backup()).await.unwrap();
+    finishes_once(&tenant, "all", &spare).await;
+
+    // Before anything is claimed.
+    victim.kill().await.unwrap();
+    let spec = BackupSpec {
+        deletion_policy: DeletionPolicy::Delete,
+        ..scheduled(YEARLY)
+    };
+    tenant.back_up("nightly", spec).await.unwrap();
+    tenant.restore("before", of("all")).await.unwrap();
+    victim.start_again().await.unwrap();
+    let nightly = is_scheduled(&tenant, "nightly").await;
+    // As soon as its object is there, and as soon as a run is asked for.
+    let created = tenant.restore("created", of("all")).await.unwrap();
+    wait_created(&created, ONE).await;
+    run_now(&tenant, "nightly", "now").await;
+    victim.restart().await.unwrap();
+    for name in ["before", "created"] {
+        let restore = in_phase(&tenant, name, Phase::Completed).await;
+        assert_restored(&restore, &members).await;
+    }
+    answered(&tenant, "nightly", "now", &members).await;
+    let mut runs = Vec::new();
+    for member in members {
+        let found = run_names(&nightly, member).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        runs.push((member, found[0].clone()));
+    }
+
+    // In the middle of deletions: none of them can end without Velero.
+    spare.velero().process().freeze().unwrap();
+    tenant.delete_backup("nightly").await.unwrap();
+    tenant.delete_restore("before").await.unwrap();
+    let begun = |backup: &Backup| is_phase(backup, Phase::Deleting);
+    tenant
+        .wait_backup("nightly", "Deleting", begun)
+        .await
+        .unwrap();
+    victim.kill().await.unwrap();
+    spare.velero().process().thaw().unwrap();
+    victim.start_again().await.unwrap();
+    tenant.wait_backup_gone("nightly").await.unwrap();
+    tenant.wait_restore_gone("before").await.unwrap();
+    for (member, run) in &runs {
+        assert!(schedules(&nightly, member).await.is_empty());
+        let view = view(member).await;
+        wait_nothing_left(&view, &nightly.uid().unwrap())
+            .await
+            .unwrap();
+        assert_eq!(stored(member, run).await, Vec::<String>::new());
+        assert_eq!(objects_of(&created, member).await.len(), 1);
+        let all = tenant.backups().get("all").await.unwrap();
+        assert_one_object(&all, member).await;
     }
 }
 

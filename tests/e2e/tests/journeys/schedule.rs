@@ -3,6 +3,7 @@
 //! asked for.
 
 mod broken;
+mod cut;
 mod history;
 mod left;
 mod members;
