@@ -9,6 +9,7 @@ mod held;
 mod manifests;
 mod midway;
 mod policy;
+mod selector;
 mod sources;
 mod storage;
 mod waiting;
