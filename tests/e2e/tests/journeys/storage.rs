@@ -8,3 +8,4 @@ mod giving_up;
 mod layouts;
 mod lost;
 mod ownership;
+mod shared;

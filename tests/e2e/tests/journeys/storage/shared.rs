@@ -1,0 +1,58 @@
+//! Members that store in one place.
+
+use api_types::external::velero;
+use api_types::names;
+use api_types::phase::Phase;
+use e2e::specs::demo_backup_of;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use serde_json::json;
+
+use super::bed::{BERGEN, OSLO, create_fleet, keys, turn, wait_plugin_ready, write_credentials};
+use crate::elsewhere::from;
+use crate::restore::{entry, in_phase, policy};
+use crate::world::name_in;
+
+#[tokio::test]
+async fn in_a_shared_layout_one_member_restores_what_the_other_stored_by_their_one_location() {
+    const NAME: &str = "storage-shares";
+    let turn = turn().await;
+    let tenant = turn.tenant(NAME).await;
+    write_credentials(&tenant, &keys()).await;
+    let location = turn.location(&tenant, &json!({ "layout": "Shared" }));
+    create_fleet(&tenant, &location).await;
+    wait_plugin_ready(&tenant).await;
+    tenant
+        .back_up("all", demo_backup_of(&[OSLO]))
+        .await
+        .unwrap();
+    let backup = tenant.wait_phase("all", Phase::Completed).await.unwrap();
+
+    let mut spec = from(OSLO, "all", &[BERGEN]);
+    spec.policy = Some(policy(
+        json!({ "namespaceMapping": { "kurator-backup": NAME } }),
+    ));
+    tenant.restore("other", spec).await.unwrap();
+    let restore = in_phase(&tenant, "other", Phase::Completed).await;
+    let found = entry(&restore, BERGEN).unwrap();
+    assert_eq!(found.reason, None, "{found:?}");
+    assert_eq!(found.source_cluster_name.as_deref(), Some(OSLO));
+    let run = name_in(&backup, OSLO);
+    assert_eq!(found.backup_name_in_cluster.as_ref(), Some(&run));
+    let bergen = turn.view(BERGEN);
+    let settings: Api<ConfigMap> = Api::namespaced(bergen.client.clone(), NAME);
+    settings.get("busybox-settings").await.unwrap();
+    // By the location that it has, in which the other's backup is as much as its own.
+    let copies: Api<velero::Backup> = bergen.velero();
+    let copy = copies.get(&run).await.unwrap();
+    assert_eq!(copy.spec.storage_location.as_deref(), Some("default"));
+    let endpoint = turn.stack.bed().s3().unwrap().endpoint();
+    let borrowed = names::location_name(&endpoint, NAME, "");
+    let locations = turn.locations(BERGEN);
+    assert!(locations.get_opt(&borrowed).await.unwrap().is_none());
+    // Nor is it taken away when the Restore goes.
+    tenant.delete_restore("other").await.unwrap();
+    tenant.wait_restore_gone("other").await.unwrap();
+    copies.get(&run).await.unwrap();
+    locations.get("default").await.unwrap();
+}
