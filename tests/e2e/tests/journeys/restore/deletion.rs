@@ -4,10 +4,11 @@ use api_types::backup::{Backup, BackupSpec};
 use api_types::cluster::AttachedCluster;
 use api_types::common::DeletionPolicy;
 use api_types::external::velero;
+use api_types::fleet::Fleet;
 use api_types::phase::Phase;
 use api_types::restore::Restore;
-use e2e::Attached;
 use e2e::specs::demo_backup;
+use e2e::{Attached, FLEET, PATIENCE, await_gone};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
@@ -36,7 +37,13 @@ async fn deleting_removes_the_velero_restores_and_nothing_that_they_restored() {
         assert!(pods.get_opt("busybox").await.unwrap().is_some());
     }
 
-    // Also when the Backup is gone.
+    // Also when the fleet and the Backup are gone.
+    let fleets = tenant.api::<Fleet>();
+    fleets
+        .delete(FLEET, &DeleteParams::default())
+        .await
+        .unwrap();
+    await_gone(&fleets, FLEET, PATIENCE).await.unwrap();
     tenant.delete_backup("all").await.unwrap();
     tenant.wait_backup_gone("all").await.unwrap();
     tenant.delete_restore("two").await.unwrap();
