@@ -4,6 +4,7 @@
 
 mod broken;
 mod cut;
+mod due;
 mod history;
 mod left;
 mod members;
