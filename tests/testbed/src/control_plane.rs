@@ -170,7 +170,23 @@ impl ControlPlane {
         self.restart_apiserver().await
     }
 
-    pub(crate) async fn stop(&self) -> Result<()> {
+    /// Starts all of it again, with what etcd holds, and waits until it is ready. What runs goes on.
+    pub async fn start_again(&self) -> Result<()> {
+        if !self.etcd.is_running() {
+            self.etcd.start()?;
+        }
+        if !self.apiserver.is_running() {
+            self.start_apiserver().await?;
+        }
+        // Only now: it gives up if it finds no API server within 10 s.
+        match &self.controller_manager {
+            Some(process) if !process.is_running() => process.start(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Kills all of it.
+    pub async fn stop(&self) -> Result<()> {
         if let Some(controller_manager) = &self.controller_manager {
             controller_manager.kill().await?;
         }

@@ -178,11 +178,9 @@ impl Spare {
         self.member.velero().unwrap()
     }
 
-    /// Velero may be frozen, dead, or wedged by what the turn before did.
+    /// Its control plane may be dead, and Velero frozen, dead, or wedged by what the turn before did.
     async fn mend(&self) -> Result<()> {
-        if !self.member.control_plane().apiserver().is_running() {
-            self.member.control_plane().start_apiserver().await?;
-        }
+        self.member.control_plane().start_again().await?;
         self.velero().restart(&self.view.client).await
     }
 
