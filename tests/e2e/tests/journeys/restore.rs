@@ -4,6 +4,7 @@
 mod app;
 mod content;
 mod deletion;
+mod failed;
 mod faults;
 mod held;
 mod manifests;
