@@ -125,7 +125,8 @@ mod tests {
 
     impl Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            let mut lines = self.0.lock().map_err(|_| io::ErrorKind::Other)?;
+            lines.write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
