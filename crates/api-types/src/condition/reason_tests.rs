@@ -41,7 +41,7 @@ fn used_in(folder: &Path, used: &mut BTreeSet<String>) {
         let code = source.split("#[cfg(test)]\nmod").next().unwrap();
         used.extend(code.split("reason::").skip(1).map(|rest| {
             rest.chars()
-                .take_while(|c| c.is_ascii_uppercase() || *c == '_')
+                .take_while(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || *c == '_')
                 .collect()
         }));
     }
