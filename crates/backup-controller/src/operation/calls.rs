@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -317,13 +318,17 @@ impl Task {
         // The semaphore is never closed.
         let _turn = limit.acquire_owned().await.ok();
         let begun = Instant::now();
-        let answer = call.await;
+        // A panic must not leave the cluster busy for ever: the next pass asks again.
+        let answer = AssertUnwindSafe(call).catch_unwind().await;
         let slow = begun.elapsed() >= self.ctx.timings.member_patience;
         self.ctx.slow.note(&self.key, slow);
         self.ctx.memory.amend(&self.owner.uid, |memory| {
             let pass = memory.pass;
             if let Some(of) = memory.clusters.get_mut(&self.key) {
-                of.call.answer(&self.purpose, answer, pass);
+                match answer {
+                    Ok(answer) => of.call.answer(&self.purpose, answer, pass),
+                    Err(_) => of.call = Slot::Free,
+                }
             }
         });
         if self.late.load(Ordering::SeqCst) {

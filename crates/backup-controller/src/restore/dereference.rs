@@ -16,7 +16,7 @@ use kube::runtime::reflector::ObjectRef;
 use velero_kit::identity::{self, Owner};
 use velero_kit::{NAMESPACE, borrowed, location};
 
-use super::elsewhere::own_location;
+use super::elsewhere::{self, own_location};
 use super::origin::is_made_in;
 use super::plan::{Entry, Facts};
 use super::results::Results;
@@ -255,6 +255,16 @@ fn unsettled(ctx: &Context, origin: &Origin, seen: &[Arc<velero::Backup>]) -> Op
     Some(settled::unsettled(key, &first.name_any()))
 }
 
+/// A run that Velero is bringing back from the bucket: others may follow, in no order of time.
+fn returning(ctx: &Context, key: &ClusterKey, seen: &[Arc<velero::Backup>]) -> Option<Problem> {
+    let is_whole = |run: &Arc<velero::Backup>| {
+        let location = ctx.locations.get(key, NAMESPACE, &location_of(run));
+        location.is_none_or(|location| elsewhere::is_whole(run, &location))
+    };
+    let partial = seen.iter().find(|run| !is_whole(run))?;
+    Some(elsewhere::not_whole(key, &partial.name_any()))
+}
+
 /// The origin with the place of this location of the member that answers, if that has it.
 fn placed(ctx: &Context, mut origin: Origin, location: &str) -> Origin {
     let found = ctx.locations.get(&origin.cluster, NAMESPACE, location);
@@ -289,7 +299,7 @@ fn run(
     });
     if let Some((uid, seen)) = &seen {
         let own = origin.narrowed(|member| member.uid == *uid);
-        if let Some(problem) = unsettled(ctx, &own, seen) {
+        if let Some(problem) = unsettled(ctx, &own, seen).or_else(|| returning(ctx, key, seen)) {
             return Err(problem);
         }
     }

@@ -92,7 +92,7 @@ fn is_sure(
     origin: &Origin,
     location: &BackupStorageLocation,
 ) -> bool {
-    let moved = origin.made_in().contains(&target.member) && origin.places().len() > 1;
+    let moved = origin.places().len() > 1 || origin.members.iter().any(|of| of.uid.is_empty());
     !moved || dereference::is_sure(ctx, &target.key, location)
 }
 
@@ -208,6 +208,23 @@ async fn borrow(
     )))
 }
 
+/// Whether a backup that a member made itself has all that belongs to it there: Velero may have brought
+/// it back from the bucket, and then its volumes' records come after it.
+pub(super) fn is_whole(found: &velero::Backup, location: &BackupStorageLocation) -> bool {
+    is_original(found) || copy::is_complete(found, location)
+}
+
+/// What is said of a backup that is not whole yet.
+pub(super) fn not_whole(key: &ClusterKey, name: &str) -> Problem {
+    Problem::new(
+        reason::BACKUP_NOT_SYNCED,
+        format!(
+            "Velero in {} is bringing back {name} from its storage: it looks once a minute",
+            key.name
+        ),
+    )
+}
+
 /// Whether a backup is the object that it was made with, and no copy that Velero has made of it later.
 fn is_original(found: &velero::Backup) -> bool {
     let made = found.metadata.creation_timestamp.as_ref();
@@ -319,7 +336,11 @@ impl Reading<'_> {
     /// Whether all that belongs to a backup is there: so it is where it was made, unless Velero has
     /// brought it back from a place where the member stored before.
     fn is_complete(&self, found: &velero::Backup, location: &BackupStorageLocation) -> bool {
-        (self.is_own(found) && is_original(found)) || copy::is_complete(found, location)
+        if self.is_own(found) {
+            is_whole(found, location)
+        } else {
+            copy::is_complete(found, location)
+        }
     }
 
     /// The backup as its own member has it, if that answers and a copy by us would lack nothing. It

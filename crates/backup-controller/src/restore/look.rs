@@ -149,11 +149,15 @@ async fn own(
     origin: &Origin,
     wanted: &Wanted,
 ) -> Result<velero::Backup, NotNow> {
+    // Before the backups: what a sync has brought back must be seen with that sync.
+    let locations = objects::velero::<velero::BackupStorageLocation>(ctx, key);
+    let locations = locations.list(&ListOptions::default()).await?;
     let api = objects::velero::<velero::Backup>(ctx, key);
     let now = Timestamp::now();
     let backup = match &wanted.which {
         Which::Named(name) => {
             let found = api.get_opt(name).await?;
+            all_whole(key, &locations, found.iter())?;
             restorable(wanted, name, key, found, now)
         }
         Which::Newest(not_after) => {
@@ -162,14 +166,15 @@ async fn own(
                 ..ListOptions::default()
             };
             let found = api.list(&ours).await?;
+            // What comes back comes in no order of time.
+            all_whole(key, &locations, found.iter().filter(|run| wanted.is(run)))?;
             newest(wanted, key, &found, *not_after)
         }
     };
     let backup = backup.map_err(NotNow::Waits)?;
     let name = location_of(&backup);
-    let place = objects::velero::<velero::BackupStorageLocation>(ctx, key)
-        .get_opt(&name)
-        .await?;
+    let mut locations = locations.into_iter();
+    let place = locations.find(|location| location.name_any() == name);
     let usable = match place {
         Some(place) => {
             is_there(ctx, key, origin, &place).and_then(|()| location::available(&name, &place))
@@ -185,6 +190,27 @@ async fn own(
     };
     usable.map_err(NotNow::Waits)?;
     Ok(backup)
+}
+
+/// Whether all that belongs to these backups is there, in a member that made them.
+fn all_whole<'a>(
+    key: &ClusterKey,
+    locations: &[velero::BackupStorageLocation],
+    mut found: impl Iterator<Item = &'a velero::Backup>,
+) -> Result<(), NotNow> {
+    let is_partial = |found: &&velero::Backup| {
+        let name = location_of(found);
+        let mut locations = locations.iter();
+        let location = locations.find(|location| location.name_any() == name);
+        location.is_some_and(|location| !elsewhere::is_whole(found, location))
+    };
+    match found.find(is_partial) {
+        Some(partial) => Err(NotNow::Waits(elsewhere::not_whole(
+            key,
+            &partial.name_any(),
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Whether what a member shows in a location surely lies there.

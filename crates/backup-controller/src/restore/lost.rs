@@ -158,7 +158,8 @@ fn is_readable(
     locations.iter().any(|location| {
         let name = location.metadata.name.as_deref().unwrap_or_default();
         copy::lies_in(&found.metadata, name)
-            && (is_made_in(&here, found) || copy::is_complete(found, location))
+            && (copy::is_complete(found, location)
+                || is_made_in(&here, found) && elsewhere::is_whole(found, location))
     })
 }
 

@@ -166,13 +166,13 @@ pub fn facts(ctx: &Context, key: &ClusterKey, location: &str, owner: &str) -> Fa
     }
 }
 
-/// Names of a member's own locations at a place.
+/// Names of a member's own locations at a place, once Velero has surely looked there.
 fn shown_in(ctx: &Context, (key, place): (&ClusterKey, &StoragePlace)) -> Vec<String> {
     let there = ctx.locations.list(key).into_iter();
     let names = there
-        .filter(|found| location::is_at(found, place))
-        .map(|found| found.name_any());
-    names.filter(|name| !borrowed::is_borrowed(name)).collect()
+        .filter(|found| !borrowed::is_borrowed(&found.name_any()))
+        .filter(|found| location::is_at(found, place) && ctx.settled.note(key, found));
+    names.map(|found| found.name_any()).collect()
 }
 
 fn ours<K: kube::Resource>(objects: Vec<Arc<K>>, owner: &str) -> Vec<Arc<K>> {

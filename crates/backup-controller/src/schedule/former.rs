@@ -130,7 +130,8 @@ pub fn move_on(detail: &mut BackupDetail, facts: &Facts, keep: Keep) -> Option<F
         .filter(|uid| detail.member_uid.as_deref() == Some(uid));
     let (_, location) = answers.zip(facts.location.as_deref())?;
     let before = detail.storage.as_ref()?;
-    if location::is_at(location, before) {
+    // Before its runs are known nobody can tell whether something lies there.
+    if location::is_at(location, before) || !facts.runs_known {
         return None;
     }
     let has_run = detail.backup_name_in_cluster.is_some() || !facts.runs.is_empty();
@@ -276,7 +277,9 @@ impl Former {
 
     /// Decides from what is known without asking.
     pub fn next(&self, keep: Keep, stopped: bool) -> Next {
-        let remembered = if self.is_past(keep) {
+        // Nobody keeps to a ttl at a place that no location shows.
+        let lies_there = keep.policy == DeletionPolicy::Delete && self.is_hidden();
+        let remembered = if self.is_past(keep) && !lies_there {
             Next::Forget
         } else {
             Next::Keep

@@ -2,6 +2,7 @@
 //! and deleted only where somebody can see it go. The location `default` is changed, so this has a bed
 //! of its own.
 
+use anyhow::ensure;
 use api_types::backup::Backup;
 use api_types::common::StoragePlace;
 use api_types::external::velero::{self, BackupStorageLocation};
@@ -16,7 +17,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use testbed::{S3, apply_yaml};
+use testbed::{S3, apply_yaml, wait_ok};
 
 use crate::elsewhere::from;
 use crate::points::{Chosen, as_copy_of, assert_chosen_of, greet, run};
@@ -242,6 +243,16 @@ async fn delete_with_data(stack: &Stack, tenant: &Tenant, (first, second): (&str
         .await
         .unwrap();
     assert!(stored("first", first) > 0);
+    // A Velero that is restarted in the middle of a deletion leaves it undone for minutes.
+    wait_ok("an end of the second run", PATIENCE, async || {
+        let left = stored("second", second);
+        ensure!(left == 0, "there are {left} objects");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let backups: Api<velero::Backup> = view(stack, OSLO).velero();
+    await_gone(&backups, second, PATIENCE).await.unwrap();
 
     let locations: Api<BackupStorageLocation> = view(stack, OSLO).velero();
     let mut spec = locations.get("default").await.unwrap().spec;

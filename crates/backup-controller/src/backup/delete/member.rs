@@ -11,11 +11,13 @@ use api_types::names::{self, MemberId};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use proxy_client::{Error as CallError, ListOptions, MemberApi, Preconditions};
-use velero_kit::classify;
 use velero_kit::deletion::{self as steps, Observed, Step};
 use velero_kit::identity::Owner;
+use velero_kit::{classify, location as places};
 
-use super::places::{Known, at, is_deletable, label, out_of_sight, shown_in, synced, unsure};
+use super::places::{
+    Known, at, is_deletable, is_final, key_of, label, out_of_sight, shown_in, synced, unsure,
+};
 use crate::backup::{Problem, apply};
 use crate::context::Context;
 use crate::operation::{deletion, member as members, objects};
@@ -114,16 +116,29 @@ impl<'a> OnMember<'a> {
             .storage
             .filter(|storage| at(&locations, storage, known.location).is_none());
         let shown_in = shown_in(backup.as_ref(), &locations);
-        if let Some(found) = shown_in.filter(|found| !known.is_stored_at(found)) {
+        if let Some((found, backup)) = shown_in
+            .filter(|found| !known.is_stored_at(found))
+            .zip(backup.as_ref())
+        {
             // Its files are not where that is now.
-            return Ok(hidden.map_or_else(|| unsure(&found.name_any()), out_of_sight));
+            if let Some(place) = hidden {
+                return Ok(out_of_sight(place));
+            }
+            if self.ctx.settled.note(self.key, found) && is_final(backup) {
+                // Velero keeps the object of what has failed, which keeps the stored one from being
+                // shown.
+                self.delete_plainly(backup).await?;
+            }
+            return Ok(unsure(&found.name_any()));
         }
         let requests = self.requests().await?;
         let step = self
             .take_step(name, backup.as_ref(), &requests, last_synced)
             .await?;
         Ok(match (step, hidden) {
-            (Step::Wait { .. }, Some(place)) if backup.is_none() => out_of_sight(place),
+            (Step::Wait { .. } | Step::Done, Some(place)) if backup.is_none() => {
+                out_of_sight(place)
+            }
             (step, _) => step,
         })
     }
@@ -149,17 +164,25 @@ impl<'a> OnMember<'a> {
         backups: &BTreeMap<String, velero::Backup>,
         known: &Known<'_>,
     ) -> Vec<(String, Step)> {
-        let is_used = known.left || !known.names.is_empty();
-        let present = known.storage.filter(|_| is_used);
-        let hidden = present.filter(|place| at(locations, place, known.location).is_none());
-        let mut steps: Vec<(String, Step)> = hidden
-            .map(|place| (label(place), out_of_sight(place)))
+        let mut places: Vec<_> = known
+            .storage
             .into_iter()
+            .chain(known.earlier.iter().copied())
+            .map(|place| (place.clone(), at(locations, place, known.location)))
             .collect();
-        for place in &known.earlier {
-            let step = match at(locations, place, known.location) {
-                None => out_of_sight(place),
-                Some(location) => self.absence(place, location, backups),
+        if known.storage.is_none() {
+            let mut all = locations.iter();
+            let today = all.find(|location| location.name_any() == known.location);
+            places.extend(today.map(|today| (places::storage(today), Some(today))));
+        }
+        let mut steps = Vec::new();
+        for (index, (place, location)) in places.iter().enumerate() {
+            // What has names at the present place has steps of its own.
+            let nameless = known.left || (index > 0 && known.storage.is_some());
+            let step = match location {
+                None if nameless || !known.names.is_empty() => out_of_sight(place),
+                Some(location) if nameless => self.absence(place, location, backups),
+                _ => Step::Done,
             };
             if step != Step::Done {
                 steps.push((label(place), step));
@@ -168,7 +191,7 @@ impl<'a> OnMember<'a> {
         steps
     }
 
-    /// That nothing is shown at a place is proof only once Velero has looked there again.
+    /// That nothing is shown at a place is proof only once Velero has looked there.
     fn absence(
         &self,
         place: &StoragePlace,
@@ -178,18 +201,22 @@ impl<'a> OnMember<'a> {
         let name = location.name_any();
         let mut there = backups.values();
         let occupied = there.any(|backup| location_of(backup) == name);
+        if !occupied && self.ctx.settled.note(self.key, location) {
+            return Step::Done;
+        }
+        let key = key_of(place);
         self.ctx.memory.with(&self.owner.uid, |memory| {
             let of = memory.clusters.entry(self.key.clone()).or_default();
             if occupied {
                 // Each of them has steps of its own.
-                of.places.remove(&label(place));
+                of.places.remove(&key);
                 return Step::Done;
             }
             let observed = Observed {
                 last_synced: location.last_synced_time(),
                 ..Observed::default()
             };
-            let memory = of.places.entry(label(place)).or_default();
+            let memory = of.places.entry(key).or_default();
             steps::next(memory, observed, Timestamp::now())
         })
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use api_types::aggregate::VeleroPhase;
 use api_types::common::StoragePlace;
 use api_types::external::velero;
 use api_types::labels;
@@ -110,6 +111,22 @@ pub(super) fn synced(
         (None, None) => named(known.location),
     };
     found.and_then(velero::BackupStorageLocation::last_synced_time)
+}
+
+/// Whether nothing becomes of a backup any more.
+pub(super) fn is_final(backup: &velero::Backup) -> bool {
+    VeleroPhase::of(backup.phase()).is_final()
+}
+
+/// A place as one text: what two places share is not enough to be one.
+pub(super) fn key_of(place: &StoragePlace) -> String {
+    let StoragePlace {
+        provider,
+        endpoint,
+        bucket,
+        prefix,
+    } = places::normal(place);
+    format!("{provider} {endpoint} {bucket} {prefix}")
 }
 
 /// A place as people write it.

@@ -48,7 +48,9 @@ async fn every_field_of_a_policy_reaches_velero() {
                     "waitForReady": true,
                 } },
                 { "init": {
-                    "initContainers": [{ "name": "first", "image": "busybox:1.36" }],
+                    "initContainers": [{
+                        "name": "first", "image": "busybox:1.36", "command": ["/bin/true"],
+                    }],
                     "timeout": "10m",
                 } },
             ],
