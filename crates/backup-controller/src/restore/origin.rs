@@ -59,9 +59,14 @@ impl Origin {
     }
 
     /// Whether a run of this member that began later than `found` may lie where it stored before. Of
-    /// runs with one ttl, what began later expires later.
+    /// runs with one ttl, what began later expires later. Of what has not completed, Velero may still
+    /// show here what lies there.
     pub fn may_hide_newer(&self, uid: &str, found: &velero::Backup) -> bool {
-        let later = |last: Timestamp| found.expiration().is_some_and(|ends| last > ends);
+        let complete = found.phase() == "Completed";
+        let later = |last: Timestamp| {
+            let ends = found.expiration();
+            ends.is_some_and(|ends| last > ends || (last == ends && !complete))
+        };
         let mut places = self.members.iter().filter(|member| member.uid == uid);
         places.any(|member| member.last.is_some_and(later))
     }

@@ -10,6 +10,7 @@ use api_types::common::{DeletionPolicy, StoragePlace};
 use api_types::condition::reason;
 use api_types::key::ClusterKey;
 use api_types::labels;
+use api_types::names::MemberId;
 use controller_kit::reconcile::Outcome;
 use velero_kit::deletion::Step;
 use velero_kit::identity::Owner;
@@ -23,7 +24,7 @@ use crate::backup::delete::{Left, left_by, location};
 use crate::backup::readers;
 use crate::context::Context;
 use crate::operation::calls::{self, Answer, Call};
-use crate::operation::member::{HubObject, hub_object};
+use crate::operation::member::{HubObject, Link, hub_object, link};
 use crate::operation::objects::Target;
 use crate::operation::{deletion, entry};
 
@@ -149,7 +150,12 @@ async fn look_everywhere(
         }
     }
     let call = |(target, holders): (&Target, Vec<Holder>)| {
-        let (ctx, owner, runs) = (Arc::clone(ctx), owner.clone(), runs.clone());
+        let (ctx, owner) = (Arc::clone(ctx), owner.clone());
+        let runs = if holders.iter().all(is_inherited) {
+            Runs::Stay
+        } else {
+            runs.clone()
+        };
         let (location, target) = (location(backup).to_owned(), target.clone());
         let purpose = format!("clear {runs:?} of {}", target.member);
         Call::new(target.key.clone(), purpose, async move {
@@ -194,13 +200,41 @@ fn place(ctx: &Context, owner: &Owner, holder: &Holder, runs: &Runs) -> Place {
     };
     match place {
         Ok(Some(target)) => Place::Here(target),
-        Ok(None) => Place::Nothing,
+        Ok(None) => not_taken_over(ctx, owner, holder),
         Err(problem) => {
             let key = entry::key_of(&owner.namespace, &holder.detail);
             let hub = key.map_or(HubObject::Present, |key| hub_object(ctx, &key));
             lost(holder, hub, problem, matches!(runs, Runs::Stay))
         }
     }
+}
+
+/// Where nothing of ours was ever made, a Schedule of Kurator v0.5.0 may go on.
+fn not_taken_over(ctx: &Context, owner: &Owner, holder: &Holder) -> Place {
+    let key = entry::key_of(&owner.namespace, &holder.detail).filter(|_| is_inherited(holder));
+    let (Some(key), Some(name)) = (key, holder.detail.backup_name_in_cluster.clone()) else {
+        return Place::Nothing;
+    };
+    match link(ctx, &key) {
+        Link::Up { member_uid } => Place::Here(Target {
+            key,
+            member: MemberId::from_uid(&member_uid),
+            name,
+        }),
+        Link::Down { problem, .. } => {
+            let message = format!(
+                "{}: the Schedule {name} of Kurator v0.5.0 may go on there",
+                problem.message
+            );
+            Place::Lost(Problem::new(problem.reason, message), true)
+        }
+    }
+}
+
+/// Whether an entry is Kurator v0.5.0's, whose runs are never deleted.
+fn is_inherited(holder: &Holder) -> bool {
+    let detail = &holder.detail;
+    detail.member_uid.is_none() && detail.backup_name_in_cluster.is_some()
 }
 
 /// What a cluster means to the deletion that cannot be asked. Pure.

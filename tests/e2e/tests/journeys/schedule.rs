@@ -9,6 +9,7 @@ mod history;
 mod left;
 mod members;
 mod runs;
+mod upgraded;
 
 use anyhow::ensure;
 use api_types::backup::{Backup, BackupSpec};
