@@ -238,7 +238,7 @@ async fn callers_in_a_hurry_do_not_take_a_member_away_from_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_had_no_time_to_be_answered_speaks_neither_against_a_member_nor_for_it() {
-    let rig = Rig::start(bed().await, "unanswered").await;
+    let rig = Rig::start(bed().await, "no-time-to-answer").await;
     let fake = Fake::start().await;
     rig.attach_as("m1", &fake.kubeconfig).await;
     rig.until("m1", State::Ready, SOON).await;

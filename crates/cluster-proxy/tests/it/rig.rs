@@ -320,13 +320,10 @@ async fn start(
     flags: &[&str],
     stop: &CancellationToken,
 ) -> Proxy {
+    let kubeconfig = bed.hub().kubeconfig_path().to_str().unwrap();
     let mut args = vec!["cluster-proxy", "--listen", listen];
-    args.extend(["--http-address", "127.0.0.1:0"]);
+    args.extend(["--http-address", "127.0.0.1:0", "--kubeconfig", kubeconfig]);
     args.extend(["--policy", policy.to_str().unwrap()]);
-    if !flags.contains(&"--kubeconfig") {
-        let admin = bed.hub().kubeconfig_path().to_str().unwrap();
-        args.extend(["--kubeconfig", admin]);
-    }
     args.extend(flags);
     Proxy::start(Args::parse_from(args), stop.clone())
         .await
