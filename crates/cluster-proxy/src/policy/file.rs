@@ -1,8 +1,13 @@
 //! The policy file and its compilation.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
-use super::{Namespaces, Pattern, Policy, Rule, SecretData, Verb};
+use super::{
+    Namespaces, Pattern, Policy, Rule, SecretData, Verb,
+    clusters::{self, Clusters, FileClusters, given},
+};
 use crate::{error::CallError, request::name};
 
 /// Why a policy cannot be used.
@@ -32,6 +37,8 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Entry {
     subjects: Vec<String>,
+    #[serde(default, deserialize_with = "given")]
+    clusters: Option<FileClusters>,
     #[serde(default)]
     rules: Vec<FileRule>,
 }
@@ -70,16 +77,24 @@ pub(super) fn compile(text: &str) -> Result<Policy, PolicyError> {
         serde_saphyr::from_str(text).map_err(|e| PolicyError::Syntax(e.to_string()))?;
     let mut policy = Policy::default();
     for (entry_index, entry) in file.policies.iter().enumerate() {
+        let wrong = |why: String| PolicyError::Rule {
+            rule: format!("{entry_index}"),
+            why,
+        };
+        let clusters = match &entry.clusters {
+            None => Clusters::default(),
+            Some(clusters) => clusters::compile(clusters).map_err(wrong)?,
+        };
+        let clusters = Arc::new(clusters);
         for subject in &entry.subjects {
-            name::caller(subject).map_err(|e| PolicyError::Rule {
-                rule: format!("{entry_index}"),
-                why: format!("subject {subject:?}: {}", e.message),
-            })?;
-            policy.callers.insert(subject.clone());
+            name::caller(subject)
+                .map_err(|e| wrong(format!("subject {subject:?}: {}", e.message)))?;
+            let known = policy.callers.entry(subject.clone()).or_default();
+            known.push(Arc::clone(&clusters));
         }
         for (rule_index, rule) in entry.rules.iter().enumerate() {
             let id = format!("{}/{rule_index}", entry.subjects.join("+"));
-            let compiled = compile_rule(&id, rule).map_err(|why| PolicyError::Rule {
+            let compiled = compile_rule(&id, rule, &clusters).map_err(|why| PolicyError::Rule {
                 rule: id.clone(),
                 why,
             })?;
@@ -94,7 +109,7 @@ pub(super) fn compile(text: &str) -> Result<Policy, PolicyError> {
     Ok(policy)
 }
 
-fn compile_rule(id: &str, rule: &FileRule) -> Result<Rule, String> {
+fn compile_rule(id: &str, rule: &FileRule, clusters: &Arc<Clusters>) -> Result<Rule, String> {
     name::group(&rule.group).map_err(CallError::into_message)?;
     for resource in &rule.resources {
         let (base, sub) = resource.split_once('/').unwrap_or((resource, ""));
@@ -138,6 +153,7 @@ fn compile_rule(id: &str, rule: &FileRule) -> Result<Rule, String> {
     };
     Ok(Rule {
         id: id.to_owned(),
+        clusters: Arc::clone(clusters),
         verbs,
         namespaces,
         names,
@@ -146,7 +162,7 @@ fn compile_rule(id: &str, rule: &FileRule) -> Result<Rule, String> {
     })
 }
 
-fn pattern(text: &str) -> Result<Pattern, String> {
+pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
     let (before, after) = match text.split_once('*') {
         None => (text, None),
         Some((before, after)) => (before, Some(after)),

@@ -1,14 +1,20 @@
-//! Who may do what on members: default-deny, by caller, verb, type, namespace and name.
+//! Who may do what on members: default-deny, by caller, cluster, verb, type, namespace and
+//! name.
 
+mod clusters;
 mod file;
 pub mod rbac;
 pub mod store;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use tonic::Code;
 
-pub use self::file::PolicyError;
+use self::clusters::Clusters;
+pub use self::{clusters::Cluster, file::PolicyError};
 use crate::{
     error::{CallError, Retryable},
     request::path::Gvr,
@@ -31,6 +37,8 @@ pub enum Verb {
     Patch,
     /// Delete.
     Delete,
+    /// Write the data of a Secret. No policy lists it among the verbs: `secretData` grants it.
+    WriteSecret,
 }
 
 impl Verb {
@@ -47,14 +55,14 @@ impl Verb {
         })
     }
 
-    /// As policies write it.
+    /// As policies and denials write it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "get",
             Self::List => "list",
             Self::Watch => "watch",
             Self::Create => "create",
-            Self::Apply => "apply",
+            Self::Apply | Self::WriteSecret => "apply",
             Self::Patch => "patch",
             Self::Delete => "delete",
         }
@@ -97,6 +105,7 @@ enum SecretData {
 #[derive(Clone, Debug)]
 struct Rule {
     id: String,
+    clusters: Arc<Clusters>,
     verbs: u8,
     namespaces: Namespaces,
     /// None: every name.
@@ -138,7 +147,8 @@ impl Pattern {
 /// A compiled policy.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    callers: HashSet<String>,
+    /// Each with the clusters that it may know of.
+    callers: HashMap<String, Vec<Arc<Clusters>>>,
     rules: HashMap<(String, String, String), Vec<Rule>>,
 }
 
@@ -155,7 +165,7 @@ impl Policy {
 
     /// Whether the policy names the caller at all.
     pub fn knows(&self, caller: &str) -> Result<(), CallError> {
-        if self.callers.contains(caller) {
+        if self.callers.contains_key(caller) {
             return Ok(());
         }
         Err(denied(format!(
@@ -163,65 +173,79 @@ impl Policy {
         )))
     }
 
-    /// Whether a caller may do something.
-    pub fn check(&self, caller: &str, access: Access<'_>) -> Result<Grant, CallError> {
-        let hit = self
-            .rules_for(caller, access)
-            .find(|rule| rule.covers(access));
-        match hit {
-            Some(rule) => Ok(Grant {
-                metadata_only: rule.metadata_only || access.gvr.is_secret(),
-            }),
-            None => Err(self.denial(caller, access)),
-        }
-    }
-
-    /// Whether a caller may write the data of a Secret.
-    pub fn check_secret_write(
-        &self,
-        caller: &str,
-        gvr: &Gvr,
-        namespace: &str,
-        name: &str,
-    ) -> Result<(), CallError> {
-        let access = Access {
-            verb: Verb::Apply,
-            gvr,
-            subresource: "",
-            namespace,
-            name,
-        };
-        let may = |rule: &Rule| {
-            rule.secret_data == SecretData::Write && rule.place(access) && rule.names.is_some()
-        };
-        if self.rules_for(caller, access).any(may) {
+    /// Whether the policy names the caller for this cluster.
+    pub fn knows_on(&self, caller: &str, cluster: Cluster<'_>) -> Result<(), CallError> {
+        let mut known = self.callers.get(caller).into_iter().flatten();
+        if known.any(|clusters| clusters.covers(cluster)) {
             return Ok(());
         }
-        Err(self.denial(caller, access))
+        let key = cluster.key;
+        Err(denied(format!(
+            "the policy does not name caller {caller:?} for {key}"
+        )))
     }
 
-    fn rules_for<'a>(
-        &'a self,
-        caller: &str,
-        access: Access<'_>,
-    ) -> impl Iterator<Item = &'a Rule> + use<'a> {
+    /// Where a caller may do something.
+    pub fn rights<'a>(&'a self, caller: &'a str, access: Access<'a>) -> Rights<'a> {
+        let rules = self.rules_for(caller, access);
+        Rights {
+            caller,
+            access,
+            nearest: rules.first(),
+            rules: rules.iter().filter(|rule| rule.covers(access)).collect(),
+        }
+    }
+
+    fn rules_for(&self, caller: &str, access: Access<'_>) -> &[Rule] {
         let resource = if access.subresource.is_empty() {
             access.gvr.resource().to_owned()
         } else {
             format!("{}/{}", access.gvr.resource(), access.subresource)
         };
         let key = (caller.to_owned(), access.gvr.group().to_owned(), resource);
-        self.rules.get(&key).into_iter().flatten()
+        self.rules.get(&key).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The rules that let a caller do something, each on its clusters.
+#[derive(Debug)]
+pub struct Rights<'a> {
+    caller: &'a str,
+    access: Access<'a>,
+    /// Of the caller and the type.
+    nearest: Option<&'a Rule>,
+    rules: Vec<&'a Rule>,
+}
+
+impl Rights<'_> {
+    /// Whether there may be a cluster where it is allowed.
+    pub fn anywhere(&self) -> Result<(), CallError> {
+        if self.rules.is_empty() {
+            return Err(self.denial(""));
+        }
+        Ok(())
     }
 
-    fn denial(&self, caller: &str, access: Access<'_>) -> CallError {
+    /// Whether it is allowed on this cluster.
+    pub fn on(&self, cluster: Cluster<'_>) -> Result<Grant, CallError> {
+        self.anywhere()?;
+        let mut rules = self.rules.iter();
+        match rules.find(|rule| rule.clusters.covers(cluster)) {
+            Some(rule) => Ok(Grant {
+                metadata_only: rule.metadata_only || self.access.gvr.is_secret(),
+            }),
+            None => Err(self.denial(&format!(" on {}", cluster.key))),
+        }
+    }
+
+    fn denial(&self, on: &str) -> CallError {
         let Access {
             verb,
             gvr,
             subresource,
             namespace,
             name,
-        } = access;
+        } = self.access;
         let slash = if subresource.is_empty() { "" } else { "/" };
         let place = match (namespace, name) {
             ("", "") => "everywhere".to_owned(),
@@ -229,18 +253,23 @@ impl Policy {
             (namespace, "") => format!("in {namespace}"),
             (namespace, name) => format!("{namespace}/{name}"),
         };
-        let nearest = self.rules_for(caller, access).map(|r| r.id.clone()).next();
+        let nearest = self.rules.first().copied().or(self.nearest);
         denied(format!(
-            "the policy does not let {caller} {} {gvr}{slash}{subresource} {place}",
+            "the policy does not let {} {} {gvr}{slash}{subresource} {place}{on}",
+            self.caller,
             verb.as_str()
         ))
-        .about("rule", nearest.unwrap_or_else(|| "default-deny".to_owned()))
+        .about("rule", nearest.map_or("default-deny", |rule| &rule.id))
     }
 }
 
 impl Rule {
     fn covers(&self, access: Access<'_>) -> bool {
-        self.verbs & access.verb.bit() != 0 && self.place(access)
+        let verb = match access.verb {
+            Verb::WriteSecret => self.secret_data == SecretData::Write,
+            verb => self.verbs & verb.bit() != 0,
+        };
+        verb && self.place(access)
     }
 
     fn place(&self, access: Access<'_>) -> bool {

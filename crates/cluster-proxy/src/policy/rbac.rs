@@ -33,7 +33,8 @@ type Needs = BTreeMap<Place, BTreeMap<Objects, Verbs>>;
 /// the proxy's own.
 ///
 /// Kubernetes has no patterns in names and no rights to metadata only: where the policy has these, the
-/// account gets the whole type in the rule's namespace, and the proxy alone keeps the rest out.
+/// account gets the whole type in the rule's namespace, and the proxy alone keeps the rest out. The
+/// manifests are for any member, whichever clusters a rule is about.
 pub fn member_access(policy: &Policy) -> String {
     let mut needs = Needs::from([(None, BTreeMap::new())]);
     for ((_, group, resource), rules) in &policy.rules {

@@ -50,14 +50,14 @@ impl MemberAccessService {
             request.name,
         )?;
         name::namespace(&target.name)?;
-        self.core
-            .allow(&call.caller, target.access(Verb::Apply, ""))?;
+        let access = target.access(Verb::Apply, "");
+        let (link, _) = self.core.open(&call, &target.key, access).await?;
         let body = json!({
             "apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": target.name, "labels": request.labels},
         });
         let ensure = Ensure {
-            link: self.core.link(&target.key, call.deadline).await?,
+            link,
             target: &target,
             call: &call,
             replaces: false,
@@ -82,18 +82,14 @@ impl MemberAccessService {
         let target = target(key, "secrets", request.namespace, request.name)?;
         name::namespace(&target.namespace)?;
         name::token("type", &request.r#type, 253)?;
-        let (caller, gvr) = (&call.caller, &target.gvr);
-        self.core
-            .policy
-            .current()
-            .check_secret_write(caller, gvr, &target.namespace, &target.name)
-            .inspect_err(|error| self.core.metrics.denied(caller, error))?;
+        let access = target.access(Verb::WriteSecret, "");
+        let (link, _) = self.core.open(&call, &target.key, access).await?;
         if !request.labels.contains_key(labels::OWNER_UID) {
             let message = format!("must hold {}", labels::OWNER_UID);
             return Err(CallError::invalid("labels", message));
         }
         let ensure = Ensure {
-            link: self.core.link(&target.key, call.deadline).await?,
+            link,
             target: &target,
             call: &call,
             replaces: true,

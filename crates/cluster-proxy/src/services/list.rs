@@ -82,9 +82,8 @@ impl MemberAccessService {
             namespace: &request.namespace,
             name: "",
         };
-        let grant = self.core.allow(&call.caller, access)?;
+        let (link, grant) = self.core.open(&call, key, access).await?;
         let projection = projection(request.projection, gvr, grant)?;
-        let link = self.core.link(key, call.deadline).await?;
         if let Some(held) = held(&link, &request, gvr, (projection, &consistency))? {
             return Ok(held_chunks(&link, gvr, held));
         }

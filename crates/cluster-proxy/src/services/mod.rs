@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Response, Status, metadata::MetadataMap};
 use tracing::{Instrument, field};
 
+use self::access::Call;
 pub use self::{
     access::MemberAccessService, inventory::InventoryService, subscribe::MemberWatchService,
 };
@@ -31,7 +32,7 @@ use crate::{
     json::Projection,
     link::{Link, latency, status::State},
     metrics::Metrics,
-    policy::{Access, Grant, store::PolicyStore},
+    policy::{Access, Cluster, Grant, store::PolicyStore},
     request::{deadline::Deadline, name, path::Gvr},
     trace,
 };
@@ -116,12 +117,30 @@ impl Core {
         Ok(caller.to_owned())
     }
 
-    /// Whether the caller may do this.
-    pub fn allow(&self, caller: &str, access: Access<'_>) -> Result<Grant, CallError> {
-        self.policy
-            .current()
-            .check(caller, access)
-            .inspect_err(|error| self.metrics.denied(caller, error))
+    /// Whether there may be a member where the caller may do this.
+    pub fn allow_anywhere(&self, caller: &str, access: Access<'_>) -> Result<(), CallError> {
+        let policy = self.policy.current();
+        let allowed = policy.rights(caller, access).anywhere();
+        allowed.inspect_err(|error| self.metrics.denied(caller, error))
+    }
+
+    /// The member's link and what the caller may do there, if it may do this.
+    async fn open(
+        &self,
+        call: &Call,
+        key: &ClusterKey,
+        access: Access<'_>,
+    ) -> Result<(Arc<Link>, Grant), CallError> {
+        // What is allowed nowhere need not wait for the member.
+        self.allow_anywhere(&call.caller, access)?;
+        let link = self.link(key, call.deadline).await?;
+        let policy = self.policy.current();
+        let grant = policy.rights(&call.caller, access).on(Cluster {
+            key,
+            labels: &link.labels(),
+        });
+        let grant = grant.inspect_err(|error| self.metrics.denied(&call.caller, error))?;
+        Ok((link, grant))
     }
 
     /// The member's link. Just after the start of the proxy this waits a moment for the hub and for
@@ -212,13 +231,23 @@ pub fn projection(
     let mode = asked.unwrap_or_default().mode;
     let mode = Mode::try_from(mode)
         .map_err(|_| CallError::invalid("projection.mode", "is not a known mode"))?;
-    Ok(match mode {
+    let asked = match mode {
         _ if gvr.is_secret() => Projection::SecretMetadata,
-        _ if grant.metadata_only => Projection::Metadata,
         Mode::Full => Projection::Full,
         Mode::WithManagedFields => Projection::WithManagedFields,
         Mode::Metadata => Projection::Metadata,
-    })
+    };
+    Ok(narrowed(asked, grant))
+}
+
+/// As much of a projection as the policy grants.
+pub fn narrowed(asked: Projection, grant: Grant) -> Projection {
+    match asked {
+        Projection::Full | Projection::WithManagedFields if grant.metadata_only => {
+            Projection::Metadata
+        }
+        asked => asked,
+    }
 }
 
 #[cfg(test)]

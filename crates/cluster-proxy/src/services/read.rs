@@ -18,7 +18,7 @@ use crate::{
         Link,
         exchange::{Accept, Request},
     },
-    policy::{Access, Verb},
+    policy::{Access, Cluster, Verb},
     request::{
         answer::Asked,
         deadline::Deadline,
@@ -132,11 +132,9 @@ impl MemberAccessService {
         let target = Target::from_proto(request.target)?;
         let result = async {
             let consistency = consistency?;
-            let grant = self
-                .core
-                .allow(&call.caller, target.access(Verb::Get, ""))?;
+            let access = target.access(Verb::Get, "");
+            let (link, grant) = self.core.open(&call, &target.key, access).await?;
             let projection = projection(request.projection, &target.gvr, grant)?;
-            let link = self.core.link(&target.key, call.deadline).await?;
             let held = consistency.of_watch().and_then(|at_least| {
                 let wanted = Wanted {
                     gvr: &target.gvr,
@@ -168,6 +166,12 @@ impl MemberAccessService {
         name::group(&request.group)?;
         Span::current().record("cluster", key.to_string());
         let link = self.core.link(&key, call.deadline).await?;
+        let cluster = Cluster {
+            key: &key,
+            labels: &link.labels(),
+        };
+        let known = self.core.policy.current().knows_on(&call.caller, cluster);
+        known.inspect_err(|error| self.core.metrics.denied(&call.caller, error))?;
         let catalogue = link.catalogue(call.deadline).await?;
         let served = catalogue.types(&request.group);
         Ok(served

@@ -159,8 +159,7 @@ impl MemberAccessService {
         let target = Target::from_proto(request.target)?;
         let result = async {
             let access = target.access(Verb::Delete, "");
-            self.core.allow(&call.caller, access)?;
-            let link = self.core.link(&target.key, call.deadline).await?;
+            let (link, _) = self.core.open(&call, &target.key, access).await?;
             name::token("if_uid", &request.if_uid, 128)?;
             name::token("if_resource_version", &request.if_resource_version, 128)?;
             let propagation = Propagation::try_from(request.propagation)
@@ -196,17 +195,16 @@ impl MemberAccessService {
         verb: Verb,
         subresource: &str,
     ) -> Result<(Arc<Link>, Grant), CallError> {
-        let grant = self
-            .core
-            .allow(&call.caller, target.access(verb, subresource))?;
+        let access = target.access(verb, subresource);
         if target.gvr.is_secret() {
+            self.core.allow_anywhere(&call.caller, access)?;
             return Err(CallError::proxy(
                 tonic::Code::PermissionDenied,
                 "NOT_ALLOWED",
                 "Secrets are written with EnsureSecret only",
             ));
         }
-        Ok((self.core.link(&target.key, call.deadline).await?, grant))
+        self.core.open(call, &target.key, access).await
     }
 }
 

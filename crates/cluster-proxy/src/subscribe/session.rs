@@ -25,12 +25,11 @@ use super::{
 use crate::{
     error::{CallError, Retryable},
     inventory::cluster_ref,
-    json::Projection,
-    link::status::timestamp,
-    policy::{Access, Verb},
+    link::{Link, status::timestamp},
+    policy::{Access, Cluster, Grant, Verb},
     request::{name, path::Gvr},
     server::{is_too_large, too_large},
-    services::{Core, projection},
+    services::{Core, narrowed, projection},
     watch::{WatchKey, selector},
 };
 
@@ -198,17 +197,13 @@ impl Session {
         }
         name::selector("label_selector", &add.label_selector)?;
         let (selector, filter) = selector::split("label_selector", &add.label_selector)?;
-        let access = Access {
-            verb: Verb::Watch,
-            gvr: &gvr,
-            subresource: "",
-            namespace: &add.namespace,
-            name: "",
+        let access = watching(&gvr, &add.namespace);
+        self.core.allow_anywhere(&self.caller, access)?;
+        // What the policy grants on each member narrows it there.
+        let most = Grant {
+            metadata_only: false,
         };
-        let checked = self.core.policy.current().check(&self.caller, access);
-        let denied = |error: &CallError| self.core.metrics.denied(&self.caller, error);
-        let grant = checked.inspect_err(denied)?;
-        let projection = projection(add.projection, &gvr, grant)?;
+        let projection = projection(add.projection, &gvr, most)?;
         let key = WatchKey {
             gvr,
             namespace: add.namespace,
@@ -233,25 +228,50 @@ impl Session {
         }
     }
 
-    /// Makes a subscription's attachments equal to its set of clusters.
+    /// Makes a subscription's attachments equal to its set of clusters, as far as the policy covers it.
     async fn reconcile(&mut self, sub_id: u32, output: &Output) {
-        if let Err(error) = self.still_allowed(sub_id) {
-            self.end(sub_id);
+        let Some(watched) = self.subscriptions.get(&sub_id).map(|s| s.key().clone()) else {
+            return;
+        };
+        let policy = self.core.policy.current();
+        let rights = policy.rights(&self.caller, watching(&watched.gvr, &watched.namespace));
+        if let Err(error) = rights.anywhere() {
+            if let Some(subscription) = self.subscriptions.remove(&sub_id) {
+                subscription.close();
+            }
             return refuse(output, sub_id, None, &error).await;
         }
         let Some(subscription) = self.subscriptions.get_mut(&sub_id) else {
             return;
         };
+        let may = |link: &Link| {
+            let cluster = Cluster {
+                key: link.key(),
+                labels: &link.labels(),
+            };
+            let granted = rights.on(cluster);
+            granted.map(|grant| narrowed(watched.projection, grant))
+        };
         let links = self.core.registry.links();
-        subscription.let_go(&links);
+        let denied = |error: &CallError| self.core.metrics.denied(&self.caller, error);
+        for (key, error) in subscription.let_go(&links, &may) {
+            denied(&error);
+            removed(output, sub_id, &key).await;
+            refuse(output, sub_id, Some(&key), &error).await;
+        }
+        let (missing, left_out) = subscription.missing(&links, &may);
+        for (key, error) in left_out {
+            denied(&error);
+            refuse(output, sub_id, Some(&key), &error).await;
+        }
         let mut free = CLUSTERS_MAX.saturating_sub(subscription.len());
-        for (key, link) in subscription.missing(&links) {
+        for member in missing {
             if free == 0 {
                 let error = too_many("10000 clusters in one subscription");
-                return refuse(output, sub_id, Some(&key), &error).await;
+                return refuse(output, sub_id, Some(member.link.key()), &error).await;
             }
             free -= 1;
-            subscription.attach(sub_id, key, link, &self.queue);
+            subscription.attach(sub_id, member, &self.queue);
         }
         if self.core.registry.is_synced() {
             for key in subscription.newly_unknown(&links) {
@@ -259,33 +279,6 @@ impl Session {
                 refuse(output, sub_id, Some(&key), &error).await;
             }
         }
-    }
-
-    fn still_allowed(&self, sub_id: u32) -> Result<(), CallError> {
-        let Some(subscription) = self.subscriptions.get(&sub_id) else {
-            return Ok(());
-        };
-        let access = Access {
-            verb: Verb::Watch,
-            gvr: &subscription.key().gvr,
-            subresource: "",
-            namespace: &subscription.key().namespace,
-            name: "",
-        };
-        let grant = self.core.policy.current().check(&self.caller, access)?;
-        let full = matches!(
-            subscription.key().projection,
-            Projection::Full | Projection::WithManagedFields
-        );
-        if grant.metadata_only && full {
-            let message = "the policy lets this caller read metadata only now";
-            return Err(CallError::proxy(
-                Code::PermissionDenied,
-                "NOT_ALLOWED",
-                message,
-            ));
-        }
-        Ok(())
     }
 
     fn heartbeat(&self) -> SubscribeFrame {
@@ -322,6 +315,28 @@ async fn refuse(output: &Output, sub_id: u32, cluster: Option<&ClusterKey>, erro
     };
     // The client is gone: the stream's end is noticed by its loop.
     let _ = output.send(Ok(frame)).await;
+}
+
+/// At once, where the queue's word would come after what is said next.
+async fn removed(output: &Output, sub_id: u32, cluster: &ClusterKey) {
+    let frame = SubscribeFrame {
+        f: Some(F::Removed(proto::ClusterRemoved {
+            sub_id,
+            cluster: Some(cluster_ref(cluster)),
+        })),
+    };
+    // As in `refuse`.
+    let _ = output.send(Ok(frame)).await;
+}
+
+fn watching<'a>(gvr: &'a Gvr, namespace: &'a str) -> Access<'a> {
+    Access {
+        verb: Verb::Watch,
+        gvr,
+        subresource: "",
+        namespace,
+        name: "",
+    }
 }
 
 fn too_many(what: &str) -> CallError {

@@ -13,7 +13,9 @@ use super::{
     selection::Selection,
 };
 use crate::{
+    error::CallError,
     inventory::Links,
+    json::Projection,
     link::Link,
     watch::{Attachment, Filter, WatchKey},
 };
@@ -27,13 +29,26 @@ pub(super) struct Subscription {
     members: HashMap<ClusterKey, Member>,
     /// Named clusters of which the client was told that nobody knows them.
     unknown: HashSet<ClusterKey>,
+    /// Clusters of the set of which the client was told that the policy leaves them out.
+    denied: HashSet<ClusterKey>,
 }
 
 struct Member {
     link: Arc<Link>,
+    /// As much as the policy grants there.
+    projection: Projection,
     lane: Lane,
     attachment: Attachment,
 }
+
+/// A member that is to be attached.
+pub(super) struct Missing {
+    pub(super) link: Arc<Link>,
+    projection: Projection,
+}
+
+/// Members that the policy leaves out, with its word.
+type Denied = Vec<(ClusterKey, CallError)>;
 
 impl Subscription {
     /// Attached to nothing yet.
@@ -45,6 +60,7 @@ impl Subscription {
             excluded: HashSet::new(),
             members: HashMap::new(),
             unknown: HashSet::new(),
+            denied: HashSet::new(),
         }
     }
 
@@ -75,6 +91,7 @@ impl Subscription {
         self.selection = selection;
         self.excluded.clear();
         self.unknown.clear();
+        self.denied.clear();
     }
 
     /// Ends it without a word.
@@ -88,51 +105,89 @@ impl Subscription {
         self.selection.matches(key, &link.labels()) && !self.excluded.contains(key)
     }
 
-    /// Drops members that left the set, and those whose link is another one now.
-    pub(super) fn let_go(&mut self, links: &Links) {
-        let gone: Vec<ClusterKey> = self
-            .members
-            .iter()
-            .filter(|(key, member)| {
-                let same = |link: &Arc<Link>| Arc::ptr_eq(link, &member.link);
-                !links
-                    .get(*key)
-                    .is_some_and(|link| same(link) && self.wants(key, link))
-            })
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in gone {
-            if let Some(member) = self.members.remove(&key) {
+    /// Drops members that left the set, and those whose link or part of the objects is another one now.
+    /// Those that the policy no longer covers go without a word, and are returned.
+    pub(super) fn let_go(
+        &mut self,
+        links: &Links,
+        may: &impl Fn(&Link) -> Result<Projection, CallError>,
+    ) -> Denied {
+        let mut gone = Vec::new();
+        for (key, member) in &self.members {
+            let wanted = links.get(key).filter(|link| self.wants(key, link));
+            let granted = wanted.map(|link| (link, may(link)));
+            let denied = match granted {
+                Some((link, Ok(projection)))
+                    if Arc::ptr_eq(link, &member.link) && projection == member.projection =>
+                {
+                    continue;
+                }
+                Some((_, Err(error))) => Some(error),
+                _ => None,
+            };
+            gone.push((key.clone(), denied));
+        }
+        let mut all_denied = Denied::new();
+        for (key, denied) in gone {
+            let Some(member) = self.members.remove(&key) else {
+                continue;
+            };
+            if let Some(error) = denied {
+                member.lane.close();
+                self.denied.insert(key.clone());
+                all_denied.push((key, error));
+            } else {
                 member.lane.remove();
             }
         }
+        all_denied
     }
 
-    /// Members that belong to the set and are not attached.
-    pub(super) fn missing(&self, links: &Links) -> Vec<(ClusterKey, Arc<Link>)> {
-        links
-            .iter()
-            .filter(|(key, link)| !self.members.contains_key(*key) && self.wants(key, link))
-            .map(|(key, link)| (key.clone(), Arc::clone(link)))
-            .collect()
-    }
-
-    pub(super) fn attach(
+    /// Members that belong to the set and are not attached; and those that the policy leaves out, each
+    /// once.
+    pub(super) fn missing(
         &mut self,
-        sub_id: u32,
-        key: ClusterKey,
-        link: Arc<Link>,
-        queue: &Arc<Queue>,
-    ) {
+        links: &Links,
+        may: &impl Fn(&Link) -> Result<Projection, CallError>,
+    ) -> (Vec<Missing>, Denied) {
+        let (mut missing, mut news, mut denied) = (Vec::new(), Denied::new(), HashSet::new());
+        for (key, link) in links {
+            if self.members.contains_key(key) || !self.wants(key, link) {
+                continue;
+            }
+            match may(link) {
+                Ok(projection) => missing.push(Missing {
+                    link: Arc::clone(link),
+                    projection,
+                }),
+                Err(error) => {
+                    if !self.denied.contains(key) {
+                        news.push((key.clone(), error));
+                    }
+                    denied.insert(key.clone());
+                }
+            }
+        }
+        self.denied = denied;
+        (missing, news)
+    }
+
+    pub(super) fn attach(&mut self, sub_id: u32, missing: Missing, queue: &Arc<Queue>) {
+        let Missing { link, projection } = missing;
+        let key = link.key().clone();
         let lane = queue.lane(LaneLabel {
             sub_id,
             cluster: key.clone(),
             gvr: self.key.gvr.to_proto(),
         });
-        let watch = link.shared_watch(&self.key);
+        let watch = link.shared_watch(&WatchKey {
+            projection,
+            ..self.key.clone()
+        });
         let attachment = watch.attach(lane.clone(), self.filter.clone());
         let member = Member {
             link,
+            projection,
             lane,
             attachment,
         };

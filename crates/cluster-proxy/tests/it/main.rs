@@ -12,6 +12,7 @@
 
 mod calls;
 mod client;
+mod clusters;
 mod consistency;
 mod credentials;
 mod details;

@@ -47,6 +47,12 @@ policies:
   - subjects: [other-tester]
     rules:
       - {resources: [configmaps], verbs: [watch], namespaces: [default]}
+  - subjects: [prod-tester]
+    clusters: {names: ["m*"], labelSelector: "env in (prod)"}
+    rules:
+      - {resources: [configmaps], verbs: [get, list, watch, create, apply, patch, delete], namespaces: [default]}
+      - {resources: [namespaces], verbs: [apply]}
+      - {resources: [secrets], namespaces: [default], names: ["*-velero-s3"], secretData: write}
 "#;
 
 /// The shared bed: a hub and two members.
@@ -132,6 +138,11 @@ impl Rig {
         let stop = CancellationToken::new();
         let proxy = start(self.bed, self.policy.path(), listen, flags, &stop).await;
         Running::of(proxy, stop)
+    }
+
+    /// Replaces the policy, which the proxy notices within seconds.
+    pub(crate) fn set_policy(&self, text: &str) {
+        std::fs::write(self.policy.path(), text).unwrap();
     }
 
     /// Tells the proxy to end, and waits for it.
@@ -222,8 +233,16 @@ impl Rig {
     }
 
     pub(crate) async fn annotate(&self, name: &str, key: &str, value: Option<&str>) {
+        self.set(name, &json!({"annotations": {key: value}})).await;
+    }
+
+    pub(crate) async fn label(&self, name: &str, key: &str, value: Option<&str>) {
+        self.set(name, &json!({"labels": {key: value}})).await;
+    }
+
+    async fn set(&self, name: &str, metadata: &Value) {
         let clusters: Api<AttachedCluster> = Api::namespaced(self.hub.clone(), &self.namespace);
-        let patch = Patch::Merge(json!({"metadata": {"annotations": {key: value}}}));
+        let patch = Patch::Merge(json!({"metadata": metadata}));
         clusters
             .patch(name, &PatchParams::default(), &patch)
             .await
@@ -239,12 +258,7 @@ impl Rig {
     }
 
     pub(crate) async fn set_finalizers(&self, name: &str, finalizers: &[&str]) {
-        let clusters: Api<AttachedCluster> = Api::namespaced(self.hub.clone(), &self.namespace);
-        let patch = Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
-        clusters
-            .patch(name, &PatchParams::default(), &patch)
-            .await
-            .unwrap();
+        self.set(name, &json!({"finalizers": finalizers})).await;
     }
 
     /// What the inventory says about a cluster.

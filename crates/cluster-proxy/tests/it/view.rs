@@ -155,7 +155,10 @@ impl View {
                 self.errors.push((name(error.cluster), reason));
             }
             F::Removed(removed) => {
-                self.removed.insert(name(removed.cluster));
+                let cluster = name(removed.cluster);
+                self.objects.retain(|(known, _), _| *known != cluster);
+                self.synced.remove(&cluster);
+                self.removed.insert(cluster);
             }
             F::Heartbeat(_) => self.heartbeats += 1,
         }
