@@ -18,7 +18,9 @@ async fn every_field_of_a_policy_reaches_velero() {
     const APP: App = App("restore-options");
     let tenant = tenant_of("restore-options", &[ONE]).await;
     APP.deploy(&[ONE]).await;
-    let rules = "version: v1\nresourceModifierRules: []\n";
+    // Velero refuses a file without a rule. This one matches nothing.
+    let rules = "version: v1\nresourceModifierRules:\n- conditions: {groupResource: jobs.batch}\n  \
+                 patches: [{operation: add, path: /metadata/labels/seen, value: here}]\n";
     let rules = json!({ "metadata": { "name": "none" }, "data": { "rules.yaml": rules } });
     let rules: ConfigMap = serde_json::from_value(rules).unwrap();
     let rules = tenant.api().create(&PostParams::default(), &rules).await;
