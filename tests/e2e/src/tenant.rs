@@ -32,8 +32,9 @@ const KEY: &str = "kubeconfig";
 /// How long a step may take that takes a second on a machine with nothing else to do.
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
-/// What Velero deletes plainly is gone only after two of its looks into the bucket, one a minute.
-const TWO_SYNCS: Duration = Duration::from_mins(3);
+/// What Velero deletes plainly is gone only after two of its looks into the bucket. Told to look once a
+/// minute, it often does so every other minute only.
+const TWO_SYNCS: Duration = Duration::from_mins(5);
 
 /// A namespace of the hub. Its client belongs to the runtime that made it.
 #[derive(Clone)]

@@ -293,6 +293,9 @@ impl Cache {
         if !self.budget.fits(bytes) {
             return Err(OverBudget);
         }
+        // Said first: who has been sent all there is knows that the member was there. For now: what is
+        // read does not stay new without a watch.
+        self.set_state(link_state::State::Up, "Connected", None);
         self.budget.set(bytes);
         self.revision = revision;
         self.state.as_of = Timestamp::now();

@@ -3,7 +3,6 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use proxy_client::proto::link_state;
 use tokio::time::timeout;
 use tonic::Code;
 
@@ -171,8 +170,6 @@ impl Upstream {
         };
         self.replace(all, revision)?;
         self.served();
-        // For now; what is read does not stay new without a watch.
-        self.set_state(link_state::State::Up, "Connected", None);
         self.link.metrics().list();
         Ok(())
     }

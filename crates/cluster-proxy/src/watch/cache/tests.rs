@@ -325,3 +325,20 @@ async fn data_is_of_the_time_of_its_last_read_whatever_becomes_of_the_connection
     cache.replace(Vec::new(), "1".into()).unwrap();
     assert!(cache.as_of() > of, "a list is news");
 }
+
+#[test]
+fn who_has_been_sent_all_there_is_knows_that_the_member_is_up() {
+    let (queue, mut cache) = (Queue::new(0), cache());
+    cache.attach(subscriber(&queue), Filter::default());
+    cache
+        .replace(vec![object("a", "1", "1")], "1".into())
+        .unwrap();
+    let frames = std::iter::from_fn(|| queue.try_next()).map(|frame| frame.f.unwrap());
+    let frames: Vec<F> = frames.collect();
+    let is_up = |frame: &F| matches!(frame, F::Link(link) if link.state() == link_state::State::Up);
+    let up = frames.iter().position(is_up);
+    let end = frames
+        .iter()
+        .position(|frame| matches!(frame, F::SyncEnd(_)));
+    assert!(up.is_some() && up < end, "{frames:?}");
+}
