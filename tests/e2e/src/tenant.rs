@@ -29,12 +29,9 @@ pub const FLEET: &str = "quickstart";
 /// Key of a kubeconfig in its Secret.
 const KEY: &str = "kubeconfig";
 
-/// How long a step may take that takes a second on a machine with nothing else to do.
-pub const PATIENCE: Duration = Duration::from_mins(3);
-
-/// What Velero deletes plainly is gone only after two of its looks into the bucket. Told to look once a
-/// minute, it often does so every other minute only.
-const TWO_SYNCS: Duration = Duration::from_mins(5);
+/// How long a step may take. Most take a second on a machine with nothing else to do; some wait for two
+/// of Velero's looks into the bucket, which are a minute apart, at times two.
+pub const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A namespace of the hub. Its client belongs to the runtime that made it.
 #[derive(Clone)]
@@ -246,7 +243,7 @@ impl Tenant {
 
     /// Waits until a Backup is gone.
     pub async fn wait_backup_gone(&self, name: &str) -> Result<()> {
-        self.explain(await_gone(&self.backups(), name, TWO_SYNCS).await)
+        self.explain(await_gone(&self.backups(), name, PATIENCE).await)
     }
 
     /// The reasons of all events about an object of the namespace, in no order.

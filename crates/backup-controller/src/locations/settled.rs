@@ -77,13 +77,13 @@ impl Settled {
     }
 }
 
-/// What a location is said that is not settled.
+/// What is said of a location that is not settled.
 pub fn unsettled(key: &ClusterKey, name: &str) -> Problem {
     Problem::new(
         reason::BACKUP_NOT_SYNCED,
         format!(
-            "location {name} of {} was given another place, and Velero may still show there what \
-             lies at the one before: waiting for its next two looks, one a minute",
+            "whether Velero shows in location {name} of {} what lies at its present place is certain \
+             after its next two looks, a minute or two apart",
             key.name
         ),
     )

@@ -86,8 +86,8 @@ pub(super) fn out_of_sight(place: &StoragePlace) -> Step {
 pub(super) fn unsure(name: &str) -> Step {
     Step::Wait {
         why: format!(
-            "location {name} was given another place: waiting for Velero's next two looks, one a \
-             minute, to be sure of what lies there"
+            "waiting for Velero's next two looks into location {name}, a minute or two apart, to be \
+             sure of what lies there"
         ),
         again: LOOK,
     }
