@@ -7,9 +7,8 @@ use serde_json::json;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use crate::fake::Fake;
-use crate::rig::{Rig, SOON, bed, configmap, gvr, info, metrics, request, request_as};
-use proto::cluster_status::State;
+use crate::hostile;
+use crate::rig::{Rig, bed, configmap, gvr, info, metrics, request, request_as};
 
 async fn create(rig: &Rig, name: &str, value: &str) -> Result<proto::WriteResult, tonic::Status> {
     let create = proto::CreateRequest {
@@ -172,10 +171,7 @@ async fn a_large_object_passes_and_one_that_is_too_large_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_policy_does_not_allow_never_reaches_a_member() {
-    let rig = Rig::start(bed().await, "denied").await;
-    let member = Fake::start().await;
-    rig.attach_as("m1", &member.kubeconfig).await;
-    rig.until("m1", State::Ready, SOON).await;
+    let (rig, member) = hostile::start("denied").await;
     let mut target = rig.target("m1", "x").unwrap();
     target.gvr = gvr("rbac.authorization.k8s.io", "v1", "clusterrolebindings");
     target.namespace = String::new();

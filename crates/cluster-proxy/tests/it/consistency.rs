@@ -15,7 +15,8 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::{
-    fake::{Fake, Reply},
+    fake::Reply,
+    hostile,
     rig::{CALLER, Rig, SOON, bed, configmap, gvr, info, request, request_as},
     view::View,
 };
@@ -234,10 +235,7 @@ async fn what_is_held_is_an_answer_while_the_member_is_gone_and_secrets_have_no_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_is_told_which_version_a_list_may_have() {
     const PATH: &str = "/api/v1/namespaces/default/configmaps";
-    let rig = Rig::start(bed().await, "versions").await;
-    let fake = Fake::start().await;
-    rig.attach_as("m1", &fake.kubeconfig).await;
-    rig.until("m1", State::Ready, SOON).await;
+    let (rig, fake) = hostile::start("versions").await;
     let page = json!({"kind": "ConfigMapList", "apiVersion": "v1",
         "metadata": {"resourceVersion": "7", "continue": "next"}, "items": [configmap("x", "1")]});
     fake.reply(PATH, Reply::Json(200, page));

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use crate::{
-    fake::{Fake, Reply},
-    rig::{Rig, SOON, bed, configmap, gvr, info, request},
+    fake::Reply,
+    hostile,
+    rig::{Rig, bed, configmap, gvr, info, request},
 };
-use proto::cluster_status::State;
 
 /// The member's Status among the details.
 fn kube_status(status: &Status) -> Option<Value> {
@@ -89,10 +89,7 @@ async fn what_a_member_says_about_a_secret_stays_there() {
 /// Clients take 16 KiB of trailers; an error above that would be none that they understand.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_says_too_much_is_cut_short_and_understood() {
-    let rig = Rig::start(bed().await, "talkative").await;
-    let fake = Fake::start().await;
-    rig.attach_as("m1", &fake.kubeconfig).await;
-    rig.until("m1", State::Ready, SOON).await;
+    let (rig, fake) = hostile::start("talkative").await;
     let long = "\u{1f600}\"".repeat(500);
     let cause = json!({"reason": long, "message": long, "field": long});
     let status = json!({"kind": "Status", "message": long, "reason": "Invalid", "code": 422,

@@ -17,6 +17,7 @@ use tonic_types::StatusExt;
 
 use crate::{
     fake::{Fake, Reply},
+    hostile,
     rig::{CALLER, Rig, SOON, bed, configmap, info, new_bed, request},
     view::View,
 };
@@ -177,10 +178,7 @@ async fn restarts_of_api_servers_lose_nothing() {
 /// On one thread nothing else runs between two lines without an await.
 #[tokio::test]
 async fn what_failed_on_a_lost_connection_does_not_speak_against_the_next() {
-    let rig = Rig::start(bed().await, "stale").await;
-    let fake = Fake::start().await;
-    rig.attach_as("m1", &fake.kubeconfig).await;
-    rig.until("m1", State::Ready, SOON).await;
+    let (rig, fake) = hostile::start("stale").await;
     let link = rig.link("m1");
     let mut sessions = link.sessions();
     let first = sessions.borrow_and_update().clone().unwrap();
@@ -238,10 +236,7 @@ async fn callers_in_a_hurry_do_not_take_a_member_away_from_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_had_no_time_to_be_answered_speaks_neither_against_a_member_nor_for_it() {
-    let rig = Rig::start(bed().await, "no-time-to-answer").await;
-    let fake = Fake::start().await;
-    rig.attach_as("m1", &fake.kubeconfig).await;
-    rig.until("m1", State::Ready, SOON).await;
+    let (rig, fake) = hostile::start("no-time-to-answer").await;
     let link = rig.link("m1");
     let mut sessions = link.sessions();
     let first = sessions.borrow_and_update().clone().unwrap();
@@ -271,10 +266,7 @@ async fn a_call_that_had_no_time_to_be_answered_speaks_neither_against_a_member_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_between_calls_that_had_no_time_add_up() {
-    let rig = Rig::start(bed().await, "adding-up").await;
-    let fake = Fake::start().await;
-    rig.attach_as("m1", &fake.kubeconfig).await;
-    rig.until("m1", State::Ready, SOON).await;
+    let (rig, _fake) = hostile::start("adding-up").await;
     let link = rig.link("m1");
     let mut sessions = link.sessions();
     let first = sessions.borrow_and_update().clone().unwrap();
