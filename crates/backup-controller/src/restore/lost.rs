@@ -1,14 +1,15 @@
 //! A Restore whose Backup is not on the hub any more, as when the hub itself was lost and the Fleet is
-//! there again by GitOps: the runs say themselves whose they are, by their annotations.
+//! there again by GitOps: the runs say themselves whose they are, by their annotations, and those of
+//! Kurator v0.5.0 by their names.
 
 use api_types::backup::{Backup, BackupStatus};
 use api_types::condition::reason;
 use api_types::external::velero::{self, BackupStorageLocation};
 use api_types::labels;
-use api_types::names::label_value;
+use api_types::names::{Purpose, full_name, label_value, velero_label_value};
 use api_types::restore::SourceCluster;
 use jiff::Timestamp;
-use kube::Api;
+use kube::{Api, ResourceExt};
 use proxy_client::ListOptions;
 use velero_kit::identity::{self, Owner};
 use velero_kit::{copy, point};
@@ -54,8 +55,13 @@ impl Lost {
         Self { started, ..self }
     }
 
-    /// Whether this is a run of the Backup in the cluster, by what it says of itself.
+    /// Whether this is a run of the Backup in the cluster.
     fn is(&self, found: &velero::Backup) -> bool {
+        self.says_so(found) || self.is_of_v050(found)
+    }
+
+    /// Whether a run says so of itself.
+    fn says_so(&self, found: &velero::Backup) -> bool {
         let of_hub = (
             BackupStatus::KIND,
             self.namespace.as_str(),
@@ -70,6 +76,22 @@ impl Lost {
             name == named.name && (named.kind.is_empty() || named.kind == kind)
         });
         identity::hub_object(&found.metadata) == Some(of_hub) && of_cluster
+    }
+
+    /// Whether Kurator v0.5.0 has made this run, which says nothing of itself: exactly its labels, and
+    /// exactly the name, of the run or of its Schedule, that spells cluster, namespace and Backup.
+    fn is_of_v050(&self, found: &velero::Backup) -> bool {
+        let (labels, annotations) = (found.labels(), found.annotations());
+        let says = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
+        let newer = [labels::OWNER_UID, labels::MEMBER];
+        let newer = newer.iter().any(|key| labels.contains_key(*key))
+            || annotations.contains_key(labels::HUB_OBJECT);
+        let cluster = &self.cluster.name;
+        let full = full_name(cluster, Purpose::Backup, &self.namespace, &self.backup);
+        let named = found.metadata.name.as_ref() == Some(&full)
+            || says(labels::VELERO_SCHEDULE_NAME, &velero_label_value(&full));
+        let ours = says(labels::BACKUP_NAME, &self.backup) && says(labels::PLUGIN, "backup");
+        named && ours && !newer
     }
 
     /// The run that is to be restored, of all that are there.

@@ -114,6 +114,47 @@ fn a_run_is_known_by_what_it_says_of_itself() {
 }
 
 #[test]
+fn a_run_of_v0_5_0_is_known_by_its_name_and_labels() {
+    const NAME: &str = "oslo-backup-team-a-nightly-shop";
+    let of_v050 = |name: &str, schedule: Option<&str>| {
+        let mut run = run(name, "Completed", 0, OURS);
+        run.metadata.annotations = None;
+        let mut labels = json!({
+            "kurator.dev/backup-name": "nightly-shop",
+            "fleet.kurator.dev/fleet-name": "production",
+            "fleet.kurator.dev/plugin": "backup",
+        });
+        if let Some(schedule) = schedule {
+            labels["velero.io/schedule-name"] = json!(schedule);
+        }
+        run.metadata.labels = serde_json::from_value(labels).unwrap();
+        run
+    };
+    assert!(newest().is(&of_v050(NAME, None)));
+    assert!(newest().is(&of_v050(&format!("{NAME}-20251120030000"), Some(NAME))));
+
+    // Of another cluster, or no run of that Schedule.
+    assert!(!newest().is(&of_v050("bergen-backup-team-a-nightly-shop", None)));
+    assert!(!newest().is(&of_v050(&format!("{NAME}-20251120030000"), None)));
+    for label in ["kurator.dev/backup-name", "fleet.kurator.dev/plugin"] {
+        let mut other = of_v050(NAME, None);
+        other.labels_mut().insert(label.to_owned(), "x".to_owned());
+        assert!(!newest().is(&other), "{label}");
+    }
+    // One that says whose it is, is nobody else's.
+    for label in ["kurator.dev/owner-uid", "kurator.dev/member"] {
+        let mut newer = of_v050(NAME, None);
+        newer.labels_mut().insert(label.to_owned(), "x".to_owned());
+        assert!(!newest().is(&newer), "{label}");
+    }
+    let mut newer = of_v050(NAME, None);
+    let other = "Backup/team-a/other".to_owned();
+    let key = "kurator.dev/hub-object".to_owned();
+    newer.annotations_mut().insert(key, other);
+    assert!(!newest().is(&newer));
+}
+
+#[test]
 fn the_newest_that_completed_in_time_is_chosen() {
     let other = ("Backup/team-a/other", OURS.1);
     let runs = [
