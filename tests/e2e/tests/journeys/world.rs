@@ -20,7 +20,7 @@ use crate::otlp;
 pub(crate) const ONE: &str = "kurator-member1";
 pub(crate) const TWO: &str = "kurator-member2";
 /// Members with Velero that tests break, each by one test at a time.
-const SPARES: [&str; 2] = ["spare1", "spare2"];
+const SPARES: [&str; 3] = ["spare1", "spare2", "spare3"];
 /// A member without Velero.
 pub(crate) const BARE: &str = "bare";
 
@@ -39,6 +39,7 @@ pub(crate) async fn stack() -> &'static Stack {
             .velero_member(TWO)
             .velero_member(SPARES[0])
             .velero_member(SPARES[1])
+            .velero_member(SPARES[2])
             .bare_member(BARE)
             .backup_timings(BACKUP_TIMINGS)
             .otlp_endpoint(otlp::receiver().endpoint());
@@ -143,13 +144,14 @@ pub(crate) struct Spare {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// Waits for a turn with either, and gives the member as if it were new.
+/// Waits for a turn with any of them, and gives the member as if it were new.
 pub(crate) async fn spare() -> Spare {
-    static TURNS: [Mutex<()>; 2] = [Mutex::const_new(()), Mutex::const_new(())];
+    static TURNS: [Mutex<()>; 3] = [const { Mutex::const_new(()) }; 3];
     let stack = stack().await;
     let (turn, name) = tokio::select! {
         turn = TURNS[0].lock() => (turn, SPARES[0]),
         turn = TURNS[1].lock() => (turn, SPARES[1]),
+        turn = TURNS[2].lock() => (turn, SPARES[2]),
     };
     let member = stack.member(name).unwrap();
     let spare = Spare {
