@@ -275,3 +275,6 @@ fn is_refused(error: &hyper::Error) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests;
