@@ -105,7 +105,7 @@ fi
 if [[ $mode != quick ]]; then
   for ((i = 1; i <= repeat; i++)); do
     tests "e2e tests, run $i of $repeat" \
-      cargo test --workspace --locked --no-fail-fast --test journeys -- --test-threads 6
+      cargo test --workspace --locked --no-fail-fast --test journeys -- --test-threads 8
   done
 fi
 
