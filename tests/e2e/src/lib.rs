@@ -8,6 +8,7 @@
 mod await_object;
 mod binaries;
 mod cluster;
+mod detach;
 pub mod examples;
 pub mod follow;
 mod http;

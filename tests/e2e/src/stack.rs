@@ -19,6 +19,7 @@ pub struct StackBuilder {
     backup_timings: Option<String>,
     fleet_timings: Option<String>,
     member_rate: Option<u32>,
+    detach_tenants: bool,
 }
 
 impl StackBuilder {
@@ -61,6 +62,14 @@ impl StackBuilder {
     #[must_use]
     pub fn fleet_timings(mut self, json: &str) -> Self {
         self.fleet_timings = Some(json.to_owned());
+        self
+    }
+
+    /// Detaches the clusters of each tenant once it is dropped, but of the namespace `default`. Else
+    /// each test would leave connections and watches to be served until the last one has ended.
+    #[must_use]
+    pub fn detach_tenants(mut self) -> Self {
+        self.detach_tenants = true;
         self
     }
 
@@ -119,6 +128,7 @@ impl StackBuilder {
         )?;
         Ok(Stack {
             bed,
+            detach_tenants: self.detach_tenants,
             proxy_endpoint: format!("http://{listen}"),
             backup_args: backup,
             proxy,
@@ -154,6 +164,7 @@ pub struct Stack {
     proxy: Service,
     proxy_endpoint: String,
     backup_args: Vec<String>,
+    detach_tenants: bool,
     // After the processes: they end first.
     bed: Bed,
 }
@@ -167,6 +178,7 @@ impl Stack {
             backup_timings: None,
             fleet_timings: None,
             member_rate: None,
+            detach_tenants: false,
         }
     }
 
@@ -248,7 +260,13 @@ impl Stack {
 
     /// A namespace with nothing in it yet.
     pub async fn empty_tenant(&self, namespace: &str) -> Result<Tenant> {
-        Tenant::create(self.bed.hub().client()?, namespace, self.bed.dir()).await
+        let hub = self.bed.hub();
+        let tenant = Tenant::create(hub.client()?, namespace, self.bed.dir()).await?;
+        Ok(if self.detach_tenants && namespace != "default" {
+            tenant.detached_when_dropped(hub.config()?)
+        } else {
+            tenant
+        })
     }
 
     /// Logs and kubeconfigs.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -20,6 +21,7 @@ use serde_json::json;
 
 use crate::await_object::{await_gone, await_object};
 use crate::cluster::Attached;
+use crate::detach::Detach;
 use crate::specs::cluster_ref;
 use crate::status::is_phase;
 
@@ -39,6 +41,7 @@ pub struct Tenant {
     hub: Client,
     namespace: String,
     logs: PathBuf,
+    _detach: Option<Arc<Detach>>,
 }
 
 impl fmt::Debug for Tenant {
@@ -72,7 +75,17 @@ impl Tenant {
             hub,
             namespace: namespace.to_owned(),
             logs: logs.to_owned(),
+            _detach: None,
         })
+    }
+
+    /// The same, whose clusters are detached when the last copy of it is dropped.
+    pub(crate) fn detached_when_dropped(self, hub: kube::Config) -> Self {
+        let namespace = self.namespace.clone();
+        Self {
+            _detach: Some(Arc::new(Detach { hub, namespace })),
+            ..self
+        }
     }
 
     /// Its namespace.

@@ -125,11 +125,21 @@ impl ControlPlane {
 
     /// A new client with `token`.
     pub fn client_as(&self, token: &str) -> Result<Client> {
+        Client::try_from(self.config_as(token)?)
+            .with_context(|| format!("cannot make a client of {}", self.name))
+    }
+
+    /// What a client of an administrator is made from, in whatever runtime.
+    pub fn config(&self) -> Result<Config> {
+        self.config_as(self.token(0))
+    }
+
+    fn config_as(&self, token: &str) -> Result<Config> {
         let url = self.url.parse().context("the API server's address")?;
         let mut config = Config::new(url);
         config.root_cert = Some(vec![self.pki.ca_der.clone()]);
         config.auth_info.token = Some(token.to_owned().into());
-        Client::try_from(config).with_context(|| format!("cannot make a client of {}", self.name))
+        Ok(config)
     }
 
     /// The API server's process.

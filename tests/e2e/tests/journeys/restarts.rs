@@ -20,16 +20,17 @@ use crate::world::{
 /// A hub whose processes are killed, by one test at a time: there are two. What a failed test has left
 /// dead is started again.
 pub(crate) async fn hub() -> (&'static Stack, MutexGuard<'static, ()>) {
+    const NAMES: [&str; 2] = ["restarts1", "restarts2"];
     static HUBS: [OnceCell<Stack>; 2] = [const { OnceCell::const_new() }; 2];
     static TURNS: [Mutex<()>; 2] = [const { Mutex::const_new(()) }; 2];
-    let (turn, hub, name) = tokio::select! {
-        turn = TURNS[0].lock() => (turn, &HUBS[0], "restarts1"),
-        turn = TURNS[1].lock() => (turn, &HUBS[1], "restarts2"),
-    };
+    let (which, turn) = world::turn(&TURNS).await;
     // The members come first: they are the larger part.
     world::stack().await;
-    let start = || async { Stack::builder(name).start().await.unwrap() };
-    let hub = hub.get_or_init(start).await;
+    let start = || async {
+        let hub = Stack::builder(NAMES[which]).detach_tenants();
+        hub.start().await.unwrap()
+    };
+    let hub = HUBS[which].get_or_init(start).await;
     for process in [hub.proxy(), hub.fleet_controller(), hub.backup_controller()] {
         if !process.process().is_running() {
             process.start_again().await.unwrap();

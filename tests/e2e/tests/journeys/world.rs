@@ -8,6 +8,7 @@ use api_types::external::velero;
 use api_types::labels;
 use api_types::phase::{EntryPhase, Phase};
 use e2e::{Attached, MemberView, PATIENCE, Stack, Tenant, condition_status, entry};
+use futures::future::select_all;
 use futures::{StreamExt, TryStreamExt, pin_mut};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
@@ -41,6 +42,7 @@ pub(crate) async fn stack() -> &'static Stack {
             .velero_member(SPARES[1])
             .velero_member(SPARES[2])
             .bare_member(BARE)
+            .detach_tenants()
             .backup_timings(BACKUP_TIMINGS)
             .otlp_endpoint(otlp::receiver().endpoint());
         stack.start().await.map_err(|error| format!("{error:#}"))
@@ -144,15 +146,21 @@ pub(crate) struct Spare {
     _turn: MutexGuard<'static, ()>,
 }
 
+/// Waits for a turn with one of several things, and says with which.
+pub(crate) async fn turn<const N: usize>(
+    turns: &'static [Mutex<()>; N],
+) -> (usize, MutexGuard<'static, ()>) {
+    let waiting = turns.iter().map(|turn| Box::pin(turn.lock()));
+    let (turn, which, _) = select_all(waiting).await;
+    (which, turn)
+}
+
 /// Waits for a turn with any of them, and gives the member as if it were new.
 pub(crate) async fn spare() -> Spare {
-    static TURNS: [Mutex<()>; 3] = [const { Mutex::const_new(()) }; 3];
+    static TURNS: [Mutex<()>; SPARES.len()] = [const { Mutex::const_new(()) }; SPARES.len()];
     let stack = stack().await;
-    let (turn, name) = tokio::select! {
-        turn = TURNS[0].lock() => (turn, SPARES[0]),
-        turn = TURNS[1].lock() => (turn, SPARES[1]),
-        turn = TURNS[2].lock() => (turn, SPARES[2]),
-    };
+    let (which, turn) = turn(&TURNS).await;
+    let name = SPARES[which];
     let member = stack.member(name).unwrap();
     let spare = Spare {
         name,

@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use testbed::{S3, wait_ok};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
+use crate::world;
+
 pub(super) const OSLO: &str = "oslo";
 pub(super) const BERGEN: &str = "bergen";
 pub(super) const TIMINGS: &str =
@@ -26,17 +28,18 @@ pub(super) struct Turn {
 }
 
 pub(super) async fn turn() -> Turn {
-    static STACK: OnceCell<Stack> = OnceCell::const_new();
-    static TURN: Mutex<()> = Mutex::const_new(());
-    let turn = TURN.lock().await;
+    const NAMES: [&str; 2] = ["storage1", "storage2"];
+    static STACKS: [OnceCell<Stack>; 2] = [const { OnceCell::const_new() }; 2];
+    static TURNS: [Mutex<()>; 2] = [const { Mutex::const_new(()) }; 2];
+    let (which, turn) = world::turn(&TURNS).await;
     let start = || async {
-        let stack = Stack::builder("storage")
+        let stack = Stack::builder(NAMES[which])
             .velero_member(OSLO)
             .velero_member(BERGEN)
             .backup_timings(TIMINGS);
         stack.start().await.unwrap()
     };
-    let stack = STACK.get_or_init(start).await;
+    let stack = STACKS[which].get_or_init(start).await;
     let turn = Turn { stack, _turn: turn };
     turn.remove_fleets().await;
     for member in [OSLO, BERGEN] {
