@@ -4,9 +4,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use kube::Client;
-use kube::api::{Api, DeleteParams, DynamicObject, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Client, ResourceExt};
 use serde_json::json;
 
 use crate::address::port;
@@ -87,6 +87,23 @@ impl Velero {
     pub async fn restart(&self, client: &Client) -> Result<()> {
         self.kill().await?;
         self.start_again(client).await
+    }
+
+    /// Makes the server look into all locations, which it does when it starts, and else once a minute or
+    /// two. What it works on ends first: a restart would fail it.
+    pub async fn look(&self, client: &Client) -> Result<()> {
+        self.wait("an end of what Velero works on", async || {
+            for kind in ["Backup", "Restore"] {
+                for object in api(client, kind).list(&ListParams::default()).await? {
+                    let phase = object.data.pointer("/status/phase");
+                    let runs = phase.is_some_and(|phase| phase == "InProgress");
+                    ensure!(!runs, "{kind} {} runs", object.name_any());
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        self.restart(client).await
     }
 
     /// Waits until the storage location `default` is available.

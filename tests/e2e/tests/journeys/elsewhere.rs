@@ -242,8 +242,7 @@ status: {{phase: Completed}}
         .await
         .unwrap();
     waits_for_sync(&tenant, "later", spare.name).await;
-    // Velero looks into all locations when it starts, and else once a minute.
-    spare.velero().restart(&spare.view.client).await.unwrap();
+    spare.velero().look(&spare.view.client).await.unwrap();
     let copies: Api<velero::Backup> = spare.view.velero();
     let copy = await_object(&copies, &run, "there", PATIENCE, |_| true).await;
     let by = copy.unwrap().managed_fields().to_vec();

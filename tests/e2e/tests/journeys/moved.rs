@@ -39,11 +39,10 @@ fn view(stack: &Stack, member: &str) -> MemberView {
     MemberView::of(stack.member(member).unwrap()).unwrap()
 }
 
-/// Velero looks into all locations when it starts, and else once a minute.
 async fn make_velero_look(stack: &Stack, member: &str) {
     let member = stack.member(member).unwrap();
     let velero = member.velero().unwrap();
-    velero.restart(&member.client().unwrap()).await.unwrap();
+    velero.look(&member.client().unwrap()).await.unwrap();
 }
 
 /// A fleet of both clusters whose storage is set up.

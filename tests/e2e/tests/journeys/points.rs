@@ -188,8 +188,7 @@ async fn a_chosen_point_in_time_is_restored_be_its_cluster_there_or_not() {
     );
     tenant.restore("dead", dead).await.unwrap();
     waits_for_sync(&tenant, "dead", spare.name).await;
-    // Velero looks into all locations when it starts, and else once a minute.
-    spare.velero().restart(&spare.view.client).await.unwrap();
+    spare.velero().look(&spare.view.client).await.unwrap();
     let dead = in_phase(&tenant, "dead", Phase::Completed).await;
     assert_chosen(&dead, (spare.name, other), "points-dead", (&first, "hello")).await;
 }

@@ -50,8 +50,7 @@ async fn the_runs_of_a_backup_that_the_hub_has_lost_are_restored_elsewhere() {
     let own = into("nightly", &[ONE]);
     tenant.restore("own", own).await.unwrap();
     waits_for_sync(&tenant, "newest", spare.name).await;
-    // Velero looks into all locations when it starts, and else once a minute.
-    spare.velero().restart(&spare.view.client).await.unwrap();
+    spare.velero().look(&spare.view.client).await.unwrap();
 
     let target = (spare.name, &spare.view.client);
     let newest = in_phase(&tenant, "newest", Phase::Completed).await;

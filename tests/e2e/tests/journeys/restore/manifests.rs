@@ -188,8 +188,7 @@ async fn the_shop_of_a_lost_member_comes_up_in_two_others() {
     let text = text.replace(line.unwrap(), &format!("  pointInTime: \"{point}\""));
     apply_text(&tenant, &text).await;
     waits_for_sync(&tenant, "shop-from-oslo", "turku").await;
-    // Velero looks into all locations when it starts, and else once a minute.
-    spare.velero().restart(&spare.view.client).await.unwrap();
+    spare.velero().look(&spare.view.client).await.unwrap();
     let restore = in_phase(&tenant, "shop-from-oslo", Phase::Completed).await;
     assert_entries(&restore, &[("bergen", "oslo"), ("turku", "oslo")]);
     for (cluster, member) in [("bergen", TWO), ("turku", spare.name)] {

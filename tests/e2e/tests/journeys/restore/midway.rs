@@ -112,8 +112,7 @@ async fn a_target_that_is_cut_off_while_it_waits_for_the_sync_goes_on_when_it_is
         assert_eq!(waits.phase, EntryPhase::Pending);
         assert_eq!(waits.backup_name_in_cluster, None);
     }
-    // Velero looks into all locations when it starts, and else once a minute.
-    spare.velero().restart(&spare.view.client).await.unwrap();
+    spare.velero().look(&spare.view.client).await.unwrap();
     target.heal();
     let restore = in_phase(&tenant, "cut", Phase::Completed).await;
     let found = entry(&restore, spare.name).unwrap();

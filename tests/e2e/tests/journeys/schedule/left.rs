@@ -71,8 +71,7 @@ async fn a_cluster_that_is_built_anew_gets_what_the_former_one_stored() {
     let own = in_phase(&tenant, "own", Phase::Completed).await;
     let chosen = (&after, "of the new one");
     assert_chosen_of(OSLO, &own, target, "schedule-anew-own", chosen).await;
-    // Velero looks into all locations when it starts, and else once a minute.
-    spare.velero().restart(&spare.view.client).await.unwrap();
+    spare.velero().look(&spare.view.client).await.unwrap();
     let old = in_phase(&tenant, "old", Phase::Completed).await;
     let chosen = (&before, "hello");
     assert_chosen_of(OSLO, &old, target, "schedule-anew-old", chosen).await;
@@ -129,7 +128,7 @@ async fn what_a_cluster_stored_that_has_left_for_good_is_restored_elsewhere() {
     );
     tenant.restore("again", restore).await.unwrap();
     waits_for_sync(&tenant, "again", spare.name).await;
-    spare.velero().restart(&spare.view.client).await.unwrap();
+    spare.velero().look(&spare.view.client).await.unwrap();
     let restore = in_phase(&tenant, "again", Phase::Completed).await;
     let target = (spare.name, &spare.view.client);
     let chosen = (&stored, "goodbye");

@@ -144,11 +144,11 @@ impl Turn {
         changed.await.unwrap();
     }
 
-    /// Makes Velero look into its locations now: it does when it starts, and else once a minute.
-    pub(super) async fn restart_velero(&self, member: &str) {
+    /// Makes Velero look into its locations now.
+    pub(super) async fn make_velero_look(&self, member: &str) {
         let member = self.stack.member(member).unwrap();
         let velero = member.velero().unwrap();
-        velero.restart(&member.client().unwrap()).await.unwrap();
+        velero.look(&member.client().unwrap()).await.unwrap();
     }
 
     pub(super) async fn location_on(

@@ -52,7 +52,7 @@ async fn a_place_with_another_members_backups_is_read_only_until_it_is_adopted()
     create_fleet(&tenant, &turn.location(&tenant, &layout)).await;
     let there = |found: &BackupStorageLocation| found.is_available();
     turn.location_on(OSLO, "Available", there).await;
-    turn.restart_velero(OSLO).await;
+    turn.make_velero_look(OSLO).await;
 
     let collides = |fleet: &Fleet| reason(fleet, OSLO) == "StoreCollision";
     let fleet = wait_fleet(&tenant, "a collision", collides).await;
@@ -119,7 +119,7 @@ async fn a_cluster_that_is_built_anew_restores_and_deletes_what_it_has_adopted()
     tenant.write_kubeconfig(&behind(BERGEN)).await.unwrap();
     let there = |found: &BackupStorageLocation| found.is_available();
     turn.location_on(BERGEN, "Available", there).await;
-    turn.restart_velero(BERGEN).await;
+    turn.make_velero_look(BERGEN).await;
     let collides = |fleet: &Fleet| reason(fleet, REBUILT) == "StoreCollision";
     wait_fleet(&tenant, "a collision", collides).await;
     tenant.restore("again", of("data")).await.unwrap();
