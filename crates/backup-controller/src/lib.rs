@@ -11,16 +11,17 @@ pub mod operation;
 pub mod plugin;
 pub mod restore;
 pub mod schedule;
-pub mod timings;
+
+pub use velero_kit::operation::timings;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use api_types::backup::Backup;
+use api_types::backup::{Backup, BackupStatus};
 use api_types::cluster::AttachedCluster;
 use api_types::fleet::Fleet;
 use api_types::labels;
-use api_types::restore::Restore;
+use api_types::restore::{Restore, RestoreStatus};
 use controller_kit::crds::{self, Wanted};
 use controller_kit::event::Events;
 use controller_kit::follow::Intake;
@@ -33,11 +34,14 @@ use kube::{Api, ResourceExt};
 use prometheus_client::registry::Registry;
 use proxy_client::{Members, Selection};
 use tokio_util::sync::CancellationToken;
+use velero_kit::operation::metrics::Metrics;
+use velero_kit::reading::settled::Settled;
 use velero_kit::{NAMESPACE, identity};
 
 use args::Args;
-use context::Context;
-use metrics::{Metrics, Stored};
+use context::{Context, Own};
+use metrics::Stored;
+use operation::State as _;
 
 /// The name that cluster-proxy's policy knows this process by, and that of its Lease and events.
 pub const CALLER: &str = "backup-controller";
@@ -65,7 +69,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         backups: feeds.backups.as_reader(),
         restores: feeds.restores.as_reader(),
     };
-    let metrics = Metrics::register(&mut registry, stored);
+    registry.register_collector(Box::new(stored));
+    let metrics = Metrics::register(&mut registry, &[BackupStatus::KIND, RestoreStatus::KIND]);
     let reconciles = ReconcileMetrics::register(&mut registry);
     let observers = controller::Observers {
         backups: Observer::new("Backup", reconciles.clone()),
@@ -101,18 +106,25 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         namespace: Some(NAMESPACE.to_owned()),
         ..Selection::default()
     };
+    let own = Own {
+        hub_backups: feeds.backups.as_reader(),
+        hub_restores: feeds.restores.as_reader(),
+        schedules: members.watch(made_for(labels::BACKUP_NAME)),
+        backup_trigger: Trigger::default(),
+        restore_trigger: Trigger::default(),
+        fleet_trigger: Trigger::default(),
+        stores: plugin::memory::Stores::default(),
+        sweeps: locations::Sweeps::default(),
+    };
     let ctx = Arc::new(Context {
         inventory: members.inventory(),
         contact: operation::contact::Contact::default(),
         backups: members.watch(made_for(labels::BACKUP_NAME)),
         restores: members.watch(made_for(labels::RESTORE_NAME)),
-        schedules: members.watch(made_for(labels::BACKUP_NAME)),
         requests: members.watch(made_for(labels::BACKUP_NAME)),
         locations: members.watch(all),
         members,
         hub_uid,
-        hub_backups: feeds.backups.as_reader(),
-        hub_restores: feeds.restores.as_reader(),
         fleets: feeds.fleets.as_reader(),
         clusters: feeds.clusters.as_reader(),
         intake: Intake::default(),
@@ -122,13 +134,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         timings,
         memory: operation::memory::Memory::default(),
         slow: operation::calls::Slow::default(),
-        backup_trigger: Trigger::default(),
-        restore_trigger: Trigger::default(),
-        fleet_trigger: Trigger::default(),
-        stores: plugin::memory::Stores::default(),
-        sweeps: locations::Sweeps::default(),
-        settled: locations::settled::Settled::default(),
+        settled: Settled::default(),
         leadership,
+        own,
     });
     tokio::spawn(ready_when_filled(ctx.intake.clone(), readiness));
     let work = async {

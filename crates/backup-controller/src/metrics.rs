@@ -1,188 +1,108 @@
-//! What is counted about Backups and Restores. Labels of counters are bounded: phases and reasons,
-//! never names.
+//! What the hub's objects say at the moment of a scrape. Kept nowhere, so that a restart changes
+//! nothing and an object that is gone is gone here too.
 
-mod stored;
+use std::fmt;
 
-use api_types::aggregate::Entry as _;
-use api_types::restore::RestoreStatus;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
+use api_types::backup::Backup;
+use api_types::restore::Restore;
+use kube::ResourceExt;
+use kube::runtime::reflector::Store;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::MetricType;
 
-use crate::operation::{Detail, State};
+use velero_kit::operation::metrics::phases;
 
-pub use stored::Stored;
-
-/// Metrics of this controller; the reconcile metrics are controller-kit's.
-#[derive(Debug, Clone, Default)]
-pub struct Metrics {
-    backups: OfKind,
-    restores: OfKind,
+/// The stores that are counted.
+#[derive(Debug)]
+pub struct Stored {
+    pub backups: Store<Backup>,
+    pub restores: Store<Restore>,
 }
 
-/// Metrics of one kind.
-#[derive(Debug, Clone, Default)]
-struct OfKind {
-    phases: Family<PhaseLabels, Counter>,
-    outcomes: Family<OutcomeLabels, Counter>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PhaseLabels {
-    phase: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabels {
-    phase: String,
-    reason: String,
-}
-
-impl Metrics {
-    /// Makes the metrics, and what the stores say, known to the registry that `/metrics` shows.
-    pub fn register(registry: &mut Registry, stored: Stored) -> Self {
-        registry.register_collector(Box::new(stored));
-        let metrics = Self::default();
-        for (kind, of) in [("backup", &metrics.backups), ("restore", &metrics.restores)] {
-            registry.register(
-                format!("kurator_{kind}_phase_changes"),
-                format!("Objects of kind {kind} that came into a phase"),
-                of.phases.clone(),
-            );
-            registry.register(
-                format!("kurator_{kind}_cluster_outcomes"),
-                format!("Clusters of a {kind} that came to an end, by phase and reason"),
-                of.outcomes.clone(),
-            );
-        }
-        metrics
+impl Collector for Stored {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        phases(&mut encoder, &self.backups)?;
+        phases(&mut encoder, &self.restores)?;
+        last_successes(&mut encoder, &self.backups)
     }
+}
 
-    /// Counts what changed from one written status to the next.
-    pub fn observe<S: State>(&self, before: &S, status: &S) {
-        let of = match S::KIND {
-            RestoreStatus::KIND => &self.restores,
-            _ => &self.backups,
+/// One series a Backup that has succeeded: what an alarm about a backup that grows old looks at.
+fn last_successes(encoder: &mut DescriptorEncoder<'_>, store: &Store<Backup>) -> fmt::Result {
+    let mut gauge = encoder.encode_descriptor(
+        "kurator_backup_last_success_timestamp_seconds",
+        "When a Backup last completed in every cluster, by status.lastSuccessTime",
+        None,
+        MetricType::Gauge,
+    )?;
+    for backup in store.state() {
+        let status = backup.status.as_ref();
+        let Some(time) = status.and_then(|status| status.last_success_time.as_ref()) else {
+            continue;
         };
-        if let Some(phase) = status
-            .phase()
-            .filter(|phase| before.phase() != Some(*phase))
-        {
-            of.phases
-                .get_or_create(&PhaseLabels {
-                    phase: phase.as_str().to_owned(),
-                })
-                .inc();
-        }
-        let finished = status
-            .details()
-            .iter()
-            .filter(|detail| detail.phase().is_final());
-        for detail in finished {
-            let known = before.details().iter().any(|former| {
-                former.cluster_name() == detail.cluster_name()
-                    && former.cluster_kind() == detail.cluster_kind()
-                    && former.phase() == detail.phase()
-                    && former.object_name() == detail.object_name()
-            });
-            if !known {
-                let labels = OutcomeLabels {
-                    phase: detail.phase().as_str().to_owned(),
-                    reason: detail.reason().unwrap_or_default().to_owned(),
-                };
-                of.outcomes.get_or_create(&labels).inc();
-            }
-        }
+        let (namespace, name) = (backup.namespace().unwrap_or_default(), backup.name_any());
+        gauge
+            .encode_family(&[("namespace", namespace), ("backup", name)])?
+            .encode_gauge(&time.0.as_second())?;
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use api_types::backup::{BackupDetail, BackupStatus};
-    use api_types::phase::{EntryPhase, Phase};
+    use api_types::backup::BackupStatus;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use kube::runtime::reflector;
+    use kube::runtime::watcher::Event;
     use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
+    use api_types::phase::Phase;
 
     use super::*;
-
-    fn status(phase: Phase, entries: &[(&str, EntryPhase, Option<&str>)]) -> BackupStatus {
-        BackupStatus {
-            phase: Some(phase),
-            backup_details: entries
-                .iter()
-                .map(|(name, phase, reason)| BackupDetail {
-                    cluster_name: (*name).to_owned(),
-                    phase: *phase,
-                    reason: reason.map(str::to_owned),
-                    ..BackupDetail::default()
-                })
-                .collect(),
-            ..BackupStatus::default()
-        }
-    }
-
-    fn register(registry: &mut Registry) -> Metrics {
-        let stored = Stored {
-            backups: reflector::store().0,
-            restores: reflector::store().0,
-        };
-        Metrics::register(registry, stored)
-    }
-
-    fn shown(registry: &Registry) -> String {
-        let mut text = String::new();
-        encode(&mut text, registry).unwrap();
-        text
-    }
+    use crate::backup::fixtures::{at, backup};
 
     #[test]
-    fn what_comes_to_an_end_is_counted_once_and_without_a_name() {
+    fn a_scrape_tells_what_the_objects_say_then_and_nothing_of_what_is_gone() {
+        let (backups, mut writer) = reflector::store();
+        let (restores, _) = reflector::store();
         let mut registry = Registry::default();
-        let metrics = register(&mut registry);
-        let running = status(
-            Phase::InProgress,
-            &[
-                ("oslo", EntryPhase::InProgress, None),
-                ("bergen", EntryPhase::Failed, Some("BackupFailed")),
-            ],
+        registry.register_collector(Box::new(Stored { backups, restores }));
+        let shown = || {
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            text
+        };
+        let named = |name: &str, phase, success| {
+            let mut backup = backup(BackupStatus {
+                phase: Some(phase),
+                last_success_time: success,
+                ..BackupStatus::default()
+            });
+            backup.metadata.name = Some(name.to_owned());
+            backup
+        };
+        let done = named("done", Phase::Completed, Some(Time(at(7))));
+        writer.apply_watcher_event(&Event::Apply(done.clone()));
+        writer.apply_watcher_event(&Event::Apply(named("fails", Phase::Failed, None)));
+        let success = format!(
+            r#"kurator_backup_last_success_timestamp_seconds{{namespace="team-a",backup="done"}} {}"#,
+            at(7).as_second()
         );
-        let done = status(
-            Phase::PartiallyFailed,
-            &[
-                ("oslo", EntryPhase::Completed, None),
-                ("bergen", EntryPhase::Failed, Some("BackupFailed")),
-            ],
-        );
-        metrics.observe(&BackupStatus::default(), &running);
-        metrics.observe(&running, &running);
-        metrics.observe(&running, &done);
-        let text = shown(&registry);
+        let text = shown();
         for line in [
-            r#"kurator_backup_phase_changes_total{phase="InProgress"} 1"#,
-            r#"kurator_backup_phase_changes_total{phase="PartiallyFailed"} 1"#,
-            r#"kurator_backup_cluster_outcomes_total{phase="Completed",reason=""} 1"#,
-            r#"kurator_backup_cluster_outcomes_total{phase="Failed",reason="BackupFailed"} 1"#,
+            r#"kurator_backup_objects{phase="Completed"} 1"#,
+            r#"kurator_backup_objects{phase="Failed"} 1"#,
+            &success,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
-        assert!(!text.contains("oslo"), "{text}");
-    }
+        assert!(!text.contains(r#"backup="fails""#), "{text}");
 
-    #[test]
-    fn each_run_of_a_schedule_is_counted() {
-        let mut registry = Registry::default();
-        let metrics = register(&mut registry);
-        let after = |run: &str| {
-            let mut status = status(Phase::Scheduled, &[("oslo", EntryPhase::Completed, None)]);
-            status.backup_details[0].backup_name_in_cluster = Some(run.to_owned());
-            status
-        };
-        metrics.observe(&BackupStatus::default(), &after("run-1"));
-        metrics.observe(&after("run-1"), &after("run-1"));
-        metrics.observe(&after("run-1"), &after("run-2"));
-        let text = shown(&registry);
-        let line = r#"kurator_backup_cluster_outcomes_total{phase="Completed",reason=""} 2"#;
-        assert!(text.contains(line), "{line} is not in\n{text}");
+        writer.apply_watcher_event(&Event::Delete(done));
+        let text = shown();
+        assert!(!text.contains("Completed"), "{text}");
+        assert!(!text.contains(r#"backup="done""#), "{text}");
     }
 }

@@ -13,7 +13,9 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::identity::Owner;
 
+mod fetch;
 mod origin;
+pub mod read;
 
 pub use origin::{NotAllowed, Origins};
 

@@ -6,7 +6,7 @@ use api_types::key::ClusterKey;
 use api_types::names::{self, Purpose};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use proxy_client::{Error as CallError, ListOptions, Preconditions};
+use proxy_client::{Error as CallError, ListOptions};
 use velero_kit::identity::Owner;
 use velero_kit::{NAMESPACE, carry, location};
 
@@ -59,20 +59,6 @@ pub async fn create(
     };
     let object = build::build(owner, place, policy, carried.as_deref());
     objects::create(ctx, owner, target, &object).await
-}
-
-/// Removes objects of an earlier name of ours that Velero refused because the bucket holds it.
-/// Nothing was written under them, so a plain deletion leaves nothing behind.
-pub async fn drop_stray(ctx: &Context, key: &ClusterKey, stray: &velero::Backup) {
-    let name = stray.metadata.name.clone().unwrap_or_default();
-    let only_if = Preconditions {
-        uid: stray.metadata.uid.clone(),
-        resource_version: None,
-    };
-    let api = objects::velero::<velero::Backup>(ctx, key);
-    if let Err(error) = api.delete(&name, &only_if).await {
-        tracing::warn!(cluster = %key, %name, %error, "a refused Velero Backup stays for now");
-    }
 }
 
 /// Removes a ConfigMap that was carried for this owner, unless another Backup that has not ended, a

@@ -1,8 +1,5 @@
 //! Deleting a Backup: what its policy says, followed to the end in every cluster.
 
-pub(crate) mod member;
-pub(crate) mod places;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +8,6 @@ use api_types::common::DeletionPolicy;
 use api_types::condition::reason;
 use api_types::labels;
 use controller_kit::reconcile::Outcome;
-use velero_kit::deletion::Step;
 use velero_kit::identity::Owner;
 
 use super::{Error, Problem, readers};
@@ -19,6 +15,7 @@ use crate::context::Context;
 use crate::operation::calls::{self, Answer, Call};
 use crate::operation::{deletion, entry, inherited};
 use member::look;
+pub(crate) use velero_kit::removal::backups::{self as member, left_by};
 
 /// What is still to do in one cluster.
 pub type Left = deletion::Left<BackupDetail>;
@@ -106,25 +103,4 @@ pub(crate) fn location(backup: &Backup) -> &str {
         .and_then(|policy| policy.storage_location.as_deref())
         .filter(|name| !name.is_empty())
         .unwrap_or(labels::DEFAULT_STORAGE_LOCATION)
-}
-
-/// What a step leaves to wait for, and when to look again.
-pub(crate) fn left_by(
-    step: Result<Step, Problem>,
-    look_again: Duration,
-) -> (Option<Problem>, Duration) {
-    let waits = |why: String| Some(Problem::new(reason::DELETION_PENDING, why));
-    match step {
-        Ok(Step::Done) => (None, Duration::ZERO),
-        Ok(Step::Wait { why, again }) => (waits(why), again),
-        Ok(Step::Failed { why, again }) => {
-            (Some(Problem::new(reason::DELETION_FAILED, why)), again)
-        }
-        // Made just now; what becomes of it comes by watch.
-        Ok(Step::Request { .. } | Step::DeletePlainly) => (
-            waits("Velero is deleting the backup".to_owned()),
-            look_again,
-        ),
-        Err(problem) => (Some(problem), look_again),
-    }
 }

@@ -35,14 +35,6 @@ pub(crate) fn key(name: &str) -> ClusterKey {
     ClusterKey::attached("team-a", name)
 }
 
-pub(crate) fn listed(kind: &str, name: &str) -> ClusterRef {
-    ClusterRef {
-        kind: kind.to_owned(),
-        name: name.to_owned(),
-        ..ClusterRef::default()
-    }
-}
-
 pub(crate) fn attached(name: &str) -> ClusterRef {
     ClusterRef::new(ClusterKind::AttachedCluster, name)
 }

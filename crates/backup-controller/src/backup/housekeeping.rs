@@ -7,8 +7,8 @@ use api_types::backup::BackupStatus;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
 use futures::{StreamExt, stream};
-use velero_kit::classify;
 use velero_kit::identity::{Owner, owner_uid};
+use velero_kit::{classify, removal};
 
 use super::pass::Row;
 use super::plan::{Link, Next};
@@ -54,7 +54,7 @@ pub fn tidy(ctx: &Arc<Context>, rows: &[Row], wanted: &BackupStatus) {
             let ctx = Arc::clone(&ctx);
             async move {
                 for stray in &job.strays {
-                    apply::drop_stray(&ctx, &job.key, stray).await;
+                    removal::backups::drop_stray(&ctx, &job.key, stray).await;
                 }
                 if let Some(ended) = &job.ended
                     && let Some(name) = apply::carried(ended)

@@ -22,7 +22,7 @@ pub async fn find(ctx: &Context, owner: &Owner) -> Result<Option<String>, Error>
     if let Some(reader) = known.iter().find(|restore| reads(restore, owner)) {
         return Ok(Some(named(reader)));
     }
-    if ctx.memory.with(&owner.uid, |memory| memory.unread) {
+    if ctx.memory.with(&owner.uid, |memory| memory.own.unread) {
         return Ok(None);
     }
     let api = Api::<Restore>::namespaced(ctx.client.clone(), &owner.namespace);
@@ -37,7 +37,8 @@ pub async fn find(ctx: &Context, owner: &Owner) -> Result<Option<String>, Error>
             None => break,
         }
     }
-    ctx.memory.with(&owner.uid, |memory| memory.unread = true);
+    ctx.memory
+        .with(&owner.uid, |memory| memory.own.unread = true);
     Ok(None)
 }
 

@@ -6,7 +6,6 @@
 //! not answer delays no other, and nothing depends on a sweep being made in time.
 
 pub mod plan;
-pub mod settled;
 mod sweep;
 pub mod work;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api_types::backup::BackupStatus;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
 use api_types::names::MemberId;
@@ -17,6 +18,7 @@ use super::plan::{Entry, Next};
 use super::source::{Member, Origin, Source, Which};
 use super::wanted::Wanted;
 use crate::context::Context;
+use crate::operation::State;
 use crate::operation::calls::{Answer, Call, NotNow};
 use crate::operation::member::Link;
 use crate::operation::objects::{self, Target};
@@ -56,7 +58,8 @@ impl Pass<'_> {
         let wanted = Wanted {
             which: run.which,
             namespace: owner.namespace.clone(),
-            backup: source.name.clone(),
+            kind: BackupStatus::KIND,
+            name: source.name.clone(),
             owner_uid: source.backup.as_ref().and_then(|b| b.metadata.uid.clone()),
             made_in,
             started: None,
@@ -92,7 +95,8 @@ impl Pass<'_> {
         let wanted = origin.clone().map(|origin| Wanted {
             which: Which::Named(run.clone()),
             namespace: owner.namespace.clone(),
-            backup: source.name.clone(),
+            kind: BackupStatus::KIND,
+            name: source.name.clone(),
             owner_uid: None,
             made_in: origin.made_in(),
             started,

@@ -3,19 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::condition::reason;
-use api_types::external::velero;
-use api_types::labels;
 use api_types::restore::{Restore, RestoreDetail};
 use controller_kit::reconcile::Outcome;
-use kube::ResourceExt;
-use proxy_client::{Error as CallError, ListOptions, Preconditions};
 use velero_kit::identity::Owner;
+use velero_kit::removal::restores;
 
 use super::{Problem, apply};
 use crate::context::Context;
 use crate::operation::calls::{self, Answer, Call};
-use crate::operation::objects::{self, Target};
 use crate::operation::{Error, deletion, entry, inherited};
 
 type Left = deletion::Left<RestoreDetail>;
@@ -87,61 +82,18 @@ async fn look(
     let Some(target) = deletion::place(ctx, owner, detail)? else {
         return Ok(None);
     };
-    remove(ctx, owner, &target)
-        .await
-        .map_err(|error| deletion::pending(&Problem::from(&error)))
-}
-
-/// Deletes every Velero Restore that carries our uid. Velero removes its logs from the bucket first,
-/// and one that runs is removed once it has ended.
-async fn remove(
-    ctx: &Context,
-    owner: &Owner,
-    target: &Target,
-) -> Result<Option<Problem>, CallError> {
-    let api = objects::velero::<velero::Restore>(ctx, &target.key);
-    let ours = ListOptions {
-        labels: Some(format!(
-            "{}={},{}={}",
-            labels::OWNER_UID,
-            owner.uid,
-            labels::MEMBER,
-            target.member
-        )),
-        ..ListOptions::default()
-    };
-    let found = match api.list(&ours).await {
-        Ok(found) => found,
-        // With the type all objects of it went.
-        Err(CallError::NotServed(_)) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    for restore in &found {
-        if restore.metadata.deletion_timestamp.is_some() {
-            continue;
-        }
-        let only_if = Preconditions {
-            uid: restore.uid(),
-            resource_version: None,
-        };
-        api.delete(&restore.name_any(), &only_if).await?;
+    let removed = restores::remove(ctx, owner, &target).await;
+    let removed = removed.map_err(|error| deletion::pending(&Problem::from(&error)))?;
+    for restore in &removed.deleted {
         apply::drop_carried(ctx, &target.key, restore).await;
     }
-    Ok(found.first().map(|restore| {
-        Problem::new(
-            reason::DELETION_PENDING,
-            format!(
-                "Velero in {} is removing the Velero Restore {}; one that runs is removed when it \
-                 has ended",
-                target.key.name,
-                restore.name_any()
-            ),
-        )
-    }))
+    Ok(removed.waits_for)
 }
 
 #[cfg(test)]
 mod tests {
+    use api_types::condition::reason;
+
     use super::*;
     use crate::restore::fixtures::{MEMBER_UID, NAME};
 

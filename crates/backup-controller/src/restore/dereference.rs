@@ -14,20 +14,20 @@ use kube::ResourceExt;
 use kube::core::Selector;
 use kube::runtime::reflector::ObjectRef;
 use velero_kit::identity::{self, Owner};
-use velero_kit::{NAMESPACE, borrowed, location};
+use velero_kit::reading::elsewhere::{self, own_location, up_member};
+use velero_kit::reading::settled;
+use velero_kit::{NAMESPACE, location};
 
-use super::elsewhere::{self, own_location};
 use super::origin::is_made_in;
 use super::plan::{Entry, Facts};
 use super::results::Results;
-use super::source::{self, Member, Origin, Run, Source, Which};
+use super::source::{self, Origin, Run, Source, Which};
 use super::validate::Validated;
 use super::wanted::location_of;
 use super::{Problem, place};
 use crate::context::Context;
-use crate::locations::settled;
 use crate::operation::destination;
-use crate::operation::member::{self, Link};
+use crate::operation::member;
 use crate::operation::{entry, inherited};
 
 /// What a Restore reads.
@@ -150,14 +150,6 @@ impl Found {
     }
 }
 
-/// The member of an origin that answers now.
-pub fn up_member<'a>(ctx: &Context, origin: &'a Origin) -> Option<&'a Member> {
-    match member::link(ctx, &origin.cluster) {
-        Link::Up { member_uid } => origin.members.iter().find(|of| of.uid == member_uid),
-        Link::Down { .. } => None,
-    }
-}
-
 /// The location that the Backup names now.
 fn location_named(source: &Source) -> &str {
     let policy = source.backup.as_ref().and_then(|b| b.spec.policy.as_ref());
@@ -228,16 +220,11 @@ fn where_it_lies(ctx: &Context, origin: Origin, source: &Source, run: &str) -> O
         }
         return placed(ctx, origin, &name);
     }
-    if origin.places().len() == 1 || is_sure(ctx, &origin.cluster, &found) {
+    if origin.places().len() == 1 || settled::is_sure(ctx, &origin.cluster, &found) {
         here
     } else {
         origin
     }
-}
-
-/// Whether what Velero shows in a location lies at its place: one that only reads is never moved.
-pub fn is_sure(ctx: &Context, key: &ClusterKey, found: &velero::BackupStorageLocation) -> bool {
-    borrowed::is_borrowed(&found.name_any()) || ctx.settled.note(key, found)
 }
 
 /// What keeps the runs that a member shows from being trusted, where it has stored in several places.
@@ -250,7 +237,7 @@ fn unsettled(ctx: &Context, origin: &Origin, seen: &[Arc<velero::Backup>]) -> Op
     let found = names
         .iter()
         .filter_map(|name| ctx.locations.get(key, NAMESPACE, name));
-    let mut unsure = found.filter(|found| !is_sure(ctx, key, found));
+    let mut unsure = found.filter(|found| !settled::is_sure(ctx, key, found));
     let first = unsure.next()?;
     Some(settled::unsettled(key, &first.name_any()))
 }

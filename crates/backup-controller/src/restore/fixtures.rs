@@ -17,7 +17,7 @@ use super::plan::{Entry, Facts, Next, Terms};
 use super::results::Results;
 use super::source::{Member, Origin, Run, Source, Which};
 use super::validate::{Validated, validate};
-use crate::backup::fixtures::{self, OWNER_UID};
+use crate::backup::fixtures;
 pub(super) use crate::backup::fixtures::{MEMBER_UID, at, deadline, down, key, up};
 use crate::operation::member::{HubObject, Served};
 
@@ -155,26 +155,6 @@ pub(super) fn object(status: Value) -> Arc<velero::Restore> {
     let mut object = velero::Restore::new(NAME, velero::RestoreSpec::default());
     object.status = status;
     Arc::new(object)
-}
-
-/// The Velero Backup that is restored.
-pub(super) fn velero_backup(phase: &str) -> velero::Backup {
-    let object = json!({
-        "metadata": {
-            "name": RUN,
-            "labels": {
-                "kurator.dev/owner-uid": OWNER_UID,
-                "kurator.dev/member": api_types::names::MemberId::from_uid(MEMBER_UID).as_str(),
-            },
-            "annotations": { "kurator.dev/hub-object": "Backup/team-a/nightly-shop" },
-        },
-        "status": {
-            "phase": phase,
-            "startTimestamp": at(-60).to_string(),
-            "expiration": at(1000).to_string(),
-        },
-    });
-    serde_json::from_value(object).unwrap()
 }
 
 pub(super) fn problem(reason: &'static str) -> Problem {

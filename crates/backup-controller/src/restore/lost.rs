@@ -12,11 +12,12 @@ use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 use proxy_client::ListOptions;
 use velero_kit::identity::{self, Owner};
+use velero_kit::reading::elsewhere;
 use velero_kit::{copy, point};
 
+use super::Problem;
 use super::origin::{Origin, is_made_in};
 use super::source::{Source, Which};
-use super::{Problem, elsewhere};
 use crate::context::Context;
 use crate::operation::State;
 use crate::operation::calls::NotNow;

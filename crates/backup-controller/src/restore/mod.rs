@@ -6,21 +6,18 @@ mod ask;
 pub mod build;
 pub mod delete;
 pub mod dereference;
-pub mod elsewhere;
 pub mod filter;
 #[cfg(test)]
 mod fixtures;
-pub mod look;
+pub mod index;
 pub mod lost;
-pub mod origin;
 pub mod pass;
 pub mod place;
 pub mod plan;
-pub mod results;
+mod reading;
 pub mod source;
 pub mod status;
 pub mod validate;
-pub mod wanted;
 
 use std::sync::Arc;
 
@@ -30,6 +27,8 @@ use controller_kit::reconcile::Outcome;
 use kube::ResourceExt;
 use velero_kit::identity::Owner;
 pub use velero_kit::problem::Problem;
+pub use velero_kit::reading::{look, origin, wanted};
+pub use velero_kit::results::read as results;
 
 use crate::context::Context;
 use crate::operation::draft::Draft;

@@ -14,8 +14,9 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use velero_kit::point;
 
-use super::origin::Index;
+use super::index::Index;
 pub use super::origin::{Member, Origin};
+pub use super::wanted::Which;
 use super::{Problem, place};
 use crate::operation::{entry, is_settled};
 
@@ -44,16 +45,6 @@ pub struct Run {
     pub which: Which,
     /// Some items are not in it.
     pub partial: bool,
-}
-
-/// How a run is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Which {
-    /// The Velero Backup of this name.
-    Named(String),
-    /// The newest one that did not begin after this: the origin cannot be asked, so it is to be found
-    /// among what the target sees.
-    Newest(Option<Timestamp>),
 }
 
 impl Source {

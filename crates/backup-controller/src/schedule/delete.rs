@@ -19,7 +19,6 @@ use velero_kit::location::is_same;
 use super::former::written;
 use super::{Error, Problem, apply};
 use crate::backup::delete::member;
-use crate::backup::delete::places::Known;
 use crate::backup::delete::{Left, left_by, location};
 use crate::backup::readers;
 use crate::context::Context;
@@ -27,6 +26,7 @@ use crate::operation::calls::{self, Answer, Call};
 use crate::operation::member::{HubObject, Link, hub_object, link};
 use crate::operation::objects::Target;
 use crate::operation::{deletion, entry};
+use velero_kit::removal::places::Known;
 
 /// What the deletion waits for in one cluster.
 #[derive(Debug, Clone)]

@@ -76,7 +76,7 @@ pub fn clusters(
                 stuck: None,
                 accepted: ctx.memory.with(&owner.uid, |memory| {
                     let of = memory.clusters.get(&key);
-                    of.and_then(|of| of.accepted.clone())
+                    of.and_then(|of| of.own.accepted.clone())
                 }),
                 facts,
                 key,

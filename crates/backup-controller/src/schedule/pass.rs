@@ -264,7 +264,7 @@ impl<'a> Pass<'a> {
                 let mut row = Row::new(entry, next);
                 row.free_since = ctx.memory.with(&self.0.owner.uid, |memory| {
                     let of = memory.clusters.entry(row.entry.key.clone()).or_default();
-                    of.turn.note(row.runs.hold_up_next(), self.0.now)
+                    of.own.turn.note(row.runs.hold_up_next(), self.0.now)
                 });
                 row
             })

@@ -80,7 +80,7 @@ fn settle(draft: &Draft<'_, Backup>, row: &mut Row, placed: Placed) {
     } = placed;
     draft.ctx.memory.with(&draft.owner.uid, |memory| {
         let of = memory.clusters.entry(row.entry.key.clone()).or_default();
-        (of.accepted, of.stopped) = (accepted, None);
+        (of.own.accepted, of.own.stopped) = (accepted, None);
     });
     row.keep(schedule);
     row.runs.add(run.map(Arc::new));

@@ -62,7 +62,7 @@ fn is_stopped(draft: &Draft<'_, Backup>, former: &Former) -> bool {
     };
     draft.ctx.memory.with(&draft.owner.uid, |memory| {
         let of = memory.clusters.get(key);
-        of.is_some_and(|of| of.stopped.as_ref() == Some(uid))
+        of.is_some_and(|of| of.own.stopped.as_ref() == Some(uid))
     })
 }
 
@@ -86,7 +86,7 @@ fn is_kept(
     };
     draft.ctx.memory.with(&draft.owner.uid, |memory| {
         let of = memory.clusters.entry(key).or_default();
-        of.stopped = former
+        of.own.stopped = former
             .cluster
             .member_uid
             .clone()

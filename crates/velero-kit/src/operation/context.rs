@@ -1,0 +1,112 @@
+//! What every pass can use, and what each process adds to it.
+
+use std::fmt::{self, Debug};
+use std::ops::Deref;
+
+use api_types::cluster::AttachedCluster;
+use api_types::external::velero;
+use api_types::fleet::Fleet;
+use controller_kit::event::Events;
+use controller_kit::follow::Intake;
+use controller_kit::lease::Leadership;
+use kube::runtime::reflector::Store;
+use proxy_client::{Inventory, MemberWatch, Members};
+
+use super::calls::Slow;
+use super::contact::Contact;
+use super::memory::Memory;
+use super::metrics::Metrics;
+use super::timings::Timings;
+use crate::reading::settled::Settled;
+
+/// A process whose operations work on members through Velero: what it has and does in its own way.
+pub trait Process: Copy + Debug + Default + Send + Sync + 'static {
+    /// The field manager of its writes, on the hub and on members (`api.md` 6).
+    const MANAGER: &'static str;
+
+    /// The stores and triggers that only it has.
+    type Own: Send + Sync;
+    /// What comes of a call to a member.
+    type Answer: Debug + Send;
+    /// What only it remembers of an operation between two passes.
+    type OfOperation: Debug + Default + Send;
+    /// The same of one cluster of an operation.
+    type OfCluster: Debug + Default + Send;
+
+    /// Starts a pass over the hub object of this kind, if it is one of its own.
+    fn trigger_owner(own: &Self::Own, kind: &str, namespace: &str, name: &str);
+}
+
+/// Clients, local stores and the memory of a process. What only this process has is reached as if it
+/// were a part of it.
+pub struct Context<P: Process> {
+    /// The hub.
+    pub client: kube::Client,
+    /// Uid of the hub's namespace `kube-system`: a member may serve two hubs.
+    pub hub_uid: String,
+    /// All members, through cluster-proxy.
+    pub members: Members,
+    /// The members' states.
+    pub inventory: Inventory,
+    /// Whether cluster-proxy can be asked.
+    pub contact: Contact,
+    /// Fleets of the hub.
+    pub fleets: Store<Fleet>,
+    /// Every AttachedCluster of the hub.
+    pub clusters: Store<AttachedCluster>,
+    /// How complete the stores of the hub are.
+    pub intake: Intake,
+    /// Velero Backups that this process's hub objects own.
+    pub backups: MemberWatch<velero::Backup>,
+    /// Velero Restores that they own.
+    pub restores: MemberWatch<velero::Restore>,
+    /// Requests to delete Velero Backups that they own.
+    pub requests: MemberWatch<velero::DeleteBackupRequest>,
+    /// Every BackupStorageLocation.
+    pub locations: MemberWatch<velero::BackupStorageLocation>,
+    /// Publishes events on hub objects.
+    pub events: Events,
+    /// Counts what happens.
+    pub metrics: Metrics,
+    /// How long to wait for what.
+    pub timings: Timings,
+    /// What is remembered between passes.
+    pub memory: Memory<P>,
+    /// Members that are not waited for.
+    pub slow: Slow,
+    /// Which locations show what lies at their place.
+    pub settled: Settled,
+    /// Whether this process may write.
+    pub leadership: Leadership,
+    /// What only this process has.
+    pub own: P::Own,
+}
+
+impl<P: Process> Context<P> {
+    /// The field manager of this process's writes.
+    #[allow(clippy::unused_self)] // so that callers need not name the process
+    pub fn manager(&self) -> &'static str {
+        P::MANAGER
+    }
+
+    /// Starts a pass over the hub object of this kind, if it is one of ours.
+    pub fn trigger_owner(&self, kind: &str, namespace: &str, name: &str) {
+        P::trigger_owner(&self.own, kind, namespace, name);
+    }
+}
+
+impl<P: Process> Deref for Context<P> {
+    type Target = P::Own;
+
+    fn deref(&self) -> &P::Own {
+        &self.own
+    }
+}
+
+impl<P: Process> fmt::Debug for Context<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("members", &self.members)
+            .finish_non_exhaustive()
+    }
+}
