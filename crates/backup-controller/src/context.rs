@@ -3,6 +3,7 @@
 use api_types::backup::{Backup, BackupStatus};
 use api_types::external::velero;
 use api_types::fleet::Fleet;
+use api_types::key::ClusterKey;
 use api_types::labels;
 use api_types::restore::{Restore, RestoreStatus};
 use controller_kit::trigger::Trigger;
@@ -10,6 +11,7 @@ use kube::runtime::reflector::Store;
 use proxy_client::MemberWatch;
 use velero_kit::operation::context::{self, Process};
 
+use crate::controller;
 use crate::locations::Sweeps;
 use crate::operation::State;
 use crate::operation::calls::Answer;
@@ -78,5 +80,21 @@ impl Process for BackupController {
             "Fleet" => own.fleet_trigger.fire(namespace, name),
             _ => {}
         }
+    }
+
+    fn object_changed(ctx: &Context, kind: &str, namespace: &str, name: &str) {
+        controller::object_changed(ctx, kind, namespace, name);
+    }
+
+    fn touch_cluster(ctx: &Context, key: &ClusterKey) {
+        controller::touch_cluster(ctx, key);
+    }
+
+    fn touch_synced(ctx: &Context, key: &ClusterKey) {
+        controller::touch_synced(ctx, key);
+    }
+
+    fn touch_all(ctx: &Context) {
+        controller::touch_all(ctx);
     }
 }

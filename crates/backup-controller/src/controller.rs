@@ -2,11 +2,9 @@
 
 mod fleets;
 mod interest;
-mod kind;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use api_types::backup::{Backup, BackupStatus};
 use api_types::cluster::AttachedCluster;
@@ -16,24 +14,18 @@ use api_types::labels;
 use api_types::restore::Restore;
 use controller_kit::follow::{Change as HubChange, follow};
 use controller_kit::reconcile::Observer;
-use controller_kit::trigger::Trigger;
 use futures::{StreamExt, future, stream};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{ObjectRef, Store};
-use proxy_client::{Change, InventoryChange, MemberResource, MemberWatch, WatchState};
 use tokio_util::sync::CancellationToken;
-use velero_kit::{identity, location};
+use velero_kit::operation::follow::{self as watch, answered, first_view, moved, touch};
+use velero_kit::operation::kind::Kind;
 
-use self::kind::Kind;
 use crate::context::Context;
+use crate::operation::State;
 use crate::operation::destination::fleet;
-use crate::operation::{Operation, State, is_settled, member};
 use crate::{backup, locations, plugin, restore};
-
-/// How long the first passes wait for a first view of the members. Without one they say so.
-const FIRST_VIEW: Duration = Duration::from_secs(10);
 
 /// Kinds of the hub that are followed here.
 pub const HUB_KINDS: usize = 4;
@@ -97,18 +89,18 @@ pub async fn run(
     let tasks = [
         tokio::spawn(fleets.for_each(|_| future::ready(()))),
         tokio::spawn(clusters.for_each(|_| future::ready(()))),
-        tokio::spawn(follow_inventory(Arc::clone(&ctx))),
-        tokio::spawn(follow_members(Arc::clone(&ctx), ctx.backups.clone())),
-        tokio::spawn(follow_members(Arc::clone(&ctx), ctx.schedules.clone())),
-        tokio::spawn(follow_members(Arc::clone(&ctx), ctx.restores.clone())),
-        tokio::spawn(follow_members(Arc::clone(&ctx), ctx.requests.clone())),
-        tokio::spawn(follow_locations(Arc::clone(&ctx))),
-        tokio::spawn(follow_leadership(Arc::clone(&ctx))),
+        tokio::spawn(watch::inventory(Arc::clone(&ctx))),
+        tokio::spawn(watch::members(Arc::clone(&ctx), ctx.backups.clone())),
+        tokio::spawn(watch::members(Arc::clone(&ctx), ctx.schedules.clone())),
+        tokio::spawn(watch::members(Arc::clone(&ctx), ctx.restores.clone())),
+        tokio::spawn(watch::members(Arc::clone(&ctx), ctx.requests.clone())),
+        tokio::spawn(watch::locations(Arc::clone(&ctx))),
+        tokio::spawn(watch::leadership(Arc::clone(&ctx))),
         tokio::spawn(locations::run(Arc::clone(&ctx))),
     ];
     // A Fleet that is not listed yet must not pass for one that is not there.
     intake.complete(HUB_KINDS - 2).await;
-    first_view(&ctx).await;
+    first_view(&ctx, answered(&ctx, &ctx.schedules)).await;
     let backups = Kind {
         objects: backups,
         store: ctx.hub_backups.clone(),
@@ -143,37 +135,6 @@ pub async fn run(
     );
     for task in tasks {
         task.abort();
-    }
-}
-
-/// Waits a moment for the members' states and objects, so that a restart does not show every
-/// cluster as unknown for an instant.
-async fn first_view(ctx: &Context) {
-    let seen = async {
-        ctx.inventory.until(proxy_client::Inventory::synced).await;
-        let usable: Vec<ClusterKey> = ctx
-            .inventory
-            .list()
-            .into_iter()
-            .filter(|state| state.state.is_usable())
-            .map(|state| state.key.clone())
-            .collect();
-        let answered = |state: WatchState| member::has_answered(&state);
-        ctx.backups
-            .until(|watch| usable.iter().all(|key| answered(watch.state(key))))
-            .await;
-        ctx.schedules
-            .until(|watch| usable.iter().all(|key| answered(watch.state(key))))
-            .await;
-        ctx.restores
-            .until(|watch| usable.iter().all(|key| answered(watch.state(key))))
-            .await;
-        ctx.locations
-            .until(|watch| usable.iter().all(|key| answered(watch.state(key))))
-            .await;
-    };
-    if tokio::time::timeout(FIRST_VIEW, seen).await.is_err() {
-        tracing::warn!("starting without a full view of the members: is cluster-proxy running?");
     }
 }
 
@@ -226,121 +187,8 @@ fn cluster_changed(ctx: &Context, change: &HubChange<AttachedCluster>) {
     }
 }
 
-/// Namespace and name of an object that came, went, is being deleted or differs in what matters
-/// here; its status does not.
-fn moved<K, T>(change: &HubChange<K>, seen: impl Fn(&Arc<K>) -> T) -> Option<(String, String)>
-where
-    K: kube::Resource,
-    T: PartialEq,
-{
-    let state = |object: &Option<Arc<K>>| {
-        object
-            .as_ref()
-            .map(|object| (object.meta().deletion_timestamp.is_some(), seen(object)))
-    };
-    if state(&change.old) == state(&change.new) {
-        return None;
-    }
-    let object = change.new.as_ref().or(change.old.as_ref())?;
-    Some((object.namespace().unwrap_or_default(), object.name_any()))
-}
-
-async fn follow_inventory(ctx: Arc<Context>) {
-    let mut changes = ctx.inventory.changes();
-    let mut told = false;
-    loop {
-        let answers = ctx.inventory.lost().is_none();
-        let left = ctx.contact.note(answers, ctx.timings.proxy_grace);
-        // Nothing else tells that the last states of the members are worth nothing any more.
-        if left.is_some_and(|left| left.is_zero()) && !told {
-            tracing::warn!("cluster-proxy does not answer: is it running?");
-            touch_all(&ctx);
-        }
-        told = left.is_some_and(|left| left.is_zero());
-        let change = match left.filter(|left| !left.is_zero()) {
-            Some(left) => match tokio::time::timeout(left, changes.next()).await {
-                Ok(change) => change,
-                Err(_) => continue,
-            },
-            None => changes.next().await,
-        };
-        match change {
-            Some(InventoryChange::Cluster(key)) => touch_cluster(&ctx, &key),
-            Some(InventoryChange::Resync) => touch_all(&ctx),
-            None => return,
-        }
-    }
-}
-
-/// Objects that name their hub object start that one's pass; others start the passes of all objects
-/// that work on their member.
-async fn follow_members<K: MemberResource>(ctx: Arc<Context>, watch: MemberWatch<K>) {
-    let mut changes = watch.changes();
-    while let Some(change) = changes.next().await {
-        match change {
-            Change::Object {
-                cluster, old, new, ..
-            } => {
-                let meta = new.as_deref().or(old.as_deref()).map(kube::Resource::meta);
-                touch_owner(&ctx, &cluster, meta);
-            }
-            Change::Invalid {
-                cluster, object, ..
-            } => {
-                touch_owner(&ctx, &cluster, Some(&object.metadata));
-            }
-            Change::State { cluster } => touch_cluster(&ctx, &cluster),
-            Change::Lagged => touch_all(&ctx),
-        }
-    }
-}
-
-/// Velero writes each location's status twice a minute, on every member: only what somebody waits
-/// for starts passes.
-async fn follow_locations(ctx: Arc<Context>) {
-    let mut changes = ctx.locations.changes();
-    while let Some(change) = changes.next().await {
-        match change {
-            Change::Object {
-                cluster, old, new, ..
-            } => match location::change(old.as_deref(), new.as_deref()) {
-                location::Change::Nothing => {}
-                location::Change::Synced => {
-                    touch_synced(&ctx, &cluster);
-                    fleets::touch(&ctx, &cluster);
-                }
-                location::Change::Use => touch_cluster(&ctx, &cluster),
-            },
-            Change::Invalid { cluster, .. } | Change::State { cluster } => {
-                touch_cluster(&ctx, &cluster);
-            }
-            Change::Lagged => touch_all(&ctx),
-        }
-    }
-}
-
-fn touch_owner(ctx: &Context, cluster: &ClusterKey, meta: Option<&ObjectMeta>) {
-    let Some((kind, namespace, name)) = meta.and_then(identity::hub_object) else {
-        touch_cluster(ctx, cluster);
-        return;
-    };
-    ctx.trigger_owner(kind, namespace, name);
-    if kind == BackupStatus::KIND {
-        touch_restores_of(ctx, namespace, name);
-    }
-}
-
-async fn follow_leadership(ctx: Arc<Context>) {
-    let mut leadership = ctx.leadership.clone();
-    while leadership.changed().await {
-        if leadership.is_leader() {
-            touch_all(&ctx);
-        }
-    }
-}
-
 /// Starts passes over the unfinished objects that work, or may come to work, on this member.
-fn touch_cluster(ctx: &Context, key: &ClusterKey) {
+pub(crate) fn touch_cluster(ctx: &Context, key: &ClusterKey) {
     fleets::touch(ctx, key);
     touch_backups(ctx, |backup| may_work_on(ctx, backup, key));
     touch_restores(ctx, |restore| {
@@ -351,7 +199,8 @@ fn touch_cluster(ctx: &Context, key: &ClusterKey) {
 
 /// Starts passes over what waits for Velero to have looked into the bucket: a copy that comes, or
 /// the proof that a deleted backup does not come back.
-fn touch_synced(ctx: &Context, key: &ClusterKey) {
+pub(crate) fn touch_synced(ctx: &Context, key: &ClusterKey) {
+    fleets::touch(ctx, key);
     touch_backups(ctx, |backup| {
         backup.metadata.deletion_timestamp.is_some() && may_work_on(ctx, backup, key)
     });
@@ -364,10 +213,18 @@ fn may_work_on(ctx: &Context, backup: &Backup, key: &ClusterKey) -> bool {
     interest::backup_may_work_on(backup, key, fleet)
 }
 
-fn touch_all(ctx: &Context) {
+pub(crate) fn touch_all(ctx: &Context) {
     touch_backups(ctx, |_| true);
     touch_restores(ctx, |_| true);
     fleets::touch_all(ctx, |_| true);
+}
+
+/// An object on a member that is of this hub object has changed.
+pub(crate) fn object_changed(ctx: &Context, kind: &str, namespace: &str, name: &str) {
+    ctx.trigger_owner(kind, namespace, name);
+    if kind == BackupStatus::KIND {
+        touch_restores_of(ctx, namespace, name);
+    }
 }
 
 fn touch_restores_of(ctx: &Context, namespace: &str, backup: &str) {
@@ -382,14 +239,4 @@ fn touch_backups(ctx: &Context, wanted: impl Fn(&Backup) -> bool) {
 
 fn touch_restores(ctx: &Context, wanted: impl Fn(&Restore) -> bool) {
     touch(&ctx.hub_restores, &ctx.restore_trigger, wanted);
-}
-
-/// Starts passes over the objects of a store that are not settled, or are being deleted.
-fn touch<K: Operation>(store: &Store<K>, trigger: &Trigger<K>, wanted: impl Fn(&K) -> bool) {
-    for object in store.state() {
-        let settled = object.meta().deletion_timestamp.is_none() && is_settled(&*object);
-        if !settled && wanted(&object) {
-            trigger.fire(&object.namespace().unwrap_or_default(), &object.name_any());
-        }
-    }
 }

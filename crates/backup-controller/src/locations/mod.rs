@@ -141,9 +141,7 @@ struct Broom {
 
 impl Broom {
     fn everywhere(&mut self) {
-        let known = self.ctx.locations.clusters();
-        self.ctx.settled.keep(&known);
-        for key in known {
+        for key in self.ctx.locations.clusters() {
             self.unsearched.insert(key.clone());
             self.sweep(key, Duration::ZERO);
         }
@@ -156,17 +154,6 @@ impl Broom {
     }
 
     fn changed(&mut self, change: Change<api_types::external::velero::BackupStorageLocation>) {
-        if let Change::Object {
-            cluster, key, new, ..
-        } = &change
-        {
-            match new {
-                Some(location) => {
-                    self.ctx.settled.note(cluster, location);
-                }
-                None => self.ctx.settled.forget(cluster, &key.name),
-            }
-        }
         match change {
             Change::Object {
                 cluster, key, new, ..

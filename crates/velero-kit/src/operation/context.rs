@@ -6,6 +6,7 @@ use std::ops::Deref;
 use api_types::cluster::AttachedCluster;
 use api_types::external::velero;
 use api_types::fleet::Fleet;
+use api_types::key::ClusterKey;
 use controller_kit::event::Events;
 use controller_kit::follow::Intake;
 use controller_kit::lease::Leadership;
@@ -35,6 +36,20 @@ pub trait Process: Copy + Debug + Default + Send + Sync + 'static {
 
     /// Starts a pass over the hub object of this kind, if it is one of its own.
     fn trigger_owner(own: &Self::Own, kind: &str, namespace: &str, name: &str);
+
+    /// An object on a member that is of this hub object has changed.
+    fn object_changed(ctx: &Context<Self>, kind: &str, namespace: &str, name: &str) {
+        ctx.trigger_owner(kind, namespace, name);
+    }
+
+    /// Starts passes over the unfinished objects that work, or may come to work, on this member.
+    fn touch_cluster(ctx: &Context<Self>, key: &ClusterKey);
+
+    /// Starts passes over what waits for Velero in this member to have looked into the bucket.
+    fn touch_synced(ctx: &Context<Self>, key: &ClusterKey);
+
+    /// Starts passes over all objects that are not settled.
+    fn touch_all(ctx: &Context<Self>);
 }
 
 /// Clients, local stores and the memory of a process. What only this process has is reached as if it

@@ -8,7 +8,7 @@ use api_types::phase::EntryPhase;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::context::Process;
+use super::context::{Context, Process};
 
 pub(crate) const OWNER_UID: &str = "6f1c1f6e-6f0b-4d0a-9a4e-0d8f5f3c2b11";
 pub(crate) const MEMBER_UID: &str = "kube-system-uid-of-oslo";
@@ -27,6 +27,12 @@ impl Process for Plain {
     type OfCluster = ();
 
     fn trigger_owner((): &(), _: &str, _: &str, _: &str) {}
+
+    fn touch_cluster(_: &Context<Self>, _: &ClusterKey) {}
+
+    fn touch_synced(_: &Context<Self>, _: &ClusterKey) {}
+
+    fn touch_all(_: &Context<Self>) {}
 }
 
 /// Seconds after the Backup was created.

@@ -12,7 +12,9 @@ pub mod entry;
 pub mod events;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod follow;
 pub mod inherited;
+pub mod kind;
 pub mod member;
 pub mod memory;
 pub mod metrics;

@@ -128,7 +128,7 @@ pub async fn open_all(
 }
 
 /// A location of the target at this place: one of its own, or a read-only one that is made for it.
-async fn open(
+pub async fn open(
     ctx: &Context<impl Process>,
     owner: &Owner,
     key: &ClusterKey,

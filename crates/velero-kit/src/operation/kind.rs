@@ -12,15 +12,15 @@ use kube::runtime::watcher::{self, Event};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::context::Context;
-use crate::operation::Error;
-use crate::operation::memory::Remembered;
+use super::Error;
+use super::context::{Context, Process};
+use super::memory::Remembered;
 
 /// Passes at a time, over different objects of one kind.
 const CONCURRENCY: u16 = 16;
 
 /// What a kind of hub object is followed as.
-pub(super) trait HubKind:
+pub trait HubKind:
     kube::Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned + Send + Sync + 'static
 {
 }
@@ -37,11 +37,16 @@ impl<K> HubKind for K where
 }
 
 /// The passes of one kind.
-pub(super) struct Kind<K: HubKind, O, T> {
-    pub(super) objects: O,
-    pub(super) store: Store<K>,
-    pub(super) triggers: T,
-    pub(super) observer: Observer,
+#[allow(missing_debug_implementations)] // streams have none
+pub struct Kind<K: HubKind, O, T> {
+    /// What its watch tells.
+    pub objects: O,
+    /// Its objects.
+    pub store: Store<K>,
+    /// What else starts passes.
+    pub triggers: T,
+    /// Who reports the passes.
+    pub observer: Observer,
 }
 
 impl<K, O, T> Kind<K, O, T>
@@ -51,13 +56,14 @@ where
     T: Stream<Item = ObjectRef<K>> + Send + 'static,
 {
     /// Runs until `shutdown`; passes under way are finished first.
-    pub(super) async fn run<P>(
+    pub async fn run<P, F>(
         self,
-        ctx: &Arc<Context>,
+        ctx: &Arc<Context<P>>,
         shutdown: CancellationToken,
-        reconcile: impl Fn(Arc<Context>, Arc<K>) -> P + Clone + Send + Sync + 'static,
+        reconcile: impl Fn(Arc<Context<P>>, Arc<K>) -> F + Clone + Send + Sync + 'static,
     ) where
-        P: Future<Output = Result<Outcome, Error>> + Send + 'static,
+        P: Process,
+        F: Future<Output = Result<Outcome, Error>> + Send + 'static,
     {
         let on_error = self.observer.clone();
         let observer = self.observer;
@@ -66,7 +72,7 @@ where
             .reconcile_on(self.triggers)
             .graceful_shutdown_on(shutdown.cancelled_owned())
             .run(
-                move |object, ctx: Arc<Context>| {
+                move |object, ctx: Arc<Context<P>>| {
                     let observer = observer.clone();
                     let pass = pass(reconcile.clone(), ctx, Arc::clone(&object));
                     async move { observer.observe(&*object, Box::pin(pass)).await }
@@ -80,14 +86,15 @@ where
 }
 
 /// A pass of the replica that leads; the others only watch.
-async fn pass<K, P>(
-    reconcile: impl Fn(Arc<Context>, Arc<K>) -> P,
-    ctx: Arc<Context>,
+async fn pass<K, P, F>(
+    reconcile: impl Fn(Arc<Context<P>>, Arc<K>) -> F,
+    ctx: Arc<Context<P>>,
     object: Arc<K>,
 ) -> Result<Outcome, Error>
 where
     K: HubKind,
-    P: Future<Output = Result<Outcome, Error>>,
+    P: Process,
+    F: Future<Output = Result<Outcome, Error>>,
 {
     if ctx.leadership.is_leader() {
         let uid = object.meta().uid.as_deref().unwrap_or_default();

@@ -1,0 +1,194 @@
+//! What starts passes: changes of the members' states and objects, and of the hub's objects.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::external::velero::BackupStorageLocation;
+use api_types::key::ClusterKey;
+use controller_kit::follow::Change as HubChange;
+use controller_kit::trigger::Trigger;
+use futures::StreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
+use kube::runtime::reflector::Store;
+use proxy_client::{Change, Inventory, InventoryChange, MemberResource, MemberWatch};
+
+use super::context::{Context, Process};
+use super::{Operation, is_settled, member};
+use crate::{identity, location};
+
+/// How long the first passes wait for a first view of the members. Without one they say so.
+const FIRST_VIEW: Duration = Duration::from_secs(10);
+
+/// Waits a moment for the members' states and objects, so that a restart does not show every
+/// cluster as unknown for an instant. `more`: the watches that only this process has, see
+/// [`answered`].
+pub async fn first_view(ctx: &Context<impl Process>, more: impl Future<Output = ()>) {
+    let seen = async {
+        answered(ctx, &ctx.backups).await;
+        more.await;
+        answered(ctx, &ctx.restores).await;
+        answered(ctx, &ctx.locations).await;
+    };
+    if tokio::time::timeout(FIRST_VIEW, seen).await.is_err() {
+        tracing::warn!("starting without a full view of the members: is cluster-proxy running?");
+    }
+}
+
+/// Waits until each member that can be asked has answered a watch.
+pub async fn answered<K: MemberResource>(ctx: &Context<impl Process>, watch: &MemberWatch<K>) {
+    ctx.inventory.until(Inventory::synced).await;
+    let usable: Vec<ClusterKey> = ctx
+        .inventory
+        .list()
+        .into_iter()
+        .filter(|state| state.state.is_usable())
+        .map(|state| state.key.clone())
+        .collect();
+    let has_answered = |key| member::has_answered(&watch.state(key));
+    watch.until(|_| usable.iter().all(has_answered)).await;
+}
+
+/// Namespace and name of an object that came, went, is being deleted or differs in what matters
+/// here; its status does not.
+pub fn moved<K, T>(change: &HubChange<K>, seen: impl Fn(&Arc<K>) -> T) -> Option<(String, String)>
+where
+    K: kube::Resource,
+    T: PartialEq,
+{
+    let state = |object: &Option<Arc<K>>| {
+        object
+            .as_ref()
+            .map(|object| (object.meta().deletion_timestamp.is_some(), seen(object)))
+    };
+    if state(&change.old) == state(&change.new) {
+        return None;
+    }
+    let object = change.new.as_ref().or(change.old.as_ref())?;
+    Some((object.namespace().unwrap_or_default(), object.name_any()))
+}
+
+/// Starts passes over the objects of a store that are not settled, or are being deleted.
+pub fn touch<K: Operation>(store: &Store<K>, trigger: &Trigger<K>, wanted: impl Fn(&K) -> bool) {
+    for object in store.state() {
+        let settled = object.meta().deletion_timestamp.is_none() && is_settled(&*object);
+        if !settled && wanted(&object) {
+            trigger.fire(&object.namespace().unwrap_or_default(), &object.name_any());
+        }
+    }
+}
+
+/// Follows the members' states, and whether cluster-proxy tells them.
+pub async fn inventory<P: Process>(ctx: Arc<Context<P>>) {
+    let mut changes = ctx.inventory.changes();
+    let mut told = false;
+    loop {
+        let answers = ctx.inventory.lost().is_none();
+        let left = ctx.contact.note(answers, ctx.timings.proxy_grace);
+        // Nothing else tells that the last states of the members are worth nothing any more.
+        if left.is_some_and(|left| left.is_zero()) && !told {
+            tracing::warn!("cluster-proxy does not answer: is it running?");
+            P::touch_all(&ctx);
+        }
+        told = left.is_some_and(|left| left.is_zero());
+        let change = match left.filter(|left| !left.is_zero()) {
+            Some(left) => match tokio::time::timeout(left, changes.next()).await {
+                Ok(change) => change,
+                Err(_) => continue,
+            },
+            None => changes.next().await,
+        };
+        match change {
+            Some(InventoryChange::Cluster(key)) => P::touch_cluster(&ctx, &key),
+            Some(InventoryChange::Resync) => P::touch_all(&ctx),
+            None => return,
+        }
+    }
+}
+
+/// Objects that name their hub object start that one's pass; others start the passes of all objects
+/// that work on their member.
+pub async fn members<P: Process, K: MemberResource>(ctx: Arc<Context<P>>, watch: MemberWatch<K>) {
+    let mut changes = watch.changes();
+    while let Some(change) = changes.next().await {
+        match change {
+            Change::Object {
+                cluster, old, new, ..
+            } => {
+                let meta = new.as_deref().or(old.as_deref()).map(kube::Resource::meta);
+                touch_owner(&ctx, &cluster, meta);
+            }
+            Change::Invalid {
+                cluster, object, ..
+            } => {
+                touch_owner(&ctx, &cluster, Some(&object.metadata));
+            }
+            Change::State { cluster } => P::touch_cluster(&ctx, &cluster),
+            Change::Lagged => P::touch_all(&ctx),
+        }
+    }
+}
+
+/// Velero writes each location's status twice a minute, on every member: only what somebody waits
+/// for starts passes.
+pub async fn locations<P: Process>(ctx: Arc<Context<P>>) {
+    let mut changes = ctx.locations.changes();
+    let mut tidy = tokio::time::interval(ctx.timings.location_sweep);
+    loop {
+        let change = tokio::select! {
+            change = changes.next() => change,
+            _ = tidy.tick() => {
+                ctx.settled.keep(&ctx.locations.clusters());
+                continue;
+            }
+        };
+        let Some(change) = change else { return };
+        settle(&ctx, &change);
+        match change {
+            Change::Object {
+                cluster, old, new, ..
+            } => match location::change(old.as_deref(), new.as_deref()) {
+                location::Change::Nothing => {}
+                location::Change::Synced => P::touch_synced(&ctx, &cluster),
+                location::Change::Use => P::touch_cluster(&ctx, &cluster),
+            },
+            Change::Invalid { cluster, .. } | Change::State { cluster } => {
+                P::touch_cluster(&ctx, &cluster);
+            }
+            Change::Lagged => P::touch_all(&ctx),
+        }
+    }
+}
+
+/// Takes in when Velero has looked into a location.
+fn settle(ctx: &Context<impl Process>, change: &Change<BackupStorageLocation>) {
+    let Change::Object {
+        cluster, key, new, ..
+    } = change
+    else {
+        return;
+    };
+    match new {
+        Some(location) => {
+            ctx.settled.note(cluster, location);
+        }
+        None => ctx.settled.forget(cluster, &key.name),
+    }
+}
+
+fn touch_owner<P: Process>(ctx: &Context<P>, cluster: &ClusterKey, meta: Option<&ObjectMeta>) {
+    match meta.and_then(identity::hub_object) {
+        Some((kind, namespace, name)) => P::object_changed(ctx, kind, namespace, name),
+        None => P::touch_cluster(ctx, cluster),
+    }
+}
+
+/// A replica that comes to lead looks at everything.
+pub async fn leadership<P: Process>(ctx: Arc<Context<P>>) {
+    let mut leadership = ctx.leadership.clone();
+    while leadership.changed().await {
+        if leadership.is_leader() {
+            P::touch_all(&ctx);
+        }
+    }
+}
