@@ -10,6 +10,7 @@
 //! - [`results::read`]: the error lines of a restore that went wrong.
 
 pub mod borrowed;
+pub mod build;
 pub mod carry;
 pub mod classify;
 pub mod copy;
@@ -26,6 +27,7 @@ pub mod reading;
 pub mod removal;
 pub mod results;
 pub mod schedule;
+pub mod scope;
 
 /// The namespace that Velero and all its objects live in, on every member.
 pub use api_types::labels::VELERO_NAMESPACE as NAMESPACE;

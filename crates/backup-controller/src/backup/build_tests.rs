@@ -1,3 +1,5 @@
+use api_types::backup::BackupPolicy;
+use api_types::names::MemberId;
 use serde_json::{Value, json};
 
 use super::super::fixtures::{MEMBER_UID, NAME, backup, key};

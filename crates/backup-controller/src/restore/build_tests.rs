@@ -1,5 +1,5 @@
 use api_types::names::MemberId;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::filter;
 use super::super::fixtures::{MEMBER_UID, NAME, RESTORE_UID, RUN, key, restore, source};
