@@ -1,7 +1,8 @@
 //! The rules that turn what is known into a status. Pure: no client, no clock, no randomness.
 //!
-//! `entry` judges one cluster, `operation` the whole, `scheduled` a scheduled Backup, `summary` counts, `sanitize` copies what a
-//! member says about itself, `fit` keeps a status small enough to be stored.
+//! `entry` judges one cluster, `operation` the whole, `scheduled` a scheduled Backup, `migrate` a
+//! Migrate, `summary` counts, `sanitize` copies what a member says about itself, `fit` keeps a status
+//! small enough to be stored.
 
 use jiff::Timestamp;
 
@@ -11,13 +12,15 @@ use crate::restore::RestoreDetail;
 
 mod entry;
 mod fit;
+mod migrate;
 mod operation;
 mod sanitize;
 mod scheduled;
 mod summary;
 
 pub use entry::{EntryState, Seen, VeleroPhase, Work, entry_state};
-pub use fit::{MAX_STATUS_BYTES, fit_backup, fit_restore, too_many};
+pub use fit::{MAX_STATUS_BYTES, fit_backup, fit_migrate, fit_restore, too_many};
+pub use migrate::{Migration, SourceOutcome, decide_migrate, source_outcome};
 pub use operation::{
     Decision, Deletion, Motion, Operation, OperationKind, decide, is_final, transition_allowed,
     unreachable_limit,

@@ -1,7 +1,8 @@
 //! Keeps a status below what the hub can store. What a person misses least goes first.
 
 use crate::backup::{BackupStatus, VeleroBackupStatus};
-use crate::restore::{RestoreStatus, VeleroRestoreStatus};
+use crate::migrate::MigrateStatus;
+use crate::restore::{RestoreDetail, RestoreStatus, VeleroRestoreStatus};
 use serde::Serialize;
 
 /// Largest status that is written.
@@ -87,45 +88,64 @@ pub fn fit_backup(status: &mut BackupStatus) -> bool {
 /// The same for a Restore.
 pub fn fit_restore(status: &mut RestoreStatus) -> bool {
     let steps: [fn(&mut RestoreStatus); 4] = [
-        |status| {
-            for entry in &mut status.restore_details {
-                shorten(entry.message.as_mut());
-                if let Some(velero) = &mut entry.restore_status_in_cluster {
-                    shorten(velero.failure_reason.as_mut());
-                    shorten_all(&mut velero.validation_errors);
-                }
-            }
-        },
-        |status| {
-            let entries = status.restore_details.iter_mut();
-            for velero in entries.filter_map(|entry| entry.restore_status_in_cluster.as_mut()) {
-                velero.unknown.clear();
-                velero
-                    .progress
-                    .iter_mut()
-                    .for_each(|progress| progress.unknown.clear());
-                velero
-                    .hook_status
-                    .iter_mut()
-                    .for_each(|hooks| hooks.unknown.clear());
-            }
-        },
-        |status| {
-            let entries = status.restore_details.iter_mut();
-            for velero in entries.filter_map(|entry| entry.restore_status_in_cluster.as_mut()) {
-                *velero = VeleroRestoreStatus {
-                    phase: velero.phase.take(),
-                    ..VeleroRestoreStatus::default()
-                };
-            }
-        },
-        |status| {
-            for entry in &mut status.restore_details {
-                entry.message = None;
-            }
-        },
+        |status| cut_texts(&mut status.restore_details),
+        |status| drop_unknown(&mut status.restore_details),
+        |status| keep_outcomes(&mut status.restore_details),
+        |status| drop_messages(&mut status.restore_details),
     ];
     fit(status, &steps)
+}
+
+/// The same for the targets of a Migrate; its one source stays as it is.
+pub fn fit_migrate(status: &mut MigrateStatus) -> bool {
+    let steps: [fn(&mut MigrateStatus); 4] = [
+        |status| cut_texts(&mut status.target_cluster_status),
+        |status| drop_unknown(&mut status.target_cluster_status),
+        |status| keep_outcomes(&mut status.target_cluster_status),
+        |status| drop_messages(&mut status.target_cluster_status),
+    ];
+    fit(status, &steps)
+}
+
+fn cut_texts(entries: &mut [RestoreDetail]) {
+    for entry in entries {
+        shorten(entry.message.as_mut());
+        if let Some(velero) = &mut entry.restore_status_in_cluster {
+            shorten(velero.failure_reason.as_mut());
+            shorten_all(&mut velero.validation_errors);
+        }
+    }
+}
+
+fn drop_unknown(entries: &mut [RestoreDetail]) {
+    let entries = entries.iter_mut();
+    for velero in entries.filter_map(|entry| entry.restore_status_in_cluster.as_mut()) {
+        velero.unknown.clear();
+        velero
+            .progress
+            .iter_mut()
+            .for_each(|progress| progress.unknown.clear());
+        velero
+            .hook_status
+            .iter_mut()
+            .for_each(|hooks| hooks.unknown.clear());
+    }
+}
+
+fn keep_outcomes(entries: &mut [RestoreDetail]) {
+    let entries = entries.iter_mut();
+    for velero in entries.filter_map(|entry| entry.restore_status_in_cluster.as_mut()) {
+        *velero = VeleroRestoreStatus {
+            phase: velero.phase.take(),
+            ..VeleroRestoreStatus::default()
+        };
+    }
+}
+
+fn drop_messages(entries: &mut [RestoreDetail]) {
+    for entry in entries {
+        entry.message = None;
+    }
 }
 
 fn fit<S: Serialize>(status: &mut S, steps: &[fn(&mut S)]) -> bool {
@@ -161,7 +181,6 @@ mod tests {
     use crate::backup::{BackupDetail, BackupRun};
     use crate::common::StoragePlace;
     use crate::phase::EntryPhase;
-    use crate::restore::RestoreDetail;
 
     fn status(entries: usize, message: usize, runs: usize, unknown: usize) -> BackupStatus {
         let entry = BackupDetail {
@@ -290,6 +309,19 @@ mod tests {
         assert_eq!(kept.backup_name_in_cluster, entry.backup_name_in_cluster);
         let velero = kept.restore_status_in_cluster.as_ref().unwrap();
         assert_eq!(velero.phase.as_deref(), Some("Completed"));
+
+        let source = BackupDetail {
+            message: Some("m".repeat(256)),
+            ..BackupDetail::default()
+        };
+        let mut status = MigrateStatus {
+            source_cluster_status: Some(source.clone()),
+            target_cluster_status: vec![entry.clone(); 3000],
+            ..MigrateStatus::default()
+        };
+        assert!(fit_migrate(&mut status));
+        assert_eq!(status.source_cluster_status, Some(source));
+        assert_eq!(&status.target_cluster_status[2999], kept);
     }
 
     #[test]

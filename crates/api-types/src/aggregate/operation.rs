@@ -137,7 +137,7 @@ pub fn decide<E: Entry>(operation: &Operation<'_, E>) -> Option<Decision> {
     })
 }
 
-fn deleting(deletion: Deletion, succeeded: Option<bool>) -> Decision {
+pub(super) fn deleting(deletion: Deletion, succeeded: Option<bool>) -> Decision {
     let (reason, motion) = match deletion {
         Deletion::Going => (reason::DELETING, Motion::Reconciling),
         Deletion::Blocked => (reason::DELETION_BLOCKED, Motion::Stalled),
@@ -148,7 +148,7 @@ fn deleting(deletion: Deletion, succeeded: Option<bool>) -> Decision {
     }
 }
 
-fn completed() -> Decision {
+pub(super) fn completed() -> Decision {
     Decision {
         phase: Phase::Completed,
         ready: ConditionStatus::True,
@@ -158,7 +158,7 @@ fn completed() -> Decision {
     }
 }
 
-fn failed(phase: Phase, reason: &str) -> Decision {
+pub(super) fn failed(phase: Phase, reason: &str) -> Decision {
     Decision {
         phase,
         ready: ConditionStatus::False,
@@ -168,7 +168,7 @@ fn failed(phase: Phase, reason: &str) -> Decision {
     }
 }
 
-fn unfinished(phase: Phase, reason: &str, motion: Motion) -> Decision {
+pub(super) fn unfinished(phase: Phase, reason: &str, motion: Motion) -> Decision {
     Decision {
         phase,
         ready: ConditionStatus::False,
@@ -186,7 +186,7 @@ fn common_reason<E: Entry>(entries: &[E]) -> &str {
     }
 }
 
-fn silent_for_long<E: Entry>(entries: &[E], now: Timestamp) -> bool {
+pub(super) fn silent_for_long<E: Entry>(entries: &[E], now: Timestamp) -> bool {
     let mut unfinished = entries.iter().filter(|entry| !entry.phase().is_final());
     unfinished.all(|entry| {
         let silence = entry

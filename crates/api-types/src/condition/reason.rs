@@ -103,6 +103,8 @@ pub const SOURCE_NOT_READY: &str = "SourceNotReady";
 pub const SOURCE_BACKUP_FAILED: &str = "SourceBackupFailed";
 /// The backup of the source is only partial.
 pub const SOURCE_BACKUP_PARTIALLY_FAILED: &str = "SourceBackupPartiallyFailed";
+/// The target does not serve, in the source's version, all that the filter selects.
+pub const API_VERSION_NOT_SERVED: &str = "ApiVersionNotServed";
 
 // Of conditions of Backup, Restore and Migrate
 

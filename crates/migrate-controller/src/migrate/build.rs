@@ -1,0 +1,65 @@
+//! What a Migrate wants on members: the Velero Backup of the source, a Velero Restore in each target.
+
+use api_types::backup::BackupPolicy;
+use api_types::external::velero;
+use api_types::key::ClusterKey;
+use api_types::migrate::Migrate;
+use api_types::names::{self, Purpose};
+use api_types::restore::RestorePolicy;
+use kube::ResourceExt;
+use velero_kit::build::{self, Place};
+
+use super::transition::Run;
+use super::validate::Validated;
+use super::{owner_in_source, owner_in_target};
+
+/// The names to try for the object in a cluster, best first.
+pub fn names(migrate: &Migrate, cluster: &ClusterKey) -> Vec<String> {
+    let uid = migrate.uid().unwrap_or_default();
+    names::candidates(&full_name(migrate, cluster), &uid, names::MAX_NAME)
+}
+
+/// The name to try after `taken`; `None` when there is none left.
+pub fn next_name(migrate: &Migrate, cluster: &ClusterKey, taken: &str) -> Option<String> {
+    let uid = migrate.uid().unwrap_or_default();
+    names::next_candidate(&full_name(migrate, cluster), &uid, names::MAX_NAME, taken)
+}
+
+fn full_name(migrate: &Migrate, cluster: &ClusterKey) -> String {
+    let namespace = migrate.namespace().unwrap_or_default();
+    let name = migrate.name_any();
+    names::full_name(&cluster.name, Purpose::Migrate, &namespace, &name)
+}
+
+/// The Velero Backup of the source.
+pub fn backup(migrate: &Migrate, place: Place<'_>) -> velero::Backup {
+    let policy = migrate.spec.policy.as_ref().map(|policy| BackupPolicy {
+        resource_filter: policy.resource_filter.clone(),
+        ttl: policy.ttl.clone(),
+        ordered_resources: policy.ordered_resources.clone(),
+        ..BackupPolicy::default()
+    });
+    build::backup(&owner_in_source(migrate), place, policy.as_ref(), None)
+}
+
+/// The Velero Restore of a target, of all that is in the backup but what is Velero's own.
+pub fn restore(
+    migrate: &Migrate,
+    spec: &Validated,
+    place: Place<'_>,
+    run: &Run,
+) -> velero::Restore {
+    let policy = migrate.spec.policy.clone().unwrap_or_default();
+    let policy = RestorePolicy {
+        namespace_mapping: policy.namespace_mapping,
+        preserve_status: policy.migrate_status,
+        preserve_node_ports: policy.preserve_node_ports,
+        ..RestorePolicy::default()
+    };
+    let owner = owner_in_target(migrate);
+    build::restore(&owner, place, (&run.name, &spec.scope), &policy, None)
+}
+
+#[cfg(test)]
+#[path = "build_tests.rs"]
+mod tests;

@@ -1,0 +1,193 @@
+//! What a decision about a Migrate is made from: what the hub has stored, and what is known of each
+//! member. All of it is gathered by somebody else.
+
+use std::sync::Arc;
+
+use api_types::backup::BackupDetail;
+use api_types::common::StoragePlace;
+use api_types::condition::reason;
+use api_types::external::velero;
+use api_types::key::ClusterKey;
+use api_types::migrate::PartialFailure;
+use api_types::restore::RestoreDetail;
+use jiff::Timestamp;
+use velero_kit::problem::Problem;
+
+/// How a member is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Link {
+    /// It answers; the uid of its kube-system namespace.
+    Up { member_uid: String },
+    /// Calls cannot be made, since when and why.
+    Down {
+        problem: Problem,
+        since: Option<Timestamp>,
+    },
+}
+
+/// What is known of a member, whatever it is to do.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Why nothing may begin there, by its Fleet and its object on the hub.
+    pub problem: Option<Problem>,
+    pub link: Link,
+    /// Why its Velero's objects cannot be seen although it answers. `WaitingForClusters`: there was no
+    /// first look yet.
+    pub no_velero: Option<Problem>,
+}
+
+impl Member {
+    /// Whether calls to it can be made.
+    pub fn is_up(&self) -> bool {
+        matches!(self.link, Link::Up { .. })
+    }
+
+    /// The first thing about it that keeps anything from beginning there.
+    pub fn obstacle(&self) -> Option<Problem> {
+        let silent = match &self.link {
+            Link::Up { .. } => None,
+            Link::Down { problem, .. } => Some(problem),
+        };
+        let first = self.problem.as_ref().or(silent);
+        first.or(self.no_velero.as_ref()).cloned()
+    }
+
+    /// Whether another cluster answers than the one of this uid.
+    pub fn is_replaced(&self, claimed_uid: &str) -> bool {
+        matches!(&self.link, Link::Up { member_uid } if member_uid != claimed_uid)
+    }
+
+    /// What makes its objects invisible for good, until somebody acts.
+    pub(super) fn blinded(&self) -> Option<&Problem> {
+        let problem = self.no_velero.as_ref().filter(|_| self.is_up());
+        problem.filter(|problem| problem.reason != reason::WAITING_FOR_CLUSTERS)
+    }
+}
+
+/// What is known of the object whose name was claimed: from the watch, or from an answer of the member
+/// in this pass, which is newer. An object of that name with another owner is not it.
+#[derive(Debug, Clone)]
+pub enum Seen<O> {
+    /// Nothing: the member is silent, or its watch has not shown all there is.
+    Unknown,
+    /// The watch shows all there is, and not this.
+    NotShown,
+    /// It is there, or was when the member was last heard of.
+    Present(Arc<O>),
+    /// The member says that it is not there.
+    Absent,
+    /// The member says that somebody else has the name.
+    Taken,
+    /// It was to be created: the answer was lost, and it is not there.
+    Lost,
+    /// The call failed.
+    Failed(Problem),
+}
+
+/// Whether the source's backup can be read in a target, by a look in this pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readable {
+    /// Nobody has looked.
+    NotAsked,
+    /// Its copy is there, whole, in a location that Velero can use.
+    Yes,
+    /// Not yet, and why.
+    No(Problem),
+}
+
+/// What the results of a Velero Restore that went wrong say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Results {
+    /// It has none, or they cannot be read.
+    #[default]
+    None,
+    /// They are being fetched: what has ended is told with them.
+    Awaited,
+    /// Its first errors.
+    Lines(Vec<String>),
+}
+
+/// The source of a Migrate.
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub key: ClusterKey,
+    /// As the hub has it; a fresh one where it has none yet.
+    pub stored: BackupDetail,
+    pub member: Member,
+    /// The location that the backup is to be made in, if it can be: `velero_kit::location::usable`.
+    pub location: Result<StoragePlace, Problem>,
+    pub seen: Seen<velero::Backup>,
+    /// What the silence of its object means, if it is silent.
+    pub stuck: Option<Problem>,
+}
+
+impl Source {
+    /// The member and the name that were claimed.
+    pub fn claimed(&self) -> Option<(&str, &str)> {
+        let name = self.stored.backup_name_in_cluster.as_deref()?;
+        Some((self.stored.member_uid.as_deref()?, name))
+    }
+}
+
+/// One target of a Migrate.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub key: ClusterKey,
+    /// As the hub has it; a fresh one where it has none yet.
+    pub stored: RestoreDetail,
+    pub member: Member,
+    /// What it does not serve of what is migrated.
+    pub warning: Option<Problem>,
+    pub readable: Readable,
+    pub seen: Seen<velero::Restore>,
+    /// What the silence of its object means, if it is silent.
+    pub stuck: Option<Problem>,
+    /// What its object's results say, if it went wrong.
+    pub results: Results,
+}
+
+impl Target {
+    /// The member and the name that were claimed.
+    pub fn claimed(&self) -> Option<(&str, &str)> {
+        let name = self.stored.restore_name_in_cluster.as_deref()?;
+        Some((self.stored.member_uid.as_deref()?, name))
+    }
+
+    /// Whether the backup that is restored was written down. Before that nothing was created.
+    pub fn has_chosen(&self) -> bool {
+        self.claimed().is_some() && self.stored.backup_name_in_cluster.is_some()
+    }
+}
+
+/// What holds for the whole Migrate.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// Nothing new begins: `spec.cancel`.
+    pub cancel: bool,
+    /// When what has not begun fails.
+    pub deadline: Timestamp,
+    pub now: Timestamp,
+    /// Whether targets go on with a backup that is only partial.
+    pub partial_failure: PartialFailure,
+    /// Why there is no target, if there is none.
+    pub no_targets: Option<Problem>,
+    /// Whether it was asked what the members serve, and which namespaces they have.
+    pub surveyed: bool,
+}
+
+impl Terms {
+    /// Why nothing new begins any more; `cause`: what was in the way until now.
+    pub(super) fn stop(&self, what: &str, cause: Option<&str>) -> Option<Problem> {
+        if self.cancel {
+            let message = format!("spec.cancel was set before {what} began");
+            return Some(Problem::new(reason::CANCELLED, message));
+        }
+        let cause = cause.map_or_else(String::new, |cause| format!("; last: {cause}"));
+        (self.now >= self.deadline).then(|| {
+            Problem::new(
+                reason::DEADLINE_EXCEEDED,
+                format!("{what} did not begin before spec.deadline was over{cause}"),
+            )
+        })
+    }
+}

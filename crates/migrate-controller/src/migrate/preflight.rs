@@ -1,0 +1,254 @@
+//! What is looked at before anything is created: would the targets take what the source has? Pure.
+//!
+//! It warns, and stops nothing: only Velero knows which objects there are.
+
+use std::collections::BTreeSet;
+
+use api_types::common::{ResourceFilter, StringMap};
+use api_types::condition::reason;
+use kube::core::Version;
+use velero_kit::problem::Problem;
+
+/// One resource type that a member serves, as the proxy's `Discover` tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// Empty for Kubernetes' first group.
+    pub group: String,
+    pub version: String,
+    /// Its plural name.
+    pub resource: String,
+    pub namespaced: bool,
+    pub verbs: Vec<String>,
+}
+
+/// What Velero never restores, wherever it is.
+const NEVER: [&str; 7] = [
+    "nodes",
+    "events",
+    "events.events.k8s.io",
+    "csinodes.storage.k8s.io",
+    "volumeattachments.storage.k8s.io",
+    "resticrepositories.velero.io",
+    "backuprepositories.velero.io",
+];
+/// What a resource must allow for Velero to take it.
+const NEEDED: [&str; 4] = ["list", "create", "get", "delete"];
+/// Definitions of custom resources, as filters may write them.
+const DEFINITIONS: [&str; 2] = [
+    "customresourcedefinitions",
+    "customresourcedefinitions.apiextensions.k8s.io",
+];
+/// How much of a message is for the names.
+const NAMES_BYTES: usize = 150;
+
+impl Served {
+    /// As filters write it in full.
+    fn name(&self) -> String {
+        if self.group.is_empty() {
+            self.resource.clone()
+        } else {
+            format!("{}.{}", self.resource, self.group)
+        }
+    }
+
+    fn is_in(&self, names: &[String]) -> bool {
+        let full = self.name();
+        let means = |name: &String| *name == "*" || *name == self.resource || *name == full;
+        names.iter().any(means)
+    }
+
+    fn is_same_type(&self, other: &Self) -> bool {
+        (&self.group, &self.resource) == (&other.group, &other.resource)
+    }
+
+    /// Whether Velero can take and bring back such objects.
+    fn can_move(&self) -> bool {
+        let name = self.name();
+        !self.resource.contains('/')
+            && !NEVER.contains(&name.as_str())
+            && !velero_kit::scope::is_velero_s_own(&name)
+            && NEEDED
+                .iter()
+                .all(|verb| self.verbs.iter().any(|known| known == verb))
+    }
+}
+
+/// Whether the filter selects such objects, where there are any.
+pub fn selects(filter: &ResourceFilter, of: &Served) -> bool {
+    let scoped = |included: &[String], excluded: &[String], empty_means: bool| {
+        let named = included.is_empty() && empty_means || of.is_in(included);
+        named && !of.is_in(excluded)
+    };
+    let new_style = [
+        &filter.included_cluster_scoped_resources,
+        &filter.excluded_cluster_scoped_resources,
+        &filter.included_namespace_scoped_resources,
+        &filter.excluded_namespace_scoped_resources,
+    ];
+    let everywhere = filter.excluded_namespaces.is_empty()
+        && filter.included_namespaces.iter().all(|name| name == "*");
+    if new_style.iter().any(|names| !names.is_empty()) {
+        return if of.namespaced {
+            let included = &filter.included_namespace_scoped_resources;
+            scoped(included, &filter.excluded_namespace_scoped_resources, true)
+        } else {
+            let included = &filter.included_cluster_scoped_resources;
+            let excluded = &filter.excluded_cluster_scoped_resources;
+            scoped(included, excluded, everywhere)
+        };
+    }
+    let in_scope = of.namespaced
+        || match filter.include_cluster_resources {
+            Some(all) => all,
+            // Of the others only what namespaced objects refer to is taken.
+            None => everywhere || !filter.included_resources.is_empty(),
+        };
+    in_scope && scoped(&filter.included_resources, &filter.excluded_resources, true)
+}
+
+/// What a target does not serve of what the filter selects, in the version that the source backs it
+/// up in. `None`: it serves all of it.
+pub fn not_served(
+    filter: &ResourceFilter,
+    source: &[Served],
+    (target, served): (&str, &[Served]),
+) -> Option<Problem> {
+    let mut missing = BTreeSet::new();
+    for of in preferred(source) {
+        if !of.can_move() || !selects(filter, of) {
+            continue;
+        }
+        let there: Vec<&Served> = served.iter().filter(|it| it.is_same_type(of)).collect();
+        let fits = there.iter().any(|it| it.version == of.version);
+        if fits || there.is_empty() && comes_along(filter, of) {
+            continue;
+        }
+        missing.insert(tell(of, &there));
+    }
+    let names = some_of(&missing)?;
+    Some(Problem::new(
+        reason::API_VERSION_NOT_SERVED,
+        format!("{target} does not serve {names}: such objects are not restored there"),
+    ))
+}
+
+/// Velero takes each type in the version that its API server prefers.
+fn preferred(source: &[Served]) -> impl Iterator<Item = &Served> {
+    source.iter().filter(|of| {
+        let mine = Version::parse(&of.version).priority();
+        let mut others = source.iter().filter(|other| other.is_same_type(of));
+        others.all(|other| Version::parse(&other.version).priority() <= mine)
+    })
+}
+
+/// Whether the definition of a custom resource is migrated with it.
+fn comes_along(filter: &ResourceFilter, of: &Served) -> bool {
+    let custom = of.group.contains('.') && !of.group.ends_with(".k8s.io");
+    let names_definitions = |names: &[String]| {
+        let means = |name: &String| *name == "*" || DEFINITIONS.contains(&name.as_str());
+        names.iter().any(means)
+    };
+    let included = &filter.included_resources;
+    custom
+        && (included.is_empty() || names_definitions(included))
+        && filter.include_cluster_resources != Some(false)
+        && !names_definitions(&filter.excluded_resources)
+        && !names_definitions(&filter.excluded_cluster_scoped_resources)
+}
+
+fn tell(of: &Served, there: &[&Served]) -> String {
+    let group = match of.group.as_str() {
+        "" => of.version.clone(),
+        group => format!("{group}/{}", of.version),
+    };
+    let versions: Vec<&str> = there.iter().map(|it| it.version.as_str()).collect();
+    if versions.is_empty() {
+        format!("{group} {}", of.resource)
+    } else {
+        format!("{group} {} (it has {})", of.resource, versions.join(", "))
+    }
+}
+
+/// Which namespaces what is migrated comes into.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Namespaces {
+    /// They are not there yet, and are created.
+    pub created: BTreeSet<String>,
+    /// They are there: what is in them stays as it is.
+    pub present: BTreeSet<String>,
+}
+
+/// The namespaces of a target that objects come into, by the names of those that the source has and
+/// of those that the target has.
+pub fn namespaces(
+    filter: &ResourceFilter,
+    mapping: &StringMap,
+    source: &[String],
+    target: &[String],
+) -> Namespaces {
+    let taken = |name: &&String| {
+        let included = &filter.included_namespaces;
+        (included.is_empty() || included.iter().any(|pattern| matches(pattern, name)))
+            && !filter
+                .excluded_namespaces
+                .iter()
+                .any(|pattern| matches(pattern, name))
+            && (*name != velero_kit::NAMESPACE || included.contains(name))
+    };
+    let moved = source.iter().filter(taken);
+    let moved = moved.map(|name| mapping.get(name).unwrap_or(name).clone());
+    let (present, created) = moved.partition(|name| target.contains(name));
+    Namespaces { created, present }
+}
+
+impl Namespaces {
+    /// One sentence that names them.
+    pub fn note(&self, target: &str) -> Option<String> {
+        let created = some_of(&self.created).map(|names| format!("creates {names}"));
+        let present = some_of(&self.present)
+            .map(|names| format!("finds {names}, where what is there stays as it is"));
+        let parts: Vec<String> = created.into_iter().chain(present).collect();
+        (!parts.is_empty()).then(|| format!("in {target} it {}", parts.join("; ")))
+    }
+}
+
+/// Whether a name is meant by a pattern of Velero's: `*` any text, `?` any character.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), name.chars().collect());
+    // reached[i]: the pattern so far means the first i characters.
+    let mut reached = vec![false; name.len() + 1];
+    reached[0] = true;
+    for part in pattern {
+        let mut next = vec![false; name.len() + 1];
+        for at in 0..=name.len() {
+            let before = at > 0 && reached[at - 1];
+            next[at] = match part {
+                '*' => reached[at] || at > 0 && next[at - 1],
+                '?' => before,
+                letter => before && name[at - 1] == letter,
+            };
+        }
+        reached = next;
+    }
+    reached[name.len()]
+}
+
+/// The first names, as many as a message has room for.
+fn some_of(names: &BTreeSet<String>) -> Option<String> {
+    let mut text = String::new();
+    for (number, name) in names.iter().enumerate() {
+        if number > 0 && text.len() + name.len() > NAMES_BYTES {
+            return Some(format!("{text} and {} more", names.len() - number));
+        }
+        if number > 0 {
+            text.push_str(", ");
+        }
+        text.push_str(name);
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+#[path = "preflight_tests.rs"]
+mod tests;

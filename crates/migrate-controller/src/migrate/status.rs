@@ -1,0 +1,318 @@
+//! The whole status of a Migrate, from its entries. Pure.
+
+use api_types::aggregate::{
+    self, Decision, Deletion, Migration, Motion, SourceOutcome, decide_migrate, source_outcome,
+    summarize,
+};
+use api_types::backup::BackupDetail;
+use api_types::condition::{self, ConditionStatus, SOURCE_READY, SUCCEEDED, reason};
+use api_types::migrate::{Migrate, MigrateStatus};
+use api_types::phase::{EntryPhase, Phase};
+use api_types::restore::RestoreDetail;
+use controller_kit::condition::{Activity, Aspect, Conditions};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::facts::Terms;
+use super::progress;
+use super::validate::InvalidSpec;
+
+/// The entries of a Migrate, targets sorted by name and kind.
+#[derive(Debug, Clone)]
+pub struct Entries {
+    pub source: BackupDetail,
+    pub targets: Vec<RestoreDetail>,
+}
+
+/// The status of a Migrate that is not being deleted. A final one is given back as it is stored.
+pub fn status(migrate: &Migrate, entries: Entries, terms: &Terms) -> MigrateStatus {
+    let stored = migrate.status.clone().unwrap_or_default();
+    let late = terms.now >= terms.deadline;
+    let stopped = match (terms.cancel, late) {
+        (true, _) => Some(reason::CANCELLED),
+        (false, true) => Some(reason::DEADLINE_EXCEEDED),
+        (false, false) => None,
+    };
+    let no_targets = terms.no_targets.as_ref();
+    let decision = decide_migrate(&Migration {
+        partial_failure: terms.partial_failure,
+        no_targets: no_targets.map_or(reason::NO_CLUSTERS, |problem| problem.reason),
+        stopped,
+        ..migration(&stored, &entries, terms.now)
+    });
+    let Some(mut decision) = decision else {
+        return stored;
+    };
+    if decision.motion == Motion::Reconciling && nothing_moves(&entries, decision.phase) {
+        decision.motion = Motion::Stalled;
+        reason::NO_PROGRESS.clone_into(&mut decision.reason);
+    }
+    let nobody = no_targets.filter(|problem| problem.reason == decision.reason);
+    let message = match nobody {
+        Some(problem) => problem.message.clone(),
+        None => message(&decision, &entries),
+    };
+    let mut status = stored;
+    if entries.source.member_uid.is_some() && status.start_time.is_none() {
+        status.start_time = Some(Time(terms.now));
+    }
+    status.deadline_time = Some(Time(terms.deadline));
+    let source_ready = source_ready(&entries.source, terms);
+    status.source_cluster_status = Some(entries.source);
+    status.target_cluster_status = entries.targets;
+    conclude(migrate, &mut status, &decision, &message, terms.now);
+    set_source_ready(migrate, &mut status, source_ready, terms.now);
+    status
+}
+
+/// The status of a Migrate whose spec can never work.
+pub fn refused(
+    migrate: &Migrate,
+    entries: Entries,
+    invalid: &InvalidSpec,
+    now: Timestamp,
+) -> MigrateStatus {
+    let stored = migrate.status.clone().unwrap_or_default();
+    let decision = decide_migrate(&Migration {
+        spec_valid: false,
+        ..migration(&stored, &entries, now)
+    });
+    let Some(decision) = decision else {
+        return stored;
+    };
+    let mend = match decision.succeeded {
+        Some(_) => "make a new Migrate",
+        // What has begun goes on once the spec can be read again.
+        None => "mend it",
+    };
+    let message = format!("spec.{invalid}: {mend}");
+    let mut status = stored;
+    let begun = status.start_time.is_some();
+    if !begun {
+        status.source_cluster_status = Some(entries.source);
+        status.target_cluster_status = entries.targets;
+    }
+    conclude(migrate, &mut status, &decision, &message, now);
+    if !begun {
+        let never = (ConditionStatus::False, reason::SOURCE_NOT_READY, message);
+        set_source_ready(migrate, &mut status, never, now);
+    }
+    status
+}
+
+/// The status of a Migrate that is being deleted; `waits`: what that waits for, in one sentence.
+pub fn deleting(
+    migrate: &Migrate,
+    entries: Entries,
+    (blocked, waits): (bool, &str),
+    now: Timestamp,
+) -> MigrateStatus {
+    let stored = migrate.status.clone().unwrap_or_default();
+    let deletion = if blocked {
+        Deletion::Blocked
+    } else {
+        Deletion::Going
+    };
+    let decision = decide_migrate(&Migration {
+        deletion: Some(deletion),
+        ..migration(&stored, &entries, now)
+    });
+    let mut status = stored;
+    let Some(decision) = decision else {
+        return status;
+    };
+    status.source_cluster_status = Some(entries.source);
+    status.target_cluster_status = entries.targets;
+    conclude(migrate, &mut status, &decision, waits, now);
+    status
+}
+
+fn migration<'a>(stored: &MigrateStatus, entries: &'a Entries, now: Timestamp) -> Migration<'a> {
+    Migration {
+        stored_phase: stored.phase,
+        stored_succeeded: succeeded(stored),
+        deletion: None,
+        spec_valid: true,
+        partial_failure: api_types::migrate::PartialFailure::default(),
+        source: &entries.source,
+        targets: &entries.targets,
+        no_targets: reason::NO_CLUSTERS,
+        stopped: None,
+        now,
+    }
+}
+
+/// The condition `Succeeded`, if it is there.
+pub fn succeeded(status: &MigrateStatus) -> Option<bool> {
+    condition::find(&status.conditions, SUCCEEDED)
+        .map(|condition| condition.status == ConditionStatus::True)
+}
+
+/// Whether a Migrate has its outcome: it never runs again.
+pub fn is_settled(migrate: &Migrate) -> bool {
+    let stored = migrate.status.as_ref();
+    stored.is_some_and(|stored| aggregate::is_final(stored.phase, succeeded(stored)))
+}
+
+/// Status, reason and message of `sourceReady`.
+type SourceReady = (ConditionStatus, &'static str, String);
+
+fn source_ready(source: &BackupDetail, terms: &Terms) -> SourceReady {
+    let name = &source.cluster_name;
+    let told = source.message.clone().unwrap_or_default();
+    let partial = source.phase == EntryPhase::PartiallyFailed;
+    match source_outcome(source, terms.partial_failure) {
+        SourceOutcome::Usable if partial => (
+            ConditionStatus::True,
+            reason::BACKUP_PARTIALLY_FAILED,
+            format!("the backup of {name} is only partial and is restored so: {told}"),
+        ),
+        SourceOutcome::Usable => (
+            ConditionStatus::True,
+            reason::BACKUP_COMPLETED,
+            format!("the backup of {name} is completed"),
+        ),
+        SourceOutcome::Lost if partial => (
+            ConditionStatus::False,
+            reason::BACKUP_PARTIALLY_FAILED,
+            format!("the backup of {name} is only partial, and partialFailure is Stop: {told}"),
+        ),
+        SourceOutcome::Open if source.phase != EntryPhase::Pending => (
+            ConditionStatus::False,
+            reason::BACKUP_IN_PROGRESS,
+            told_of(name, "is being backed up", &told),
+        ),
+        _ => (
+            ConditionStatus::False,
+            reason::SOURCE_NOT_READY,
+            told_of(name, "has no backup", &told),
+        ),
+    }
+}
+
+fn told_of(name: &str, what: &str, told: &str) -> String {
+    if told.is_empty() {
+        format!("{name} {what}")
+    } else {
+        format!("{name} {what}: {told}")
+    }
+}
+
+fn set_source_ready(
+    migrate: &Migrate,
+    status: &mut MigrateStatus,
+    (holds, why, message): SourceReady,
+    now: Timestamp,
+) {
+    let mut conditions = Conditions {
+        list: &mut status.conditions,
+        generation: migrate.metadata.generation,
+        now,
+    };
+    conditions.set(&Aspect {
+        type_: SOURCE_READY,
+        status: holds,
+        reason: why,
+        message: &message,
+    });
+    status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+}
+
+/// Phase, conditions, counts and times of a status whose entries are there.
+fn conclude(
+    migrate: &Migrate,
+    status: &mut MigrateStatus,
+    decision: &Decision,
+    message: &str,
+    now: Timestamp,
+) {
+    let generation = migrate.metadata.generation;
+    status.observed_generation = generation;
+    status.phase = Some(decision.phase);
+    status.summary = Some(summarize(&status.target_cluster_status));
+    status.step = Some(progress::step(status, decision).to_owned());
+    status.progress = progress::progress(status);
+    let activity = match decision.motion {
+        Motion::Still => Activity::Settled,
+        Motion::Reconciling => Activity::Reconciling,
+        Motion::Stalled => Activity::Stalled,
+    };
+    let mut conditions = Conditions {
+        list: &mut status.conditions,
+        generation,
+        now,
+    };
+    conditions.ready(decision.ready, activity, &decision.reason, message);
+    // Once there, the outcome stays as it was first written.
+    let known = conditions
+        .list
+        .iter_mut()
+        .find(|condition| condition.type_ == SUCCEEDED);
+    let outcome = decision.succeeded.filter(|_| known.is_none());
+    if let Some(known) = known {
+        known.observed_generation = generation;
+    }
+    if let Some(succeeded) = outcome {
+        conditions.set(&Aspect {
+            type_: SUCCEEDED,
+            status: succeeded.into(),
+            reason: &decision.reason,
+            message,
+        });
+        status.completion_time = Some(Time(now));
+    }
+    status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+}
+
+/// Whether a person has to act before anything goes on.
+fn nothing_moves(entries: &Entries, phase: Phase) -> bool {
+    let stuck = |why: &Option<String>| why.as_deref() == Some(reason::NO_PROGRESS);
+    if phase != Phase::RestoreInProgress {
+        return stuck(&entries.source.reason);
+    }
+    let open = entries
+        .targets
+        .iter()
+        .filter(|target| !target.phase.is_final());
+    open.clone().count() > 0 && open.into_iter().all(|target| stuck(&target.reason))
+}
+
+/// One sentence about the whole: what it waits for, or how it went.
+fn message(decision: &Decision, entries: &Entries) -> String {
+    let source = &entries.source;
+    let told = |name: &str, message: Option<&str>| {
+        message.map_or_else(String::new, |message| format!("; {name}: {message}"))
+    };
+    let of_source = told(&source.cluster_name, source.message.as_deref());
+    match decision.phase {
+        Phase::Pending => format!("waits for the backup of {}{of_source}", source.cluster_name),
+        Phase::BackupInProgress => format!("{} is being backed up{of_source}", source.cluster_name),
+        _ => {
+            let completed = |target: &&RestoreDetail| target.phase == EntryPhase::Completed;
+            let total = entries.targets.len();
+            let done = entries.targets.iter().filter(completed).count();
+            // Of a completed entry there is something to tell only if it is not plain success.
+            let telling = |target: &&RestoreDetail| {
+                target.message.is_some()
+                    && (!completed(target) || decision.phase == Phase::Completed)
+            };
+            let first = entries.targets.iter().find(telling);
+            let cause = first.map_or_else(String::new, |target| {
+                told(&target.cluster_name, target.message.as_deref())
+            });
+            match decision.phase {
+                Phase::Completed => format!("completed in all {total} targets{cause}"),
+                _ if total == 0 => format!("nothing was migrated{of_source}"),
+                _ => format!("{done} of {total} targets completed{cause}"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "outcome_tests.rs"]
+mod outcome_tests;

@@ -1,0 +1,245 @@
+//! A target in every state with every observation: nothing claimed, claimed, its backup written down,
+//! its object seen, ended.
+
+use api_types::migrate::PartialFailure;
+
+use super::super::facts::Results;
+use super::super::fixtures::{
+    BACKUP, RESTORE, at, backup, down, problem, restore, source, target, terms,
+};
+use super::super::matrix::{
+    cancelled, gates, late, members, observations, of_target, same, source_in, table, targets, word,
+};
+use super::*;
+
+#[test]
+fn a_target_without_a_restore_for_every_state_of_the_source() {
+    let readables = [
+        ("not asked", Readable::NotAsked),
+        ("no", Readable::No(problem("BackupNotSynced"))),
+        ("yes", Readable::Yes),
+    ];
+    let said = |terms: &Terms| {
+        let mut rows = Vec::new();
+        for (gate, source) in gates() {
+            for (name, readable) in &readables {
+                let [new, claimed, chosen, ..] = targets();
+                let cells = [new, claimed, chosen].map(|mut target| {
+                    target.readable = readable.clone();
+                    of_target(&source, target, terms)
+                });
+                rows.push([vec![gate.to_owned(), (*name).to_owned()], cells.to_vec()].concat());
+            }
+        }
+        table(rows)
+    };
+    let plain = "
+        shut | not asked | wait:SourceNotReady | wait:SourceNotReady | hold
+        shut | no | wait:SourceNotReady | wait:SourceNotReady | hold
+        shut | yes | wait:SourceNotReady | wait:SourceNotReady | hold
+        coming | not asked | claim | prepare | hold
+        coming | no | claim | prepare | hold
+        coming | yes | claim | prepare | hold
+        open | not asked | claim | transfer | transfer
+        open | no | claim | look:BackupNotSynced | look:BackupNotSynced
+        open | yes | claim | choose | create
+        lost | not asked | fail:SourceBackupFailed | fail:SourceBackupFailed | hold
+        lost | no | fail:SourceBackupFailed | fail:SourceBackupFailed | hold
+        lost | yes | fail:SourceBackupFailed | fail:SourceBackupFailed | hold";
+    same("plain", &said(&terms()), plain);
+    for (terms, why) in [(late(), "DeadlineExceeded"), (cancelled(), "Cancelled")] {
+        let mut rows = Vec::new();
+        for gate in ["shut", "coming", "open", "lost"] {
+            let end = match gate {
+                "lost" => "SourceBackupFailed",
+                _ => why,
+            };
+            for (name, _) in &readables {
+                rows.push(format!(
+                    "{gate} | {name} | fail:{end} | fail:{end} | confirm"
+                ));
+            }
+        }
+        same(why, &said(&terms), &rows.join("\n"));
+    }
+}
+
+#[test]
+fn a_target_whose_backup_is_written_down_with_every_observation() {
+    let [.., (_, open), _] = gates();
+    let said = |terms: &Terms| {
+        let mut rows = Vec::new();
+        for (name, seen) in observations(|phase| restore(RESTORE, phase)) {
+            let [_, _, chosen, known, done] = targets();
+            let cells = [chosen, known, done].map(|mut target| {
+                target.seen = seen.clone();
+                target.readable = Readable::Yes;
+                of_target(&open, target, terms)
+            });
+            rows.push([vec![name.to_owned()], cells.to_vec()].concat());
+        }
+        table(rows)
+    };
+    let plain = "
+        unknown | hold | hold | final
+        not shown | create | confirm | final
+        waiting | follow | follow | final
+        running | follow | follow | final
+        completed | follow | follow | final
+        partial | follow | follow | final
+        failed | follow | follow | final
+        absent | create | fail:ObjectDisappeared | final
+        taken | rename | fail:ObjectDisappeared | final
+        lost | retry:Unreachable | retry:Unreachable | final
+        no answer | retry:Unreachable | retry:Unreachable | final";
+    same("plain", &said(&terms()), plain);
+    for (terms, why) in [(late(), "DeadlineExceeded"), (cancelled(), "Cancelled")] {
+        let stopped = "
+            unknown | hold | hold | final
+            not shown | confirm | confirm | final
+            waiting | follow | follow | final
+            running | follow | follow | final
+            completed | follow | follow | final
+            partial | follow | follow | final
+            failed | follow | follow | final
+            absent | fail:# | fail:ObjectDisappeared | final
+            taken | fail:# | fail:ObjectDisappeared | final
+            lost | fail:# | fail:# | final
+            no answer | retry:Unreachable | retry:Unreachable | final"
+            .replace('#', why);
+        same(why, &said(&terms), &stopped);
+    }
+}
+
+#[test]
+fn a_target_whose_member_is_in_trouble() {
+    let [.., (_, open), _] = gates();
+    let mut rows = Vec::new();
+    for (name, spoil) in members() {
+        let cells = targets().map(|mut target| {
+            spoil(&mut target.member);
+            target.readable = Readable::Yes;
+            of_target(&open, target, &terms())
+        });
+        rows.push([vec![name.to_owned()], cells.to_vec()].concat());
+    }
+    let expected = "
+        down | wait:Unreachable | wait:Unreachable | hold | hold | final
+        replaced | claim | fail:MemberReplaced | fail:MemberReplaced | fail:MemberReplaced | final
+        no velero | wait:VeleroNotInstalled | wait:VeleroNotInstalled | wait:VeleroNotInstalled | wait:VeleroNotInstalled | final
+        first look | wait:WaitingForClusters | wait:WaitingForClusters | create | confirm | final
+        no cluster | wait:ClusterNotFound | wait:ClusterNotFound | create | confirm | final";
+    same("members", &table(rows), expected);
+}
+
+#[test]
+fn a_target_that_is_lost_before_its_restore_fails_at_the_deadline_and_after_it_never() {
+    let [.., (_, open), _] = gates();
+    let of = |number: usize, terms: &Terms| {
+        let mut lost = targets()[number].clone();
+        lost.member.link = down();
+        lost.seen = Seen::Unknown;
+        let step = step(&open, &[lost], terms);
+        let detail = &step.target_details[0];
+        (detail.phase, detail.reason.clone().unwrap_or_default())
+    };
+    for number in [0, 1] {
+        assert_eq!(
+            of(number, &terms()),
+            (EntryPhase::Pending, "Unreachable".to_owned())
+        );
+        assert_eq!(
+            of(number, &late()),
+            (EntryPhase::Failed, "DeadlineExceeded".to_owned())
+        );
+    }
+    // Nobody can say whether the Restore was made.
+    assert_eq!(
+        of(2, &late()),
+        (EntryPhase::Pending, "Unreachable".to_owned())
+    );
+    assert_eq!(
+        of(3, &late()),
+        (EntryPhase::InProgress, "Unreachable".to_owned())
+    );
+}
+
+#[test]
+fn a_source_that_is_lost_after_its_backup_is_complete_stops_nobody() {
+    let [.., (_, mut open), _] = gates();
+    for (_, spoil) in members() {
+        spoil(&mut open.member);
+        let [_, mut claimed, ..] = targets();
+        claimed.readable = Readable::Yes;
+        assert_eq!(of_target(&open, claimed, &terms()), "choose");
+    }
+}
+
+#[test]
+fn a_partial_source_opens_the_gate_only_with_continue() {
+    let mut partial = source_in(EntryPhase::InProgress, true);
+    partial.seen = Seen::Present(backup("PartiallyFailed"));
+    let carry_on = Terms {
+        partial_failure: PartialFailure::Continue,
+        ..terms()
+    };
+    let [_, claimed, ..] = targets();
+    let stop = step(&partial, std::slice::from_ref(&claimed), &terms());
+    assert_eq!(word(&stop.targets[0]), "fail:SourceBackupPartiallyFailed");
+    let on = step(&partial, &[claimed], &carry_on);
+    assert_eq!(word(&on.targets[0]), "transfer");
+    let Gate::Open(run) = on.gate else {
+        panic!("{:?}", on.gate);
+    };
+    assert_eq!(
+        (run.name.as_str(), run.started, run.partial),
+        (BACKUP, Some(at(30)), true)
+    );
+}
+
+#[test]
+fn a_source_that_never_began_takes_its_targets_along_with_its_own_reason() {
+    for (terms, why) in [(late(), "DeadlineExceeded"), (cancelled(), "Cancelled")] {
+        let [new, claimed, ..] = targets();
+        let step = step(&source(), &[new, claimed], &terms);
+        let words: Vec<String> = step.targets.iter().map(word).collect();
+        assert_eq!(words, [format!("fail:{why}"), format!("fail:{why}")]);
+        assert!(matches!(step.gate, Gate::Lost(problem) if problem.reason == why));
+    }
+}
+
+#[test]
+fn one_target_has_no_say_in_what_is_done_about_another() {
+    let [.., (_, open), _] = gates();
+    let mut well = targets()[2].clone();
+    well.readable = Readable::Yes;
+    let alone = of_target(&open, well.clone(), &terms());
+    for (_, spoil) in members() {
+        let mut bad = target("turku");
+        spoil(&mut bad.member);
+        let step = step(&open, &[bad, well.clone()], &terms());
+        assert_eq!(word(&step.targets[1]), alone);
+    }
+}
+
+#[test]
+fn a_restore_whose_results_are_awaited_ends_as_it_ended_whatever_becomes_of_it() {
+    let [.., (_, open), _] = gates();
+    let [_, _, _, mut ended, _] = targets();
+    ended.seen = Seen::Present(restore(RESTORE, "PartiallyFailed"));
+    ended.results = Results::Awaited;
+    let first = step(&open, &[ended.clone()], &terms())
+        .target_details
+        .remove(0);
+    assert_eq!(first.phase, EntryPhase::InProgress);
+    ended.stored = first;
+    ended.results = Results::Lines(vec!["shop: quota".to_owned()]);
+    for seen in [Seen::Unknown, Seen::NotShown, Seen::Absent] {
+        ended.seen = seen;
+        let detail = step(&open, &[ended.clone()], &terms())
+            .target_details
+            .remove(0);
+        assert_eq!(detail.phase, EntryPhase::PartiallyFailed);
+        assert!(detail.message.unwrap().contains("shop: quota"));
+    }
+}

@@ -1,0 +1,392 @@
+//! The transition function of a Migrate: what is stored and what is known to what is done next. Pure.
+//!
+//! A pass asks it, does what it says and asks again with the answers. Nothing that it asks for is done
+//! twice, since each step is written down before it is taken: a name before the object (`Claim`), the
+//! backup before its restore (`Choose`).
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use api_types::aggregate::{SourceOutcome, VeleroPhase, source_outcome};
+use api_types::backup::BackupDetail;
+use api_types::condition::reason;
+use api_types::external::velero;
+use api_types::phase::EntryPhase;
+use api_types::restore::RestoreDetail;
+use jiff::Timestamp;
+use velero_kit::classify;
+use velero_kit::problem::Problem;
+
+use super::detail;
+use super::facts::{Member, Readable, Seen, Source, Target, Terms};
+
+/// What comes next for an entry.
+#[derive(Debug, Clone)]
+pub enum Next<O> {
+    /// Nothing, for ever.
+    Final,
+    /// It cannot begin yet; a watch or the deadline will tell.
+    Wait(Problem),
+    /// A look at the target has shown that it cannot begin yet: look again now and then.
+    Look(Problem),
+    /// A call to the member failed: try again soon.
+    Retry(Problem),
+    /// Ask the members what they serve, before anything is created.
+    Survey,
+    /// It may begin: name and member are to be written down.
+    Claim,
+    /// The source is being backed up: see to it that the target has a location to read that from.
+    Prepare,
+    /// See to it that the target has the backup, and look whether it can be read.
+    Transfer,
+    /// The backup can be read: it is to be written down that it is restored.
+    Choose,
+    /// Written down, and nothing is known of its object: create it.
+    Create,
+    /// Somebody else has the name, or its folder in the bucket: claim the next one.
+    Rename,
+    /// Ask the member whether the object is there.
+    Confirm,
+    /// The object, as last seen.
+    Follow(Arc<O>),
+    /// Keep what was last known.
+    Hold,
+    /// It ends here.
+    Fail(Problem),
+}
+
+/// What the source's backup means for the targets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// It has not begun.
+    Shut,
+    /// It was claimed, and has not ended.
+    Coming,
+    /// It may be restored.
+    Open(Run),
+    /// It never will be, and what targets that have not begun fail with.
+    Lost(Problem),
+}
+
+/// The backup that is restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Name of the Velero Backup.
+    pub name: String,
+    /// When Velero began.
+    pub started: Option<Timestamp>,
+    /// Some items are not in it.
+    pub partial: bool,
+}
+
+/// What comes next for a whole Migrate, and what its entries say.
+#[derive(Debug, Clone)]
+pub struct Step {
+    pub source: Next<velero::Backup>,
+    pub gate: Gate,
+    /// In the order of the targets that were given.
+    pub targets: Vec<Next<velero::Restore>>,
+    pub source_detail: BackupDetail,
+    pub target_details: Vec<RestoreDetail>,
+}
+
+/// Decides for a Migrate that is not being deleted and whose spec can work. The same facts give the
+/// same answer; no target has a say in what is done about another one.
+pub fn step(source: &Source, targets: &[Target], terms: &Terms) -> Step {
+    let of_source = next_of_source(source, terms);
+    let source_detail = detail::of_source(source, &of_source, terms.now);
+    let gate = gate(&source_detail, terms);
+    let of_targets: Vec<_> = targets
+        .iter()
+        .map(|target| next_of_target(target, &source.key.name, &gate, terms))
+        .collect();
+    let target_details = targets
+        .iter()
+        .zip(&of_targets)
+        .map(|(target, next)| {
+            let from = detail::From {
+                source: &source.key.name,
+                gate: &gate,
+            };
+            detail::of_target(target, next, &from, terms.now)
+        })
+        .collect();
+    Step {
+        source: of_source,
+        gate,
+        targets: of_targets,
+        source_detail,
+        target_details,
+    }
+}
+
+/// What the source's entry means for the targets.
+pub fn gate(source: &BackupDetail, terms: &Terms) -> Gate {
+    match source_outcome(source, terms.partial_failure) {
+        SourceOutcome::Open if source.member_uid.is_some() => Gate::Coming,
+        SourceOutcome::Open => Gate::Shut,
+        SourceOutcome::Lost => Gate::Lost(lost(source)),
+        SourceOutcome::Usable => Gate::Open(Run {
+            name: source.backup_name_in_cluster.clone().unwrap_or_default(),
+            started: source
+                .backup_status_in_cluster
+                .as_ref()
+                .and_then(|status| status.start_timestamp.as_ref())
+                .map(|time| time.0),
+            partial: source.phase == EntryPhase::PartiallyFailed,
+        }),
+    }
+}
+
+/// What targets fail with that have lost their source.
+fn lost(source: &BackupDetail) -> Problem {
+    let name = &source.cluster_name;
+    let cause = source
+        .message
+        .as_deref()
+        .unwrap_or("see the source's entry");
+    if source.phase == EntryPhase::PartiallyFailed {
+        return Problem::new(
+            reason::SOURCE_BACKUP_PARTIALLY_FAILED,
+            format!(
+                "the backup of {name} is only partial: mend it, or go on with it in a new Migrate \
+                 with policy.partialFailure: Continue; {cause}"
+            ),
+        );
+    }
+    match source.reason.as_deref() {
+        Some(reason::CANCELLED) => Problem::new(reason::CANCELLED, cause),
+        Some(reason::DEADLINE_EXCEEDED) => Problem::new(reason::DEADLINE_EXCEEDED, cause),
+        _ => Problem::new(
+            reason::SOURCE_BACKUP_FAILED,
+            format!("there is no backup of {name} to restore: {cause}"),
+        ),
+    }
+}
+
+fn next_of_source(source: &Source, terms: &Terms) -> Next<velero::Backup> {
+    let name = &source.key.name;
+    let what = format!("the backup of {name}");
+    let stored = &source.stored;
+    if stored.phase.is_final() {
+        return Next::Final;
+    }
+    let not_now = || {
+        let no_velero = source.member.no_velero.clone();
+        no_velero.or_else(|| source.location.clone().err())
+    };
+    let Some((member_uid, _)) = source.claimed() else {
+        let obstacle = source.member.obstacle();
+        let obstacle = obstacle
+            .or_else(not_now)
+            .or_else(|| terms.no_targets.clone());
+        let cause = obstacle.as_ref().map(|problem| problem.message.as_str());
+        return match (terms.stop(&what, cause), obstacle) {
+            (Some(stop), _) => Next::Fail(stop),
+            (None, Some(problem)) => Next::Wait(problem),
+            (None, None) if terms.surveyed => Next::Claim,
+            (None, None) => Next::Survey,
+        };
+    };
+    if source.member.is_replaced(member_uid) {
+        return Next::Fail(replaced(name, "backup"));
+    }
+    let last = last_problem(stored.reason.as_deref(), stored.message.as_deref());
+    let stop = terms.stop(&what, last);
+    if let Seen::Present(object) = &source.seen
+        && classify::name_in_bucket(object)
+    {
+        // Nothing was written under that name.
+        return stop.map_or(Next::Rename, Next::Fail);
+    }
+    let before = Claimed {
+        member: &source.member,
+        seen: stored.backup_status_in_cluster.is_some(),
+        cluster: name,
+        kind: "Backup",
+    };
+    let create = || not_now().map_or(Next::Create, Next::Wait);
+    before.next(&source.seen, velero::Backup::phase, stop, create)
+}
+
+fn next_of_target(
+    target: &Target,
+    source: &str,
+    gate: &Gate,
+    terms: &Terms,
+) -> Next<velero::Restore> {
+    let name = &target.key.name;
+    let what = format!("the restore in {name}");
+    let stored = &target.stored;
+    if stored.phase.is_final() {
+        return Next::Final;
+    }
+    let claimed = target.claimed();
+    if let Some((member_uid, _)) = claimed
+        && target.member.is_replaced(member_uid)
+    {
+        return Next::Fail(replaced(name, "restore"));
+    }
+    let last = last_problem(stored.reason.as_deref(), stored.message.as_deref());
+    if target.has_chosen() {
+        let before = Claimed {
+            member: &target.member,
+            seen: stored.restore_status_in_cluster.is_some(),
+            cluster: name,
+            kind: "Restore",
+        };
+        let create = || match gate {
+            Gate::Open(_) => transfer(&target.readable, Next::Create),
+            _ => Next::Hold,
+        };
+        let next = before.next(
+            &target.seen,
+            velero::Restore::phase,
+            terms.stop(&what, last),
+            create,
+        );
+        return match (ended(target), next) {
+            // However it went since, it ended so.
+            (Some(ended), Next::Hold | Next::Confirm | Next::Fail(_) | Next::Retry(_)) => {
+                Next::Follow(Arc::new(ended))
+            }
+            (_, next) => next,
+        };
+    }
+    if let Gate::Lost(problem) = gate {
+        return Next::Fail(problem.clone());
+    }
+    let obstacle = target.member.obstacle();
+    let waits = matches!(gate, Gate::Shut | Gate::Coming);
+    let not_ready = waits.then(|| format!("the backup of {source} had not ended"));
+    let cause = obstacle.as_ref().map(|problem| problem.message.as_str());
+    let cause = cause.or(not_ready.as_deref()).or(last);
+    if let Some(stop) = terms.stop(&what, cause) {
+        return Next::Fail(stop);
+    }
+    match (obstacle, gate, claimed) {
+        (Some(problem), ..) => Next::Wait(problem),
+        (None, Gate::Shut, _) => Next::Wait(detail::waits_for(source)),
+        (None, _, None) => Next::Claim,
+        (None, Gate::Open(_), Some(_)) => transfer(&target.readable, Next::Choose),
+        (None, _, Some(_)) => Next::Prepare,
+    }
+}
+
+/// What comes next where the backup must be readable: `go` once it is.
+fn transfer(readable: &Readable, go: Next<velero::Restore>) -> Next<velero::Restore> {
+    match readable {
+        Readable::NotAsked => Next::Transfer,
+        Readable::No(problem) => Next::Look(problem.clone()),
+        Readable::Yes => go,
+    }
+}
+
+/// An entry whose object may have been created.
+struct Claimed<'a> {
+    member: &'a Member,
+    /// Its object was seen before.
+    seen: bool,
+    cluster: &'a str,
+    /// Velero's kind.
+    kind: &'static str,
+}
+
+impl Claimed<'_> {
+    /// What comes next; `stop`: why nothing new begins any more; `create`: what is to be done where
+    /// there is no object yet.
+    fn next<O: Debug>(
+        &self,
+        seen: &Seen<O>,
+        phase: fn(&O) -> &str,
+        stop: Option<Problem>,
+        create: impl FnOnce() -> Next<O>,
+    ) -> Next<O> {
+        match (seen, self.member.blinded()) {
+            (Seen::Present(object), Some(problem))
+                if !VeleroPhase::of(phase(object)).is_final() =>
+            {
+                Next::Wait(problem.clone())
+            }
+            (Seen::Present(object), _) => Next::Follow(Arc::clone(object)),
+            (Seen::Failed(problem), _) => Next::Retry(problem.clone()),
+            (Seen::Absent | Seen::Taken, _) if self.seen => Next::Fail(self.disappeared()),
+            (Seen::Absent | Seen::Taken | Seen::Lost, _) if stop.is_some() => {
+                stop.map_or(Next::Hold, Next::Fail)
+            }
+            (Seen::Taken, _) => Next::Rename,
+            (Seen::Absent, _) => create(),
+            (Seen::Lost, _) => Next::Retry(self.answer_lost()),
+            (_, Some(problem)) => Next::Wait(problem.clone()),
+            (Seen::Unknown, _) => Next::Hold,
+            (Seen::NotShown, _) if !self.member.is_up() => Next::Hold,
+            (Seen::NotShown, _) if self.seen || stop.is_some() => Next::Confirm,
+            (Seen::NotShown, _) => create(),
+        }
+    }
+
+    fn disappeared(&self) -> Problem {
+        let Self { cluster, kind, .. } = self;
+        Problem::new(
+            reason::OBJECT_DISAPPEARED,
+            format!(
+                "the Velero {kind} was removed in {cluster} before it ended: find who deletes there"
+            ),
+        )
+    }
+
+    fn answer_lost(&self) -> Problem {
+        let Self { cluster, kind, .. } = self;
+        Problem::new(
+            reason::UNREACHABLE,
+            format!("the answer of {cluster} to creating the Velero {kind} was lost"),
+        )
+    }
+}
+
+fn replaced(cluster: &str, what: &str) -> Problem {
+    Problem::new(
+        reason::MEMBER_REPLACED,
+        format!(
+            "another cluster answers as {cluster}: the {what} was claimed in the former one; make a \
+             new Migrate"
+        ),
+    )
+}
+
+/// The Velero Restore as it ended, if that was seen while its results were awaited.
+fn ended(target: &Target) -> Option<velero::Restore> {
+    let copy = target.stored.restore_status_in_cluster.as_ref()?;
+    let (_, name) = target.claimed()?;
+    if !VeleroPhase::of(copy.phase.as_deref().unwrap_or_default()).is_final() {
+        return None;
+    }
+    let mut object = velero::Restore::new(name, velero::RestoreSpec::default());
+    object.status = serde_json::to_value(copy).ok()?;
+    Some(object)
+}
+
+/// What kept an entry from beginning, by its status.
+fn last_problem<'a>(why: Option<&str>, message: Option<&'a str>) -> Option<&'a str> {
+    let trouble = !matches!(
+        why?,
+        reason::QUEUED
+            | reason::NAME_TAKEN
+            | reason::SOURCE_NOT_READY
+            | reason::SOURCE_BACKUP_PARTIALLY_FAILED
+            | reason::API_VERSION_NOT_SERVED
+    );
+    message.filter(|_| trouble)
+}
+
+#[cfg(test)]
+#[path = "transition_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "target_tests.rs"]
+mod target_tests;
+
+#[cfg(test)]
+#[path = "transition_properties.rs"]
+mod properties;
