@@ -17,6 +17,9 @@ pub const SELECT_LABELS: &str = "backup/backup-select-labels.yaml";
 /// The announcement's Restore of it.
 pub const RESTORE_MINIMAL: &str = "backup/restore-minimal.yaml";
 
+/// The announcement's Migrate.
+pub const MIGRATE: &str = "backup/migrate-select-labels.yaml";
+
 /// A Backup of one cluster by a schedule.
 pub const SCHEDULE: &str = "backup/backup-schedule.yaml";
 

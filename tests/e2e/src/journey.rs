@@ -37,7 +37,7 @@ pub async fn start(screen: &Screen, dir: &Path) -> Result<Stack> {
         });
     let builder = builder.dir(dir);
     let bed = builder.start_bed().await?;
-    screen.step("starting cluster-proxy, fleet-controller and backup-controller");
+    screen.step("starting cluster-proxy and the three controllers");
     let stack = builder.start_services(bed).await?;
     screen.step("all of it is ready");
     Ok(stack)

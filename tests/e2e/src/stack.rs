@@ -51,7 +51,7 @@ impl StackBuilder {
         self
     }
 
-    /// Other waits for backup-controller, as its flag `--timings` takes them.
+    /// Other waits for backup-controller and migrate-controller, as their flag `--timings` takes them.
     #[must_use]
     pub fn backup_timings(mut self, json: &str) -> Self {
         self.backup_timings = Some(json.to_owned());
@@ -121,10 +121,11 @@ impl StackBuilder {
         let proxy = [proxy, rate.collect(), self.telemetry()].concat();
         let fleet = [common.clone(), timings(self.fleet_timings.as_deref())].concat();
         let backup = [common, timings(self.backup_timings.as_deref())].concat();
-        let (proxy, fleet, backup_controller) = tokio::try_join!(
+        let (proxy, fleet, backup_controller, migrate_controller) = tokio::try_join!(
             Service::start(&bed, "cluster-proxy", "cluster-proxy", &proxy),
             Service::start(&bed, "fleet-controller", "fleet-controller", &fleet),
             Service::start(&bed, "backup-controller", "backup-controller", &backup),
+            Service::start(&bed, "migrate-controller", "migrate-controller", &backup),
         )?;
         Ok(Stack {
             bed,
@@ -134,6 +135,7 @@ impl StackBuilder {
             proxy,
             fleet_controller: fleet,
             backup_controller,
+            migrate_controller,
         })
     }
 
@@ -156,10 +158,11 @@ fn timings(json: Option<&str>) -> Vec<String> {
         .collect()
 }
 
-/// A bed, and on its hub our three processes.
+/// A bed, and on its hub our processes.
 #[derive(Debug)]
 pub struct Stack {
     backup_controller: Service,
+    migrate_controller: Service,
     fleet_controller: Service,
     proxy: Service,
     proxy_endpoint: String,
@@ -205,6 +208,11 @@ impl Stack {
     /// backup-controller.
     pub fn backup_controller(&self) -> &Service {
         &self.backup_controller
+    }
+
+    /// migrate-controller.
+    pub fn migrate_controller(&self) -> &Service {
+        &self.migrate_controller
     }
 
     /// Where cluster-proxy listens.
@@ -278,6 +286,7 @@ impl Stack {
     pub async fn stop(self) -> Result<()> {
         let Self {
             backup_controller,
+            migrate_controller,
             fleet_controller,
             proxy,
             bed,
@@ -285,6 +294,7 @@ impl Stack {
         } = self;
         tokio::try_join!(
             backup_controller.stop(),
+            migrate_controller.stop(),
             fleet_controller.stop(),
             proxy.stop()
         )?;

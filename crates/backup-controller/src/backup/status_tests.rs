@@ -14,6 +14,7 @@ use super::super::fixtures::{
 };
 use super::super::plan::Entry;
 use super::*;
+use crate::operation::Operation as _;
 
 fn row(entry: Entry, next: Next) -> Row {
     Row::new(entry, next)
@@ -277,7 +278,7 @@ fn a_deletion_shows_what_each_cluster_waits_for_and_keeps_the_outcome() {
         left("bergen", None),
         left("oslo", Some(pending("no answer"))),
     ];
-    let going = deleting(&deleted, &left, false, at(50));
+    let going = deleting(&deleted, &left, None, false, at(50));
     assert_eq!(going.phase, Some(Phase::Deleting));
     assert_eq!(ready_reason(&going), "Deleting");
     assert_eq!(succeeded(&going), Some(true));
@@ -300,7 +301,7 @@ fn a_deletion_shows_what_each_cluster_waits_for_and_keeps_the_outcome() {
         Some(Time(at(50)))
     );
 
-    let blocked = deleting(&deleted, &left, true, at(700));
+    let blocked = deleting(&deleted, &left, None, true, at(700));
     assert_eq!(ready_reason(&blocked), "DeletionBlocked");
     assert!(holds(&blocked, "Stalled"));
 }
@@ -311,8 +312,11 @@ fn what_a_forced_deletion_leaves_behind_is_named_and_bounded() {
         .map(|n| left(&format!("member-{n}"), Some(pending(&"é".repeat(300)))))
         .collect();
     open[0].detail.backup_name_in_cluster = Some(NAME.to_owned());
-    let open: Vec<&Left> = open.iter().collect();
-    let status = leftovers(&backup(BackupStatus::default()), &open, at(50));
+    let hub = backup(BackupStatus::default());
+    let named = open
+        .iter()
+        .filter_map(|left| left.leftover(hub.leftover(&left.detail)));
+    let status = leftovers(&hub, named.collect(), true, at(50));
     assert_eq!(status.leftovers.len(), 100);
     let first = &status.leftovers[0];
     assert_eq!(

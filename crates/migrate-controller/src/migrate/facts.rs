@@ -11,19 +11,9 @@ use api_types::key::ClusterKey;
 use api_types::migrate::PartialFailure;
 use api_types::restore::RestoreDetail;
 use jiff::Timestamp;
+pub use velero_kit::operation::member::Link;
 use velero_kit::problem::Problem;
-
-/// How a member is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Link {
-    /// It answers; the uid of its kube-system namespace.
-    Up { member_uid: String },
-    /// Calls cannot be made, since when and why.
-    Down {
-        problem: Problem,
-        since: Option<Timestamp>,
-    },
-}
+pub use velero_kit::results::read::Results;
 
 /// What is known of a member, whatever it is to do.
 #[derive(Debug, Clone)]
@@ -93,18 +83,6 @@ pub enum Readable {
     Yes,
     /// Not yet, and why.
     No(Problem),
-}
-
-/// What the results of a Velero Restore that went wrong say.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Results {
-    /// It has none, or they cannot be read.
-    #[default]
-    None,
-    /// They are being fetched: what has ended is told with them.
-    Awaited,
-    /// Its first errors.
-    Lines(Vec<String>),
 }
 
 /// The source of a Migrate.

@@ -233,7 +233,7 @@ fn a_restore_whose_results_are_awaited_ends_as_it_ended_whatever_becomes_of_it()
         .remove(0);
     assert_eq!(first.phase, EntryPhase::InProgress);
     ended.stored = first;
-    ended.results = Results::Lines(vec!["shop: quota".to_owned()]);
+    ended.results = Results::Lines(vec!["shop: quota".to_owned()].into());
     for seen in [Seen::Unknown, Seen::NotShown, Seen::Absent] {
         ended.seen = seen;
         let detail = step(&open, &[ended.clone()], &terms())

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::problem::Problem;
 use api_types::aggregate::{self, Decision, Deletion, Entry as _, Motion, VeleroPhase};
+use api_types::backup::BackupDetail;
 use api_types::common::Leftover;
 use api_types::condition::{self, Condition, ConditionStatus, SUCCEEDED, reason};
 use api_types::phase::{EntryPhase, Phase};
-use controller_kit::condition::{Activity, Aspect, Conditions, MESSAGE_BYTES};
-use controller_kit::text::truncate;
+use controller_kit::condition::{Activity, Aspect, Conditions};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -108,18 +108,20 @@ pub fn refused<K: Operation>(object: &K, what: &str, now: Timestamp) -> K::Statu
     status
 }
 
-/// The status of an object that is being deleted.
+/// The status of an object that is being deleted. `source`: what is apart from the entries.
 pub fn deleting<K: Operation>(
     object: &K,
     left: &[Left<DetailOf<K>>],
+    source: Option<&Left<BackupDetail>>,
     blocked: bool,
     now: Timestamp,
 ) -> K::Status {
     let mut status = object.state().cloned().unwrap_or_default();
-    *status.parts().details = left
-        .iter()
-        .map(|left| deleting_detail::<K>(left, now))
-        .collect();
+    let of = |left| deleting_detail(K::Status::KIND, left, now);
+    *status.parts().details = left.iter().map(of).collect();
+    if let (Some(entry), Some(left)) = (status.source(), source) {
+        *entry = Some(deleting_detail(K::Status::KIND, left, now));
+    }
     let decision = aggregate::decide(&aggregate::Operation {
         stored_phase: status.phase(),
         stored_succeeded: succeeded(status.conditions()),
@@ -137,22 +139,13 @@ pub fn deleting<K: Operation>(
     let Some(decision) = decision else {
         return status;
     };
-    let waits: Vec<String> = left
-        .iter()
-        .filter_map(|left| {
-            let problem = left.problem.as_ref()?;
-            Some(format!(
-                "{}: {}",
-                left.detail.cluster_name(),
-                problem.message
-            ))
-        })
-        .collect();
+    let waits = left.iter().filter_map(Left::told);
+    let waits: Vec<String> = waits.chain(source.and_then(Left::told)).collect();
     conclude(object, &mut status, &decision, &waits.join("; "), now);
     status
 }
 
-fn deleting_detail<K: Operation>(left: &Left<DetailOf<K>>, now: Timestamp) -> DetailOf<K> {
+fn deleting_detail<D: Detail>(kind: &str, left: &Left<D>, now: Timestamp) -> D {
     let mut detail = left.detail.clone();
     *detail.common().phase = EntryPhase::Deleting;
     if let Some(problem) = &left.problem {
@@ -160,10 +153,7 @@ fn deleting_detail<K: Operation>(left: &Left<DetailOf<K>>, now: Timestamp) -> De
     } else {
         let common = detail.common();
         *common.reason = None;
-        *common.message = Some(format!(
-            "nothing of this {} is there any more",
-            K::Status::KIND
-        ));
+        *common.message = Some(format!("nothing of this {kind} is there any more"));
     }
     entry::transition(&mut detail, left.detail.phase(), now);
     detail
@@ -172,25 +162,15 @@ fn deleting_detail<K: Operation>(left: &Left<DetailOf<K>>, now: Timestamp) -> De
 /// The last status of an object that lets go of members: what stays behind is named.
 pub fn leftovers<K: Operation>(
     object: &K,
-    open: &[&Left<DetailOf<K>>],
+    named: Vec<Leftover>,
+    forced: bool,
     now: Timestamp,
 ) -> K::Status {
     let mut status = object.state().cloned().unwrap_or_default();
-    *status.parts().leftovers = open
-        .iter()
-        .take(100)
-        .map(|left| {
-            let (kind, name) = object.leftover(&left.detail);
-            let problem = left.problem.as_ref();
-            Leftover {
-                cluster_name: left.detail.cluster_name().to_owned(),
-                cluster_kind: left.detail.cluster_kind().to_owned(),
-                kind: kind.to_owned(),
-                name,
-                message: problem.map_or_else(String::new, |p| truncate(&p.message, MESSAGE_BYTES)),
-            }
-        })
-        .collect();
+    let how = if forced { "let go by force" } else { "let go" };
+    let message = format!("{how}; left behind in {} clusters", named.len());
+    *status.parts().leftovers = named;
+    status.parts().leftovers.truncate(100);
     let decision = Decision {
         phase: Phase::Deleting,
         ready: ConditionStatus::False,
@@ -198,12 +178,6 @@ pub fn leftovers<K: Operation>(
         motion: Motion::Reconciling,
         succeeded: succeeded(status.conditions()),
     };
-    let how = if open.iter().all(|left| left.let_go) {
-        "let go"
-    } else {
-        "let go by force"
-    };
-    let message = format!("{how}; left behind in {} clusters", open.len());
     conclude(object, &mut status, &decision, &message, now);
     status
 }

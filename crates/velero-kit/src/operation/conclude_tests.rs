@@ -48,7 +48,7 @@ fn an_outcome_comes_to_speak_of_the_newest_spec_and_changes_in_nothing_else() {
 fn the_outcome_of_what_is_being_deleted_speaks_of_that_generation_too() {
     let mut object = completed();
     object.metadata.generation = Some(2);
-    let deleting = deleting(&object, &[], false, at(20));
+    let deleting = deleting(&object, &[], None, false, at(20));
     let outcome = condition::find(&deleting.conditions, SUCCEEDED).unwrap();
     assert_eq!(outcome.observed_generation, Some(2));
     assert_eq!(outcome.status, ConditionStatus::True);

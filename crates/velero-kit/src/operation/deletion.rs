@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use crate::identity::Owner;
 use crate::problem::Problem;
+use api_types::backup::BackupDetail;
+use api_types::common::Leftover;
 use api_types::condition::{self, reason};
 use api_types::labels;
 use api_types::names::MemberId;
+use controller_kit::condition::MESSAGE_BYTES;
 use controller_kit::event::{Event, Severity};
 use controller_kit::hub::{self, WriteError};
 use controller_kit::reconcile::Outcome;
+use controller_kit::text::truncate;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -18,7 +22,7 @@ use super::context::{Context, Process};
 use super::draft::Draft;
 use super::member::{self, HubObject, Link};
 use super::objects::Target;
-use super::{Detail, Error, Operation, State, conclude, entry, sooner};
+use super::{Detail, Error, Operation, State, conclude, entry};
 
 /// What is still to do in one cluster.
 #[derive(Debug, Clone)]
@@ -41,6 +45,36 @@ impl<D> Left<D> {
             let_go: false,
             again: Duration::ZERO,
         }
+    }
+}
+
+impl<D: Detail> Left<D> {
+    /// What is waited for there, with the cluster's name.
+    pub(super) fn told(&self) -> Option<String> {
+        let problem = self.problem.as_ref()?;
+        Some(format!(
+            "{}: {}",
+            self.detail.cluster_name(),
+            problem.message
+        ))
+    }
+
+    /// What stays behind there when it is not waited for; `object`: kind and name of that.
+    pub fn leftover(&self, object: (&str, String)) -> Option<Leftover> {
+        let (kind, name) = object;
+        let problem = self.problem.as_ref()?;
+        Some(Leftover {
+            cluster_name: self.detail.cluster_name().to_owned(),
+            cluster_kind: self.detail.cluster_kind().to_owned(),
+            kind: kind.to_owned(),
+            name,
+            message: truncate(&problem.message, MESSAGE_BYTES),
+        })
+    }
+
+    /// Whether it is to be waited for.
+    fn is_awaited(&self) -> bool {
+        self.problem.is_some() && !self.let_go
     }
 }
 
@@ -174,29 +208,49 @@ pub async fn go_on<K: Operation>(
     owner: Owner,
     left: Vec<LeftOf<K>>,
 ) -> Result<Outcome, Error> {
-    let open: Vec<&LeftOf<K>> = left.iter().filter(|left| left.problem.is_some()).collect();
+    Box::pin(go_on_with(ctx, object, owner, left, None)).await
+}
+
+/// The same for a kind that has a source apart from its entries.
+pub async fn go_on_with<K: Operation>(
+    ctx: &Arc<Context<impl Process>>,
+    object: K,
+    owner: Owner,
+    left: Vec<LeftOf<K>>,
+    source: Option<Left<BackupDetail>>,
+) -> Result<Outcome, Error> {
+    let source = source.as_ref();
+    let awaits = left.iter().any(Left::is_awaited) || source.is_some_and(Left::is_awaited);
     let forced = object
         .annotations()
         .get(labels::FORCE_DELETE)
         .is_some_and(|v| v == "true");
     let mut draft = Draft::new(ctx, object, owner);
-    if forced || open.iter().all(|left| left.let_go) {
-        return finish(draft, &open, forced).await;
+    if forced || !awaits {
+        let named = left
+            .iter()
+            .filter_map(|left| left.leftover(draft.object.leftover(&left.detail)));
+        let of_source = source.and_then(|left| {
+            let name = left.detail.object_name().unwrap_or_default();
+            left.leftover(("velero.io/Backup", name.to_owned()))
+        });
+        let named = named.chain(of_source).collect();
+        return finish(draft, named, (forced, awaits)).await;
     }
-    let going = conclude::deleting(&draft.object, &left, false, draft.now);
-    let since = waiting_since(&draft, &going, &open);
+    let status = |blocked| conclude::deleting(&draft.object, &left, source, blocked, draft.now);
+    let going = status(false);
+    let waits = left.iter().filter_map(Left::told);
+    let waits: Vec<String> = waits.chain(source.and_then(Left::told)).collect();
+    let since = waiting_since(&draft, &going, waits.join("\n"));
     let lasts = Duration::try_from(draft.now.duration_since(since)).unwrap_or_default();
     let stalled = lasts >= ctx.timings.deletion_stalled;
-    let wanted = if stalled {
-        conclude::deleting(&draft.object, &left, true, draft.now)
-    } else {
-        going
-    };
+    let wanted = if stalled { status(true) } else { going };
     // A newer version of the object voids it without harm.
     draft.write(wanted).await?;
-    let again = open
-        .iter()
-        .fold(None, |again, left| sooner(again, Some(left.again)));
+    let open = left.iter().filter(|left| left.problem.is_some());
+    let open = open.map(|left| left.again);
+    let of_source = source.filter(|left| left.problem.is_some());
+    let again = open.chain(of_source.map(|left| left.again)).min();
     Ok(Outcome::Waiting {
         reason: "Deletion",
         after: again.unwrap_or(ctx.timings.look_again),
@@ -207,16 +261,8 @@ pub async fn go_on<K: Operation>(
 fn waiting_since<P: Process, K: Operation>(
     draft: &Draft<'_, P, K>,
     going: &K::Status,
-    open: &[&LeftOf<K>],
+    waits: String,
 ) -> Timestamp {
-    let waits = open.iter().map(|left| {
-        let why = left
-            .problem
-            .as_ref()
-            .map_or("", |problem| problem.message.as_str());
-        format!("{}: {why}", left.detail.cluster_name())
-    });
-    let waits = waits.collect::<Vec<_>>().join("\n");
     draft.ctx.memory.with(&draft.owner.uid, |memory| {
         let since = match &memory.deletion {
             Some((known, since)) if *known == waits => return *since,
@@ -250,15 +296,16 @@ fn stood_still_since<K: Operation>(
     })
 }
 
-/// Lets go of the object, naming what stays behind.
+/// Lets go of the object, naming what stays behind. `forced`: a person wants that; `awaits`: something
+/// is still to be waited for.
 async fn finish<P: Process, K: Operation>(
     mut draft: Draft<'_, P, K>,
-    open: &[&LeftOf<K>],
-    forced: bool,
+    named: Vec<Leftover>,
+    (forced, awaits): (bool, bool),
 ) -> Result<Outcome, Error> {
     let ctx = draft.ctx;
-    if !open.is_empty() {
-        let wanted = conclude::leftovers(&draft.object, open, draft.now);
+    if !named.is_empty() {
+        let wanted = conclude::leftovers(&draft.object, named, awaits, draft.now);
         let mut named = wanted.clone();
         let note = named
             .parts()

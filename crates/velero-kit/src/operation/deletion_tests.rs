@@ -28,7 +28,7 @@ fn write(manager: &str, subresource: &str, second: i64) -> ManagedFieldsEntry {
 fn waiting_for_oslo(blocked: bool) -> Backup {
     let left = left(detail("oslo", EntryPhase::Completed), OSLO);
     let new = backup(BackupStatus::default());
-    let mut object = backup(conclude::deleting(&new, &left, blocked, at(20)));
+    let mut object = backup(conclude::deleting(&new, &left, None, blocked, at(20)));
     object.metadata.managed_fields = Some(vec![
         write("kubectl", "status", 90),
         write(labels::BACKUP_MANAGER, "", 80),
@@ -41,7 +41,7 @@ fn waiting_for_oslo(blocked: bool) -> Backup {
 fn since(object: &Backup, why: &str) -> Option<Timestamp> {
     let entries = object.status.clone().unwrap_or_default().backup_details;
     let left = left(entries[0].clone(), why);
-    let going = conclude::deleting(object, &left, false, at(100));
+    let going = conclude::deleting(object, &left, None, false, at(100));
     stood_still_since(object, &going, labels::BACKUP_MANAGER)
 }
 

@@ -49,6 +49,11 @@ pub trait State: Clone + Default + PartialEq + Serialize + Send + Sync {
     /// Fills in what only this kind has, once the rest is there, and keeps it storable.
     fn finish(&mut self, just_succeeded: bool);
 
+    /// The entry of a source that is apart from the others; `None`: the kind has none.
+    fn source(&mut self) -> Option<&mut Option<BackupDetail>> {
+        None
+    }
+
     /// Drops what Velero counts outside of the entries.
     fn forget_progress(&mut self) {}
 
@@ -158,7 +163,13 @@ impl State for MigrateStatus {
 
     common_fields!(target_cluster_status);
 
-    fn finish(&mut self, _just_succeeded: bool) {}
+    fn finish(&mut self, _just_succeeded: bool) {
+        aggregate::fit_migrate(self);
+    }
+
+    fn source(&mut self) -> Option<&mut Option<BackupDetail>> {
+        Some(&mut self.source_cluster_status)
+    }
 
     fn forget_progress(&mut self) {
         self.progress = None;

@@ -1,4 +1,4 @@
-//! The user's journeys on real parts: our three processes as they are shipped, real control planes,
+//! The user's journeys on real parts: our processes as they are shipped, real control planes,
 //! Velero and object storage. Each test has a namespace of the hub of its own; what disturbs others
 //! (a Velero that hangs, an API server that is down) is done to spare members, each of them in turns.
 
@@ -17,6 +17,7 @@ mod kubectl;
 mod locations;
 mod main_job;
 mod member_access;
+mod migrate;
 mod moved;
 mod otlp;
 mod points;

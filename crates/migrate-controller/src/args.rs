@@ -1,0 +1,41 @@
+//! Flags and environment of the process.
+
+use clap::Parser;
+use controller_kit::args::{HttpArgs, HubArgs, LeaseArgs, ProxyArgs, TelemetryArgs};
+use velero_kit::operation::timings::Timings;
+
+/// Runs Migrates: one Velero Backup in the source, one Velero Restore of it in each target.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Args {
+    /// The hub.
+    #[command(flatten)]
+    pub hub: HubArgs,
+    /// cluster-proxy.
+    #[command(flatten)]
+    pub proxy: ProxyArgs,
+    /// Health and metrics.
+    #[command(flatten)]
+    pub http: HttpArgs,
+    /// Leader election.
+    #[command(flatten)]
+    pub lease: LeaseArgs,
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+    /// Waits of the reconcile loop as JSON in milliseconds, such as {"veleroSilence": 500}; for tests.
+    #[arg(long, env = "KURATOR_TIMINGS", default_value = "{}", hide = true)]
+    pub timings: Timings,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_do_not_contradict_each_other() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,180 @@
+//! Deleting a Migrate: its Velero Restores go first, then its Velero Backup, if the policy says so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api_types::backup::BackupDetail;
+use api_types::common::StoragePlace;
+use api_types::key::ClusterKey;
+use api_types::labels;
+use api_types::migrate::Migrate;
+use api_types::restore::RestoreDetail;
+use controller_kit::reconcile::Outcome;
+use velero_kit::borrowed;
+use velero_kit::identity::Owner;
+use velero_kit::operation::{Error, calls, deletion, entry};
+use velero_kit::problem::Problem;
+use velero_kit::removal::{backups, restores};
+
+use super::removal::{self, OfBackup};
+use super::{ask, owner_in_source, owner_in_target};
+use crate::context::{Answer, Call, Context};
+
+type Left = deletion::Left<RestoreDetail>;
+
+/// One pass over a Migrate that is being deleted. No Fleet is needed.
+pub async fn reconcile(ctx: &Arc<Context>, migrate: Migrate) -> Result<Outcome, Error> {
+    let owner = owner_in_target(&migrate);
+    if !deletion::is_held(ctx, &migrate, &owner) {
+        return Ok(Outcome::Done);
+    }
+    let left = restores_left(ctx, &migrate, &owner).await;
+    let status = migrate.status.clone().unwrap_or_default();
+    let source = match status.source_cluster_status {
+        Some(source) => Some(backup_left(ctx, &migrate, source, &left).await),
+        None => None,
+    };
+    Box::pin(deletion::go_on_with(ctx, migrate, owner, left, source)).await
+}
+
+/// Removes what is ours in each target, at the same time.
+async fn restores_left(ctx: &Arc<Context>, migrate: &Migrate, owner: &Owner) -> Vec<Left> {
+    let status = migrate.status.clone().unwrap_or_default();
+    let storage = status
+        .source_cluster_status
+        .and_then(|source| source.storage);
+    let call = |detail: &RestoreDetail| {
+        let key = entry::key_of(&owner.namespace, detail)?;
+        let (ctx, owner, detail) = (Arc::clone(ctx), owner.clone(), detail.clone());
+        let storage = storage.clone();
+        Some(Call::new(key, "remove restores".to_owned(), async move {
+            Answer::Removed(remove(&ctx, &owner, &detail, storage.as_ref()).await)
+        }))
+    };
+    let details = status.target_cluster_status;
+    let calls = details.iter().filter_map(call).collect();
+    let mut answers = calls::answers(ctx, owner, calls).await;
+    let left = details.into_iter();
+    left.map(|detail| restore_left(ctx, owner, detail, &mut answers))
+        .collect()
+}
+
+fn restore_left(
+    ctx: &Context,
+    owner: &Owner,
+    detail: RestoreDetail,
+    answers: &mut BTreeMap<ClusterKey, Answer>,
+) -> Left {
+    let removed = match entry::key_of(&owner.namespace, &detail) {
+        Some(key) => match answers.remove(&key) {
+            Some(Answer::Removed(removed)) => removed,
+            _ => Err(deletion::pending(&calls::unanswered(&key))),
+        },
+        None => Err(deletion::unknown_kind(&detail)),
+    };
+    let problem = removed.unwrap_or_else(Some);
+    let let_go = deletion::is_abandoned(ctx, owner, &detail);
+    let told = |problem| {
+        if let_go {
+            deletion::let_go(problem, &detail)
+        } else {
+            problem
+        }
+    };
+    Left {
+        problem: problem.map(told),
+        let_go,
+        detail,
+        again: ctx.timings.look_again,
+    }
+}
+
+/// Removes what is ours in one target, and says what is still there.
+async fn remove(
+    ctx: &Context,
+    owner: &Owner,
+    detail: &RestoreDetail,
+    storage: Option<&StoragePlace>,
+) -> Result<Option<Problem>, Problem> {
+    let Some(target) = deletion::place(ctx, owner, detail)? else {
+        return Ok(None);
+    };
+    let failed = |error: proxy_client::Error| deletion::pending(&Problem::from(&error));
+    let removed = restores::remove(ctx, owner, &target)
+        .await
+        .map_err(failed)?;
+    // What runs still reads.
+    if let (None, Some(place)) = (&removed.waits_for, storage) {
+        let name = borrowed::name(place);
+        let released = ask::release(ctx, &target.key, &name, &owner.uid).await;
+        released.map_err(failed)?;
+    }
+    Ok(removed.waits_for)
+}
+
+/// What is still to do about the backup in between.
+async fn backup_left(
+    ctx: &Arc<Context>,
+    migrate: &Migrate,
+    detail: BackupDetail,
+    targets: &[Left],
+) -> deletion::Left<BackupDetail> {
+    let owner = owner_in_source(migrate);
+    let again = ctx.timings.look_again;
+    let begun = detail.member_uid.is_some();
+    let of_targets: Vec<(String, removal::Left)> = targets.iter().map(of_target).collect();
+    let of_targets = of_targets.iter().map(|(name, left)| (name.as_str(), left));
+    let (problem, again) = match removal::of_backup(migrate.spec.deletion_policy, begun, of_targets)
+    {
+        OfBackup::Keep => (None, again),
+        OfBackup::Await(problem) => (Some(problem), again),
+        OfBackup::Remove => remove_backup(ctx, &owner, &detail).await,
+    };
+    // A member that has taken over the source's store can still remove what lies there.
+    let let_go = deletion::is_abandoned(ctx, &owner, &detail)
+        && deletion::place_of_data(ctx, &owner, &detail).is_err();
+    deletion::Left {
+        problem: problem.map(|problem| {
+            if let_go {
+                deletion::let_go(problem, &detail)
+            } else {
+                problem
+            }
+        }),
+        let_go,
+        detail,
+        again,
+    }
+}
+
+fn of_target(left: &Left) -> (String, removal::Left) {
+    let of = match &left.problem {
+        None => removal::Left::Nothing,
+        Some(problem) if left.let_go => removal::Left::LetGo(problem.clone()),
+        Some(problem) => removal::Left::Open(problem.clone()),
+    };
+    (left.detail.cluster_name.clone(), of)
+}
+
+/// Takes the next step of removing the Velero Backup with its data.
+async fn remove_backup(
+    ctx: &Arc<Context>,
+    owner: &Owner,
+    detail: &BackupDetail,
+) -> (Option<Problem>, std::time::Duration) {
+    let again = ctx.timings.look_again;
+    let Some(key) = entry::key_of(&owner.namespace, detail) else {
+        return (Some(deletion::unknown_kind(detail)), again);
+    };
+    let (on, by, of) = (Arc::clone(ctx), owner.clone(), detail.clone());
+    let call = Call::new(key.clone(), "remove backup".to_owned(), async move {
+        let location = labels::DEFAULT_STORAGE_LOCATION;
+        Answer::Step(backups::look(&on, &by, &of, location).await)
+    });
+    let mut answers = calls::answers(ctx, owner, vec![call]).await;
+    let step = match answers.remove(&key) {
+        Some(Answer::Step(step)) => step,
+        _ => Err(deletion::pending(&calls::unanswered(&key))),
+    };
+    backups::left_by(step, again)
+}

@@ -1,0 +1,265 @@
+//! One pass over a Migrate that is not being deleted.
+//!
+//! It asks [`step`] what to do, does it and asks again with the answers, until there is nothing more to
+//! do. Whatever is to be written down is on the hub before the step that needs it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::external::velero;
+use api_types::migrate::MigrateStatus;
+use api_types::names::MemberId;
+use api_types::phase::Phase;
+use controller_kit::reconcile::Outcome;
+use kube::ResourceExt;
+use tracing::Instrument;
+use velero_kit::identity::Owner;
+use velero_kit::operation::conclude::{until_stalled, velero_is_done};
+use velero_kit::operation::objects::Target as Place;
+use velero_kit::operation::{
+    Error, destination, is_settled, look_again, silence, sooner, stale, until,
+};
+use velero_kit::results::read::{Store, read};
+use velero_kit::{borrowed, classify};
+
+use super::dereference::{self, Known};
+use super::facts::{Link, Source, Target, Terms};
+use super::status::{self, Entries};
+use super::transition::{Next, Step, step};
+use super::validate::{InvalidSpec, Validated};
+use super::{ask, owner_in_source, owner_in_target};
+use crate::context::Draft;
+
+/// More rounds than any entry has steps.
+const ROUNDS: usize = 12;
+
+/// One pass.
+#[derive(Debug)]
+pub struct Pass<'a> {
+    pub(super) draft: Draft<'a>,
+    pub(super) spec: Arc<Validated>,
+    pub(super) source: Source,
+    pub(super) targets: Vec<Target>,
+    terms: Terms,
+    pub(super) in_source: Owner,
+    pub(super) in_target: Owner,
+    /// What each entry was asked in this pass; `None`: the source.
+    pub(super) asked: BTreeSet<(Option<usize>, &'static str)>,
+    /// When to look again at what a call has not brought.
+    pub(super) again: Option<Duration>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass over this version of the object.
+    pub fn new(draft: Draft<'a>, spec: Validated) -> Self {
+        let Known {
+            source,
+            targets,
+            terms,
+        } = dereference::gather(draft.ctx, &draft.object, &spec, draft.now);
+        Self {
+            in_source: owner_in_source(&draft.object),
+            in_target: owner_in_target(&draft.object),
+            spec: Arc::new(spec),
+            asked: BTreeSet::new(),
+            again: None,
+            draft,
+            source,
+            targets,
+            terms,
+        }
+    }
+
+    /// The whole pass for a spec that can work.
+    pub async fn run(mut self) -> Result<Outcome, Error> {
+        let targets = self.targets.iter().map(|target| &target.key);
+        if let Err(invalid) = self.spec.check_targets(&self.source.key, targets) {
+            return refuse(self.draft, &invalid).await;
+        }
+        let too_many = self
+            .draft
+            .too_many(self.targets.iter().map(|target| &target.key));
+        if too_many.is_some() {
+            self.source.member.problem = too_many;
+        }
+        let mut current = false;
+        for _ in 0..ROUNDS {
+            let step = self.step();
+            if matches!(step.source, Next::Survey) {
+                self.terms.surveyed = true;
+                self.survey().await;
+                continue;
+            }
+            if self.write_down(&step).await {
+                if !self.write().await? {
+                    return Ok(stale());
+                }
+                current = true;
+                continue;
+            }
+            if !self.has_questions(&step) {
+                break;
+            }
+            if !current && !self.draft.is_current().await? {
+                return Ok(stale());
+            }
+            if self.draft.is_late() {
+                return Ok(stale());
+            }
+            current = true;
+            self.ask(&step).await;
+        }
+        let due = self.follow();
+        let wanted = self.status();
+        let pace = match self.draft.pace(&wanted) {
+            Some(wait) => Some(wait),
+            None if self.draft.write(wanted).await? => None,
+            None => return Ok(stale()),
+        };
+        Ok(self.outcome(sooner(pace, due)))
+    }
+
+    pub(super) fn step(&self) -> Step {
+        step(&self.source, &self.targets, &self.terms)
+    }
+
+    fn status(&self) -> MigrateStatus {
+        let Step {
+            source_detail,
+            target_details,
+            ..
+        } = self.step();
+        let entries = Entries {
+            source: source_detail,
+            targets: target_details,
+        };
+        status::status(&self.draft.object, entries, &self.terms)
+    }
+
+    async fn write(&mut self) -> Result<bool, Error> {
+        let wanted = self.status();
+        self.draft.write(wanted).await
+    }
+
+    /// What is known of the objects that Velero works on, beside what they say. Returns when to look
+    /// again.
+    fn follow(&mut self) -> Option<Duration> {
+        let step = self.step();
+        let ctx = self.draft.ctx;
+        let mut again = None;
+        if let (Next::Follow(object), Link::Up { member_uid }) =
+            (&step.source, &self.source.member.link)
+            && !velero_is_done(object.phase())
+        {
+            let place = (&self.source.key, member_uid.as_str());
+            let (stuck, wait) = silence::watch(ctx, &self.in_source, place, &**object);
+            self.source.stuck = stuck;
+            again = Some(wait);
+        }
+        for (target, next) in self.targets.iter_mut().zip(&step.targets) {
+            let (Next::Follow(object), Link::Up { member_uid }) = (next, &target.member.link)
+            else {
+                continue;
+            };
+            if !velero_is_done(object.phase()) {
+                let place = (&target.key, member_uid.as_str());
+                let (stuck, wait) = silence::watch(ctx, &self.in_target, place, &**object);
+                target.stuck = stuck;
+                again = sooner(again, Some(wait));
+            }
+        }
+        sooner(again, self.read_results(&step))
+    }
+
+    /// Reads the results of each restore that has just gone wrong, beside the passes.
+    fn read_results(&mut self, step: &Step) -> Option<Duration> {
+        let ctx = self.draft.ctx;
+        let owner = &self.in_target;
+        let mut again = None;
+        for (target, next) in self.targets.iter_mut().zip(&step.targets) {
+            let Next::Follow(object) = next else { continue };
+            let Some(place) = has_results(target, object) else {
+                continue;
+            };
+            let fleet = destination::fleet(ctx, &owner.namespace, &owner.fleet);
+            let Some(store) = fleet.as_deref().and_then(Store::of).map(Arc::new) else {
+                continue;
+            };
+            let (results, left) = read(ctx, owner, place, &store);
+            target.results = results;
+            again = sooner(again, left);
+        }
+        again
+    }
+
+    /// When to look again, for what no watch tells.
+    fn outcome(&self, after: Option<Duration>) -> Outcome {
+        let migrate = &self.draft.object;
+        let Some(status) = migrate.status.as_ref() else {
+            return look_again(after);
+        };
+        if is_settled(migrate) {
+            if status.phase == Some(Phase::Completed) || self.spec.cancel {
+                self.release();
+            }
+            return Outcome::Done;
+        }
+        let source = status.source_cluster_status.as_slice();
+        let stalled = sooner(
+            until_stalled(source, self.draft.now),
+            until_stalled(&status.target_cluster_status, self.draft.now),
+        );
+        let deadline = until(self.spec.deadline, self.draft.now);
+        look_again(
+            [self.again, stalled, deadline]
+                .into_iter()
+                .fold(after, sooner),
+        )
+    }
+
+    /// Nothing is read any more: the marks on the locations go, beside the passes, since nothing waits
+    /// for that. What is left is found by backup-controller.
+    fn release(&self) {
+        for target in &self.targets {
+            let Some(place) = self.source.stored.storage.as_ref() else {
+                continue;
+            };
+            let (ctx, key) = (Arc::clone(self.draft.ctx), target.key.clone());
+            let (name, uid) = (borrowed::name(place), self.in_target.uid.clone());
+            let releasing = async move {
+                if let Err(error) = ask::release(&ctx, &key, &name, &uid).await {
+                    tracing::debug!(cluster = %key, %name, %error, "a mark of use stays for now");
+                }
+            };
+            tokio::spawn(releasing.in_current_span());
+        }
+    }
+}
+
+/// The Velero Restore of a target, if Velero may have written its results and can be asked for them.
+fn has_results(target: &Target, object: &velero::Restore) -> Option<Place> {
+    let Link::Up { member_uid } = &target.member.link else {
+        return None;
+    };
+    let text = object.status.get("failureReason");
+    let text = text.and_then(serde_json::Value::as_str);
+    let there = object.metadata.uid.is_some() && object.metadata.deletion_timestamp.is_none();
+    (there && classify::restore_has_results(object.phase(), text)).then(|| Place {
+        key: target.key.clone(),
+        member: MemberId::from_uid(member_uid),
+        name: object.name_any(),
+    })
+}
+
+/// The spec can never work: say so, once and for all.
+pub async fn refuse(mut draft: Draft<'_>, invalid: &InvalidSpec) -> Result<Outcome, Error> {
+    let stored = draft.object.status.clone().unwrap_or_default();
+    let entries = Entries {
+        source: stored.source_cluster_status.unwrap_or_default(),
+        targets: stored.target_cluster_status,
+    };
+    let wanted = status::refused(&draft.object, entries, invalid, draft.now);
+    let written = draft.write(wanted).await?;
+    Ok(if written { Outcome::Done } else { stale() })
+}
