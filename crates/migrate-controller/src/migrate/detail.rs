@@ -236,7 +236,7 @@ fn say_caveats(detail: &mut RestoreDetail, target: &Target, from: &From<'_>) {
                 | reason::SOURCE_BACKUP_PARTIALLY_FAILED
         )
     );
-    if !plain {
+    if !plain || detail.phase == EntryPhase::Failed {
         return;
     }
     let partial = matches!(from.gate, Gate::Open(Run { partial: true, .. })).then(|| {

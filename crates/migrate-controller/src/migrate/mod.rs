@@ -14,6 +14,7 @@ mod entry;
 pub mod facts;
 #[cfg(test)]
 mod fixtures;
+mod gate;
 #[cfg(test)]
 mod look;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! its object seen, ended.
 
 use api_types::migrate::PartialFailure;
+use api_types::phase::EntryPhase;
 
 use super::super::facts::Results;
 use super::super::fixtures::{
@@ -183,9 +184,13 @@ fn a_partial_source_opens_the_gate_only_with_continue() {
         partial_failure: PartialFailure::Continue,
         ..terms()
     };
-    let [_, claimed, ..] = targets();
+    let [_, mut claimed, ..] = targets();
+    claimed.warning = Some(problem("ApiVersionNotServed"));
     let stop = step(&partial, std::slice::from_ref(&claimed), &terms());
     assert_eq!(word(&stop.targets[0]), "fail:SourceBackupPartiallyFailed");
+    // What it ends with is not hidden by what else there is to say.
+    let told = stop.target_details[0].reason.as_deref();
+    assert_eq!(told, Some("SourceBackupPartiallyFailed"));
     let on = step(&partial, &[claimed], &carry_on);
     assert_eq!(word(&on.targets[0]), "transfer");
     let Gate::Open(run) = on.gate else {

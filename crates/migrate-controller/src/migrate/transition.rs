@@ -7,18 +7,17 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use api_types::aggregate::{SourceOutcome, VeleroPhase, source_outcome};
+use api_types::aggregate::VeleroPhase;
 use api_types::backup::BackupDetail;
 use api_types::condition::reason;
 use api_types::external::velero;
-use api_types::phase::EntryPhase;
 use api_types::restore::RestoreDetail;
-use jiff::Timestamp;
 use velero_kit::classify;
 use velero_kit::problem::Problem;
 
 use super::detail;
 use super::facts::{Member, Readable, Seen, Source, Target, Terms};
+pub use super::gate::{Gate, Run, gate};
 
 /// What comes next for an entry.
 #[derive(Debug, Clone)]
@@ -53,30 +52,6 @@ pub enum Next<O> {
     Hold,
     /// It ends here.
     Fail(Problem),
-}
-
-/// What the source's backup means for the targets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Gate {
-    /// It has not begun.
-    Shut,
-    /// It was claimed, and has not ended.
-    Coming,
-    /// It may be restored.
-    Open(Run),
-    /// It never will be, and what targets that have not begun fail with.
-    Lost(Problem),
-}
-
-/// The backup that is restored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
-    /// Name of the Velero Backup.
-    pub name: String,
-    /// When Velero began.
-    pub started: Option<Timestamp>,
-    /// Some items are not in it.
-    pub partial: bool,
 }
 
 /// What comes next for a whole Migrate, and what its entries say.
@@ -120,50 +95,6 @@ pub fn step(source: &Source, targets: &[Target], terms: &Terms) -> Step {
     }
 }
 
-/// What the source's entry means for the targets.
-pub fn gate(source: &BackupDetail, terms: &Terms) -> Gate {
-    match source_outcome(source, terms.partial_failure) {
-        SourceOutcome::Open if source.member_uid.is_some() => Gate::Coming,
-        SourceOutcome::Open => Gate::Shut,
-        SourceOutcome::Lost => Gate::Lost(lost(source)),
-        SourceOutcome::Usable => Gate::Open(Run {
-            name: source.backup_name_in_cluster.clone().unwrap_or_default(),
-            started: source
-                .backup_status_in_cluster
-                .as_ref()
-                .and_then(|status| status.start_timestamp.as_ref())
-                .map(|time| time.0),
-            partial: source.phase == EntryPhase::PartiallyFailed,
-        }),
-    }
-}
-
-/// What targets fail with that have lost their source.
-fn lost(source: &BackupDetail) -> Problem {
-    let name = &source.cluster_name;
-    let cause = source
-        .message
-        .as_deref()
-        .unwrap_or("see the source's entry");
-    if source.phase == EntryPhase::PartiallyFailed {
-        return Problem::new(
-            reason::SOURCE_BACKUP_PARTIALLY_FAILED,
-            format!(
-                "the backup of {name} is only partial: mend it, or go on with it in a new Migrate \
-                 with policy.partialFailure: Continue; {cause}"
-            ),
-        );
-    }
-    match source.reason.as_deref() {
-        Some(reason::CANCELLED) => Problem::new(reason::CANCELLED, cause),
-        Some(reason::DEADLINE_EXCEEDED) => Problem::new(reason::DEADLINE_EXCEEDED, cause),
-        _ => Problem::new(
-            reason::SOURCE_BACKUP_FAILED,
-            format!("there is no backup of {name} to restore: {cause}"),
-        ),
-    }
-}
-
 fn next_of_source(source: &Source, terms: &Terms) -> Next<velero::Backup> {
     let name = &source.key.name;
     let what = format!("the backup of {name}");
@@ -175,6 +106,9 @@ fn next_of_source(source: &Source, terms: &Terms) -> Next<velero::Backup> {
         let no_velero = source.member.no_velero.clone();
         no_velero.or_else(|| source.location.clone().err())
     };
+    if stored.member_uid.is_none() && stored.backup_name_in_cluster.is_some() {
+        return Next::Fail(not_ours());
+    }
     let Some((member_uid, _)) = source.claimed() else {
         let obstacle = source.member.obstacle();
         let obstacle = obstacle
@@ -222,6 +156,9 @@ fn next_of_target(
         return Next::Final;
     }
     let claimed = target.claimed();
+    if claimed.is_none() && stored.restore_name_in_cluster.is_some() {
+        return Next::Fail(not_ours());
+    }
     if let Some((member_uid, _)) = claimed
         && target.member.is_replaced(member_uid)
     {
@@ -342,6 +279,16 @@ impl Claimed<'_> {
             format!("the answer of {cluster} to creating the Velero {kind} was lost"),
         )
     }
+}
+
+/// Kurator v0.5.0 wrote a name and no member: nothing proves whose that object is, and nothing of it
+/// begins again.
+fn not_ours() -> Problem {
+    Problem::new(
+        reason::NOT_FOLLOWED,
+        "an earlier controller has begun this, and it cannot be followed any more: look at Velero in \
+         the member, and make a new Migrate",
+    )
 }
 
 fn replaced(cluster: &str, what: &str) -> Problem {

@@ -1,7 +1,7 @@
 //! The source in every state with every observation. The tables are what the function says, read line
 //! by line: nothing claimed, claimed, its object seen, ended.
 
-use super::super::fixtures::{backup, problem, source, terms};
+use super::super::fixtures::{BACKUP, RESTORE, backup, problem, source, target, terms};
 use super::super::matrix::{cancelled, late, members, observations, same, sources, table, word};
 use super::*;
 
@@ -138,4 +138,15 @@ fn a_source_waits_for_its_location_its_targets_and_the_survey() {
             .contains("the matter is StorageLocationUnavailable"),
         "{late:?}"
     );
+}
+
+#[test]
+fn what_kurator_v0_5_0_has_begun_never_begins_again() {
+    let mut inherited = source();
+    inherited.stored.backup_name_in_cluster = Some(BACKUP.to_owned());
+    let mut restored = target("bergen");
+    restored.stored.restore_name_in_cluster = Some(RESTORE.to_owned());
+    let step = step(&inherited, &[restored], &terms());
+    assert_eq!(word(&step.source), "fail:NotFollowed");
+    assert_eq!(word(&step.targets[0]), "fail:NotFollowed");
 }
