@@ -21,9 +21,17 @@ pub fn publish<K: Operation>(ctx: &Context<impl Process>, object: &K, before: &K
     for event in of_clusters(object.meta().namespace.as_deref(), before, status) {
         ctx.events.publish_cluster(object, event);
     }
-    if let Some(event) = of_whole(before, status) {
+    let milestone = milestone(before, status).into_iter();
+    for event in milestone.chain(of_whole(before, status)) {
         ctx.events.publish(object, event);
     }
+}
+
+/// The event of a milestone that was not reached before.
+fn milestone<S: State>(before: &S, status: &S) -> Option<Event> {
+    let (name, note) = status.milestone()?;
+    let is_new = before.milestone().is_none();
+    is_new.then(|| event::<S>(Severity::Normal, name, note.to_owned()))
 }
 
 /// The event of a change of the whole.
@@ -52,6 +60,8 @@ fn headline(status: &impl State) -> Option<(Severity, &'static str)> {
             Some((Severity::Warning, reason::DELETION_BLOCKED))
         }
         Phase::InProgress
+        | Phase::BackupInProgress
+        | Phase::RestoreInProgress
         | Phase::Completed
         | Phase::Scheduled
         | Phase::Paused

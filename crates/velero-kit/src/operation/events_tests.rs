@@ -218,3 +218,31 @@ fn each_failed_run_of_a_schedule_is_one_event() {
     assert_eq!(told(&failed, &waits), None, "no run has failed");
     assert_eq!(told(&well, &missed), Some("RunMissed"));
 }
+
+#[test]
+fn a_source_that_becomes_ready_is_told_once() {
+    let migrate = |holds: bool| {
+        let ready = Condition {
+            type_: condition::SOURCE_READY.to_owned(),
+            status: holds.into(),
+            last_transition_time: Time(at(0)),
+            reason: "BackupCompleted".to_owned(),
+            message: "the backup of oslo is completed".to_owned(),
+            observed_generation: None,
+            severity: String::new(),
+        };
+        api_types::migrate::MigrateStatus {
+            conditions: vec![ready],
+            ..Default::default()
+        }
+    };
+    let told = |before, after| {
+        let event = milestone(&migrate(before), &migrate(after))?;
+        Some((event.severity, event.reason, event.note))
+    };
+    let note = "the backup of oslo is completed".to_owned();
+    let expected = (Severity::Normal, "SourceReady", note);
+    assert_eq!(told(false, true), Some(expected));
+    assert_eq!(told(true, true), None);
+    assert_eq!(told(false, false), None);
+}

@@ -3,7 +3,7 @@
 use api_types::aggregate;
 use api_types::backup::{Backup, BackupDetail, BackupStatus};
 use api_types::common::{Leftover, Summary};
-use api_types::condition::Condition;
+use api_types::condition::{self, Condition, ConditionStatus};
 use api_types::labels;
 use api_types::migrate::{Migrate, MigrateStatus};
 use api_types::names::{self, Purpose};
@@ -51,6 +51,12 @@ pub trait State: Clone + Default + PartialEq + Serialize + Send + Sync {
 
     /// The entry of a source that is apart from the others; `None`: the kind has none.
     fn source(&mut self) -> Option<&mut Option<BackupDetail>> {
+        None
+    }
+
+    /// What it has reached that no phase tells, if there is such a thing and it is reached: the name of
+    /// its event, and what that says.
+    fn milestone(&self) -> Option<(&'static str, &str)> {
         None
     }
 
@@ -169,6 +175,12 @@ impl State for MigrateStatus {
 
     fn source(&mut self) -> Option<&mut Option<BackupDetail>> {
         Some(&mut self.source_cluster_status)
+    }
+
+    fn milestone(&self) -> Option<(&'static str, &str)> {
+        let ready = condition::find(&self.conditions, condition::SOURCE_READY)?;
+        let holds = ready.status == ConditionStatus::True;
+        holds.then_some(("SourceReady", ready.message.as_str()))
     }
 
     fn forget_progress(&mut self) {
