@@ -1,14 +1,13 @@
-//! What a pass writes down, and what it asks of the members.
+//! What a pass asks of the members.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api_types::condition::reason;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
 use api_types::labels;
-use api_types::names::{MemberId, Purpose};
-use proxy_client::{Error as CallError, MemberResource};
+use api_types::names::MemberId;
+use proxy_client::Error as CallError;
 use tokio::time::Instant;
 use velero_kit::build::Place as At;
 use velero_kit::identity::Owner;
@@ -21,16 +20,15 @@ use velero_kit::reading::wanted::{Wanted, Which};
 use velero_kit::reading::{elsewhere, look};
 use velero_kit::{borrowed, location};
 
-use super::facts::{Link, Readable, Seen, Source};
+use super::build;
+use super::facts::{Readable, Seen, Source};
 use super::pass::Pass;
 use super::transition::{Gate, Next, Run, Step};
-use super::{build, detail};
 use crate::context::{Answer, Call, Context};
 
-const NAME: &str = "name";
 const PREPARE: &str = "prepare";
 const TRANSFER: &str = "transfer";
-const OBJECT: &str = "object";
+pub(super) const OBJECT: &str = "object";
 
 /// The question that comes next for an entry, if it is one for its member.
 fn question<O>(next: &Next<O>) -> Option<&'static str> {
@@ -43,142 +41,6 @@ fn question<O>(next: &Next<O>) -> Option<&'static str> {
 }
 
 impl Pass<'_> {
-    /// Writes names and runs into the entries. True if there is something to be put on the hub before
-    /// anything else.
-    pub(super) async fn write_down(&mut self, step: &Step) -> bool {
-        let mut changed = self.claim(step).await;
-        if let Next::Rename = step.source {
-            changed |= self.rename_source();
-        }
-        for (at, next) in step.targets.iter().enumerate() {
-            let target = &mut self.targets[at];
-            match (next, &step.gate) {
-                (Next::Choose, Gate::Open(run)) => {
-                    detail::choose(&mut target.stored, &self.source.key.name, run);
-                    changed = true;
-                }
-                (Next::Rename, _) => changed |= self.rename_target(at),
-                _ => {}
-            }
-        }
-        changed
-    }
-
-    /// Chooses member and name for each entry that may begin. True if there is one.
-    async fn claim(&mut self, step: &Step) -> bool {
-        let mut calls = Vec::new();
-        if matches!(step.source, Next::Claim) && self.asked.insert((None, NAME)) {
-            let (key, link) = (&self.source.key, &self.source.member.link);
-            calls.extend(self.name_call::<velero::Backup>(&self.in_source, key, link));
-        }
-        let mut claiming = Vec::new();
-        for (at, next) in step.targets.iter().enumerate() {
-            // One call a member at a time: that of the source comes first.
-            let is_source = self.targets[at].key == self.source.key && !calls.is_empty();
-            if matches!(next, Next::Claim) && !is_source && self.asked.insert((Some(at), NAME)) {
-                claiming.push(at);
-            }
-        }
-        for at in &claiming {
-            let target = &self.targets[*at];
-            let (key, link) = (&target.key, &target.member.link);
-            calls.extend(self.name_call::<velero::Restore>(&self.in_target, key, link));
-        }
-        if calls.is_empty() {
-            return false;
-        }
-        let mut answers = calls::answers(self.draft.ctx, &self.in_target, calls).await;
-        let mut changed = false;
-        if matches!(step.source, Next::Claim) {
-            let answer = answers.remove(&self.source.key);
-            match (
-                self.name(answer, &self.source.key.clone()),
-                &self.source.member.link,
-            ) {
-                (Ok(name), Link::Up { member_uid }) => {
-                    detail::claim_source(&mut self.source.stored, member_uid, &name);
-                    self.source.stored.storage = self.source.location.clone().ok();
-                    changed = true;
-                }
-                (Err(problem), _) => self.source.member.problem = Some(problem),
-                _ => {}
-            }
-        }
-        for at in claiming {
-            let key = self.targets[at].key.clone();
-            let name = self.name(answers.remove(&key), &key);
-            let target = &mut self.targets[at];
-            match (name, &target.member.link) {
-                (Ok(name), Link::Up { member_uid }) => {
-                    detail::claim_target(&mut target.stored, member_uid, &name);
-                    changed = true;
-                }
-                (Err(problem), _) => target.member.problem = Some(problem),
-                _ => {}
-            }
-        }
-        changed
-    }
-
-    /// Asks a member which name is free.
-    fn name_call<O: MemberResource>(
-        &self,
-        owner: &Owner,
-        key: &ClusterKey,
-        link: &Link,
-    ) -> Option<Call> {
-        let Link::Up { member_uid } = link else {
-            return None;
-        };
-        let member = MemberId::from_uid(member_uid);
-        let (ctx, owner, key) = (Arc::clone(self.draft.ctx), owner.clone(), key.clone());
-        let purpose = format!("name of {} in {member}", O::kind(&()));
-        Some(Call::new(key.clone(), purpose, async move {
-            let full = objects::full_name(&owner, Purpose::Migrate, &key);
-            Answer::Name(objects::choose_name::<O>(&ctx, &owner, &full, (&key, &member)).await)
-        }))
-    }
-
-    /// The name that a member has answered.
-    fn name(&mut self, answer: Option<Answer>, key: &ClusterKey) -> Result<String, Problem> {
-        match answer {
-            Some(Answer::Name(Ok(name))) => Ok(name),
-            Some(Answer::Name(Err(problem))) => {
-                self.retry_soon();
-                Err(problem)
-            }
-            _ => Err(calls::unanswered(key)),
-        }
-    }
-
-    fn rename_source(&mut self) -> bool {
-        let source = &mut self.source;
-        let name = source.stored.backup_name_in_cluster.clone();
-        let next = name.and_then(|name| build::next_name(&self.draft.object, &source.key, &name));
-        let (Some(next), Some(uid)) = (next, source.stored.member_uid.clone()) else {
-            source.seen = Seen::Failed(every_name_taken(&source.key));
-            return false;
-        };
-        detail::claim_source(&mut source.stored, &uid, &next);
-        source.seen = Seen::NotShown;
-        self.asked.remove(&(None, OBJECT));
-        true
-    }
-
-    fn rename_target(&mut self, at: usize) -> bool {
-        let target = &mut self.targets[at];
-        let name = target.stored.restore_name_in_cluster.clone();
-        let next = name.and_then(|name| build::next_name(&self.draft.object, &target.key, &name));
-        let (Some(next), Some(uid)) = (next, target.stored.member_uid.clone()) else {
-            target.seen = Seen::Failed(every_name_taken(&target.key));
-            return false;
-        };
-        detail::claim_target(&mut target.stored, &uid, &next);
-        target.seen = Seen::NotShown;
-        self.asked.remove(&(Some(at), OBJECT));
-        true
-    }
-
     /// Whether a member is to be asked something that it was not asked in this pass.
     pub(super) fn has_questions(&self, step: &Step) -> bool {
         let open = |at, what: Option<_>| what.is_some_and(|what| !self.asked.contains(&(at, what)));
@@ -295,7 +157,7 @@ impl Pass<'_> {
         }
     }
 
-    fn retry_soon(&mut self) {
+    pub(super) fn retry_soon(&mut self) {
         self.again = sooner(self.again, Some(self.draft.ctx.timings.retry));
     }
 
@@ -473,14 +335,4 @@ fn place(key: &ClusterKey, uid: &str, name: &str) -> Place {
 fn purpose(create: bool, kind: &str, place: &Place) -> String {
     let verb = if create { "create" } else { "confirm" };
     format!("{verb} {kind} {} in {}", place.name, place.member)
-}
-
-fn every_name_taken(key: &ClusterKey) -> Problem {
-    Problem::new(
-        reason::NAME_TAKEN,
-        format!(
-            "every name for the Velero object is taken in {}: rename this Migrate",
-            key.name
-        ),
-    )
 }

@@ -7,6 +7,7 @@
 
 mod ask;
 pub mod build;
+mod claim;
 pub mod delete;
 pub mod dereference;
 pub mod detail;
