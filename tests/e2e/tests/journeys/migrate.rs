@@ -17,7 +17,7 @@ use crate::kubectl::kubectl;
 use crate::restore::App;
 use crate::world::{ONE, TWO, stack, tenant_of, view};
 
-async fn migrates(tenant: &Tenant) -> Api<Migrate> {
+fn migrates(tenant: &Tenant) -> Api<Migrate> {
     tenant.api()
 }
 
@@ -28,7 +28,7 @@ async fn in_phase(tenant: &Tenant, name: &str, phase: Phase) -> Migrate {
         let status = migrate.status.as_ref();
         status.is_some_and(|status| status.phase == Some(phase))
     };
-    let found = await_object(&migrates(tenant).await, name, &what, PATIENCE, is).await;
+    let found = await_object(&migrates(tenant), name, &what, PATIENCE, is).await;
     found.unwrap()
 }
 
@@ -102,7 +102,7 @@ async fn what_is_migrated_comes_up_in_the_target_and_nothing_stays_that_only_ser
         FLEET.clone_into(&mut destination.fleet);
         destination.clusters = vec![cluster_ref(cluster)];
     }
-    let api = migrates(&tenant).await;
+    let api = migrates(&tenant);
     let made = api
         .create(&PostParams::default(), &Migrate::new("all", spec))
         .await
