@@ -54,13 +54,17 @@ fn the_built_in_policy_lets_controllers_do_their_jobs() {
     let count = access(Verb::Watch, &nodes, "", "");
     let grant = check(&policy, "fleet-controller", count).unwrap();
     assert!(grant.metadata_only, "nodes are only counted");
+    let namespaces = gvr("", "namespaces");
     assert!(allowed(
         "backup-controller",
         Verb::Apply,
-        &gvr("", "namespaces"),
+        &namespaces,
         "",
         "velero"
     ));
+    let names = access(Verb::List, &namespaces, "", "");
+    let grant = check(&policy, "migrate-controller", names).unwrap();
+    assert!(grant.metadata_only, "namespaces are only named");
 }
 
 #[test]
@@ -110,6 +114,9 @@ fn everything_else_is_denied() {
             !allowed(caller, verb, gvr, namespace, name),
             "{caller} {verb:?} {gvr} {namespace}/{name}"
         );
+    }
+    for verb in [Verb::Get, Verb::Watch, Verb::Apply, Verb::Delete] {
+        assert!(!allowed("migrate-controller", verb, &namespaces, "", "n"));
     }
     let secrets = gvr("", "secrets");
     assert!(!allowed(
