@@ -2,8 +2,8 @@
 
 pub use velero_kit::operation::{
     Common, Detail, Error, Operation, Parts, State, conclude, contact, deletion, destination,
-    entry, events, hold, inherited, is_settled, look_again, member, memory, objects, refusal,
-    silence, sooner, spec, stale, until,
+    entry, events, hold, inherited, is_settled, look_again, member, memory, objects, outcome,
+    refusal, silence, sooner, spec, stale, until,
 };
 
 /// The version of a hub object that a pass works on, and the writes of its status.

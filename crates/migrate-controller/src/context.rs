@@ -1,5 +1,7 @@
 //! What every pass can use.
 
+use std::sync::Arc;
+
 use api_types::external::velero;
 use api_types::key::ClusterKey;
 use api_types::labels;
@@ -15,7 +17,8 @@ use velero_kit::operation::objects::Applied;
 use velero_kit::problem::Problem;
 
 use crate::controller;
-use crate::migrate::preflight::Served;
+use crate::migrate::facts::Notes;
+use crate::migrate::survey::View;
 
 /// Clients, local stores and this process's memory.
 pub type Context = context::Context<MigrateController>;
@@ -39,9 +42,20 @@ pub struct Own {
     pub trigger: Trigger<Migrate>,
 }
 
-/// What is remembered of one target.
+/// What is remembered of a Migrate.
 #[derive(Debug, Default)]
-pub struct OfTarget {
+pub struct OfMigrate {
+    /// When its members were first asked what they have.
+    pub survey: Option<Instant>,
+}
+
+/// What is remembered of one of its members.
+#[derive(Debug, Default)]
+pub struct OfMember {
+    /// What it has, until the source is claimed.
+    pub view: Option<Arc<View>>,
+    /// What a target says of itself besides.
+    pub notes: Notes,
     /// Its location for reading the source's place was opened before the backup had ended.
     pub prepared: bool,
 }
@@ -49,8 +63,8 @@ pub struct OfTarget {
 /// What came of a call.
 #[derive(Debug, Clone)]
 pub enum Answer {
-    /// What the member serves.
-    Served(Result<Vec<Served>, Problem>),
+    /// What the member has.
+    View(Arc<View>),
     /// The name that is free.
     Name(Result<String, Problem>),
     /// The Velero Backup that is there under the claimed name.
@@ -70,8 +84,8 @@ impl Process for MigrateController {
 
     type Own = Own;
     type Answer = Answer;
-    type OfOperation = ();
-    type OfCluster = OfTarget;
+    type OfOperation = OfMigrate;
+    type OfCluster = OfMember;
 
     fn trigger_owner(own: &Own, kind: &str, namespace: &str, name: &str) {
         if kind == MigrateStatus::KIND {

@@ -3,14 +3,13 @@
 use api_types::backup::{Backup, BackupPolicy};
 use api_types::external::velero;
 use api_types::key::ClusterKey;
-use api_types::names::{self, Purpose};
+use api_types::names::Purpose;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use proxy_client::{Error as CallError, ListOptions};
 use velero_kit::identity::Owner;
-use velero_kit::{NAMESPACE, carry, location};
+use velero_kit::{NAMESPACE, carry};
 
-use super::Problem;
 use super::build::{self, Place};
 use crate::context::Context;
 use crate::operation::objects::{self, Target};
@@ -23,13 +22,7 @@ pub fn full_name(owner: &Owner, key: &ClusterKey) -> String {
     objects::full_name(owner, Purpose::Backup, key)
 }
 
-/// The name after this one, for a name that turned out to be taken.
-pub fn next_name(owner: &Owner, key: &ClusterKey, name: &str) -> Option<String> {
-    names::next_candidate(&full_name(owner, key), &owner.uid, names::MAX_NAME, name)
-}
-
-/// Creates the claimed object, after the ConfigMap that it refers to. The location is read first: the
-/// watch of locations may be behind, and Velero fails a Backup for good in one that it cannot use.
+/// Creates the claimed object, after the ConfigMap that it refers to.
 pub async fn create(
     ctx: &Context,
     owner: &Owner,
@@ -37,12 +30,7 @@ pub async fn create(
     (policy, location): (Option<&BackupPolicy>, &str),
     config_map: Option<&ConfigMap>,
 ) -> Applied {
-    let locations = objects::velero::<velero::BackupStorageLocation>(ctx, &target.key);
-    let usable = match locations.get_opt(location).await {
-        Ok(found) => location::usable(location, found.as_ref()),
-        Err(error) => Err(Problem::from(&error)),
-    };
-    if let Err(problem) = usable {
+    if let Err(problem) = objects::location_usable(ctx, &target.key, location).await {
         return Applied::Failed(problem);
     }
     let carried = match config_map {

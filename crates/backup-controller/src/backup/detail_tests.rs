@@ -1,8 +1,11 @@
 use api_types::condition::reason;
+use api_types::phase::EntryPhase;
+use controller_kit::condition::MESSAGE_BYTES;
 use serde_json::json;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::super::Problem;
 use super::super::fixtures::{
     NAME, at, claimed, down, fresh, in_phase, location, object, seen, up,
 };

@@ -6,9 +6,10 @@ use std::time::Duration;
 use api_types::backup::BackupStatus;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
+use api_types::names::MemberId;
 use futures::{StreamExt, stream};
 use velero_kit::identity::{Owner, owner_uid};
-use velero_kit::{classify, removal};
+use velero_kit::removal;
 
 use super::pass::Row;
 use super::plan::{Link, Next};
@@ -37,12 +38,12 @@ pub fn watch_silence(ctx: &Arc<Context>, owner: &Owner, rows: &mut [Row]) -> Opt
 
 /// Removes what no entry needs any more: refused objects of earlier names, and each `ConfigMap` of
 /// backups that have just ended. Beside the passes, since nothing waits for it.
-pub fn tidy(ctx: &Arc<Context>, rows: &[Row], wanted: &BackupStatus) {
+pub fn tidy(ctx: &Arc<Context>, owner: &Owner, rows: &[Row], wanted: &BackupStatus) {
     let jobs: Vec<Job> = rows
         .iter()
         .zip(&wanted.backup_details)
         .filter(|(row, _)| row.entry.facts.is_up())
-        .map(|(row, detail)| Job::of(row, detail.phase.is_final()))
+        .map(|(row, detail)| Job::of(ctx, owner, row, detail.phase.is_final()))
         .filter(|job| !job.strays.is_empty() || job.ended.is_some())
         .collect();
     if jobs.is_empty() {
@@ -75,25 +76,21 @@ struct Job {
 }
 
 impl Job {
-    fn of(row: &Row, ended: bool) -> Self {
-        let claimed = row.entry.claimed_name();
-        let stray = |object: &&Arc<velero::Backup>| {
-            object.metadata.name.as_deref() != claimed && classify::name_in_bucket(object)
-        };
+    fn of(ctx: &Context, owner: &Owner, row: &Row, ended: bool) -> Self {
+        let key = &row.entry.key;
+        let claimed = row.entry.stored.member_uid.as_deref();
+        let claimed = claimed.zip(row.entry.claimed_name());
+        let strays = claimed.map(|(uid, name)| {
+            let member = MemberId::from_uid(uid);
+            removal::backups::strays(ctx, owner, (key, &member), name)
+        });
         let ended = match &row.next {
             Next::Follow(object) if ended => Some(Arc::clone(object)),
             _ => None,
         };
         Self {
-            key: row.entry.key.clone(),
-            strays: row
-                .entry
-                .facts
-                .objects
-                .iter()
-                .filter(stray)
-                .cloned()
-                .collect(),
+            key: key.clone(),
+            strays: strays.unwrap_or_default(),
             ended,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use api_types::backup::{Backup, BackupPolicy, BackupStatus};
 use api_types::condition::reason;
 use api_types::external::velero;
-use api_types::names::MemberId;
+use api_types::names::{MemberId, Purpose};
 use controller_kit::reconcile::Outcome;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
@@ -109,7 +109,7 @@ impl<'a> Pass<'a> {
 
         let silence = housekeeping::watch_silence(self.0.ctx, &self.0.owner, &mut rows);
         let wanted = self.status(&rows, spec);
-        housekeeping::tidy(self.0.ctx, &rows, &wanted);
+        housekeeping::tidy(self.0.ctx, &self.0.owner, &rows, &wanted);
         let pace = match self.0.pace(&wanted) {
             Some(wait) => Some(wait),
             None if self.0.write(wanted).await? => None,
@@ -187,23 +187,15 @@ impl<'a> Pass<'a> {
     /// Claims the name after the present one.
     fn rename(&self, row: &mut Row) {
         let name = row.entry.claimed_name().unwrap_or_default();
-        match apply::next_name(&self.0.owner, &row.entry.key, name) {
-            Some(next) => {
+        match objects::next_name(&self.0.owner, Purpose::Backup, &row.entry.key, name) {
+            Ok(next) => {
                 let stored = &mut row.entry.stored;
                 stored.backup_name_in_cluster = Some(next);
                 stored.backup_status_in_cluster = None;
                 row.claimed = true;
                 row.next = Next::Create { expired: false };
             }
-            None => {
-                row.next = Next::Fail(Problem::new(
-                    reason::NAME_TAKEN,
-                    format!(
-                        "the bucket holds every name for this backup of {}: rename this Backup",
-                        row.entry.key.name
-                    ),
-                ));
-            }
+            Err(problem) => row.next = Next::Fail(problem),
         }
     }
 

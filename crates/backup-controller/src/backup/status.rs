@@ -1,19 +1,19 @@
 //! The whole status, computed from what is known. Pure.
 
 use api_types::backup::{Backup, BackupStatus};
-use api_types::condition::reason;
 use api_types::external::velero;
-use api_types::names;
+use api_types::names::Purpose;
 use jiff::Timestamp;
 
+use super::Problem;
 use super::detail::detail;
 use super::pass::Row;
 use super::plan::Next;
 use super::validate::{InvalidSpec, Validated};
-use super::{Problem, apply};
 use crate::operation::conclude::{self, Frame};
 pub use crate::operation::conclude::{deleting, leftovers, now, only_progress, unreachable_limit};
 use crate::operation::entry::say;
+use crate::operation::objects;
 
 /// The status of a Backup that is not being deleted.
 pub fn status(backup: &Backup, rows: &[Row], spec: &Validated, now: Timestamp) -> BackupStatus {
@@ -43,16 +43,7 @@ fn name_taken(backup: &Backup, row: &Row) -> Option<Problem> {
         return None;
     };
     let owner = super::owner(backup);
-    let full = apply::full_name(&owner, &row.entry.key);
-    let candidates = names::candidates(&full, &owner.uid, names::MAX_NAME);
-    let first = candidates.first().filter(|first| *first != name)?;
-    Some(Problem::new(
-        reason::NAME_TAKEN,
-        format!(
-            "{first} is held by another owner in {}: the backup is named {name}",
-            row.entry.key.name
-        ),
-    ))
+    objects::other_name(&owner, Purpose::Backup, &row.entry.key, ("backup", name))
 }
 
 /// The status of a Backup whose spec can never work.

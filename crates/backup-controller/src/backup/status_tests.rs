@@ -1,7 +1,8 @@
 use serde_json::json;
 
 use api_types::aggregate;
-use api_types::condition;
+use api_types::condition::{self, reason};
+use api_types::names;
 use api_types::phase::EntryPhase;
 use api_types::phase::Phase;
 use controller_kit::condition::MESSAGE_BYTES;

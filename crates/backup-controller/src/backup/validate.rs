@@ -4,13 +4,12 @@
 //! cannot see, and what objects stored by an older version may hold.
 
 use api_types::backup::{Backup, BackupPolicy};
-use api_types::common::ResourceFilter;
 use api_types::labels;
 use jiff::Timestamp;
 use kube::core::Selector;
 
 pub use crate::operation::spec::InvalidSpec;
-use crate::operation::spec::{check_selectors, deadline, parse_duration, parse_selector};
+use crate::operation::spec::{check_filter, deadline, parse_duration, parse_selector};
 
 /// What the spec says, parsed.
 #[derive(Debug, Clone)]
@@ -43,7 +42,7 @@ pub fn validate(backup: &Backup, fleet_found: bool) -> Result<Validated, Invalid
     Ok(Validated {
         selector,
         fleet_found,
-        deadline: deadline(&backup.metadata, &spec.start_deadline)?,
+        deadline: deadline(&backup.metadata, ("startDeadline", &spec.start_deadline))?,
         location: policy
             .and_then(|policy| policy.storage_location.clone())
             .filter(|name| !name.is_empty())
@@ -76,30 +75,6 @@ fn check_policy(policy: &BackupPolicy) -> Result<(), InvalidSpec> {
         });
     }
     policy.resource_filter.as_ref().map_or(Ok(()), check_filter)
-}
-
-fn check_filter(filter: &ResourceFilter) -> Result<(), InvalidSpec> {
-    check_selectors(filter)?;
-    let old = !filter.included_resources.is_empty()
-        || !filter.excluded_resources.is_empty()
-        || filter.include_cluster_resources.is_some();
-    let scoped = [
-        &filter.included_cluster_scoped_resources,
-        &filter.excluded_cluster_scoped_resources,
-        &filter.included_namespace_scoped_resources,
-        &filter.excluded_namespace_scoped_resources,
-    ]
-    .iter()
-    .any(|names| !names.is_empty());
-    if old && scoped {
-        return Err(InvalidSpec {
-            field: "policy.resourceFilter",
-            problem: "includedResources, excludedResources and includeClusterResources do not mix \
-                      with the four ...ScopedResources fields: use one family"
-                .to_owned(),
-        });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

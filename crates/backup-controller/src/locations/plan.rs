@@ -72,11 +72,13 @@ pub struct Known {
     pub succeeded: Option<bool>,
     /// When its outcome became final.
     pub ended: Option<Timestamp>,
+    /// It was cancelled: nobody will look what it has read.
+    pub cancelled: bool,
 }
 
 // The kinds that read from elsewhere have these fields alike.
 macro_rules! known {
-    ($($kind:ty),+) => {$(
+    ($($kind:ty: $cancelled:expr),+) => {$(
         impl From<&$kind> for Known {
             fn from(object: &$kind) -> Self {
                 let status = object.status.as_ref();
@@ -87,13 +89,17 @@ macro_rules! known {
                     phase: status.and_then(|status| status.phase),
                     succeeded: status.and_then(|status| conclude::succeeded(&status.conditions)),
                     ended: ended.map(|ended| ended.0),
+                    cancelled: {
+                        let cancelled: fn(&$kind) -> bool = $cancelled;
+                        cancelled(object)
+                    },
                 }
             }
         }
     )+};
 }
 
-known!(Restore, Migrate);
+known!(Restore: |_| false, Migrate: |migrate| migrate.spec.cancel == Some(true));
 
 /// Whether an operation needs a location that it has marked as used. `known`: what the hub has under
 /// its name.
@@ -105,7 +111,7 @@ pub fn need(by: &Use, known: Option<&Known>, now: Timestamp, timings: &Timings) 
     if known.goes || !aggregate::is_final(known.phase, known.succeeded) {
         return Need::Yes;
     }
-    if known.phase == Some(Phase::Completed) {
+    if known.phase == Some(Phase::Completed) || known.cancelled {
         return Need::No;
     }
     match left(known.ended.unwrap_or(now), timings.location_kept, now) {
@@ -240,6 +246,11 @@ mod tests {
             needs(Phase::Failed, Some(100), 100 + 24 * 60 * 60),
             Need::No
         );
+        migrate.spec.cancel = Some(true);
+        let of = |migrate: &Migrate| needs_of(Some(&Known::from(migrate)), 200);
+        assert_eq!(of(&migrate), Need::No, "it was cancelled");
+        migrate.status.as_mut().unwrap().phase = Some(Phase::RestoreInProgress);
+        assert_eq!(of(&migrate), Need::Yes, "what runs is awaited");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use api_types::condition::reason;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
-use api_types::names::{self, Purpose};
+use api_types::names::Purpose;
 use api_types::restore::RestorePolicy;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
@@ -20,11 +20,6 @@ use crate::operation::objects::{self, Applied, Target};
 /// The full name of the Velero Restore.
 pub fn full_name(owner: &Owner, key: &ClusterKey) -> String {
     objects::full_name(owner, Purpose::Restore, key)
-}
-
-/// The name after this one, for a name that turned out to be taken.
-pub fn next_name(owner: &Owner, key: &ClusterKey, name: &str) -> Option<String> {
-    names::next_candidate(&full_name(owner, key), &owner.uid, names::MAX_NAME, name)
 }
 
 /// What all Velero Restores of one hub object are made from.

@@ -1,7 +1,6 @@
 //! Deleting a Restore: its Velero Restores go, what they restored stays.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use api_types::restore::{Restore, RestoreDetail};
 use controller_kit::reconcile::Outcome;
@@ -11,7 +10,7 @@ use velero_kit::removal::restores;
 use super::{Problem, apply};
 use crate::context::Context;
 use crate::operation::calls::{self, Answer, Call};
-use crate::operation::{Error, deletion, entry, inherited};
+use crate::operation::{Error, deletion, entry};
 
 type Left = deletion::Left<RestoreDetail>;
 
@@ -49,28 +48,9 @@ async fn look_everywhere(ctx: &Arc<Context>, restore: &Restore, owner: &Owner) -
             None => Err(deletion::unknown_kind(&detail)),
         };
         let abandoned = deletion::is_abandoned(ctx, owner, &detail);
-        left(detail, removed, abandoned, ctx.timings.look_again)
+        restores::left(detail, removed, abandoned, ctx.timings.look_again)
     };
     details.into_iter().map(of_cluster).collect()
-}
-
-/// What a look at one cluster leaves to do there.
-fn left(
-    detail: RestoreDetail,
-    removed: Result<Option<Problem>, Problem>,
-    abandoned: bool,
-    again: Duration,
-) -> Left {
-    let unproven = inherited::left(&detail, "restore");
-    Left {
-        let_go: abandoned || unproven.is_some(),
-        problem: match unproven.or_else(|| removed.unwrap_or_else(Some)) {
-            Some(problem) if abandoned => Some(deletion::let_go(problem, &detail)),
-            other => other,
-        },
-        detail,
-        again,
-    }
 }
 
 /// Removes what is ours in one cluster, and says what is still there.
@@ -88,36 +68,4 @@ async fn look(
         apply::drop_carried(ctx, &target.key, restore).await;
     }
     Ok(removed.waits_for)
-}
-
-#[cfg(test)]
-mod tests {
-    use api_types::condition::reason;
-
-    use super::*;
-    use crate::restore::fixtures::{MEMBER_UID, NAME};
-
-    #[test]
-    fn a_restore_of_v0_5_0_is_let_go_and_named_and_one_of_ours_is_waited_for() {
-        let mut detail = RestoreDetail {
-            cluster_name: "oslo".to_owned(),
-            restore_name_in_cluster: Some(NAME.to_owned()),
-            ..RestoreDetail::default()
-        };
-        let again = Duration::from_secs(10);
-        // It has no member, so that nothing was looked for.
-        let theirs = left(detail.clone(), Ok(None), false, again);
-        let said = theirs.problem.unwrap().message;
-        assert!(
-            theirs.let_go && said.contains("velero restore delete"),
-            "{said}"
-        );
-
-        detail.member_uid = Some(MEMBER_UID.to_owned());
-        let gone = left(detail.clone(), Ok(None), false, again);
-        assert!(gone.problem.is_none());
-        let problem = Problem::new(reason::DELETION_PENDING, "Velero is removing it");
-        let ours = left(detail, Ok(Some(problem)), false, again);
-        assert!(!ours.let_go && ours.problem.is_some());
-    }
 }

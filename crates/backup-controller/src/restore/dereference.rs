@@ -14,7 +14,8 @@ use kube::ResourceExt;
 use kube::core::Selector;
 use kube::runtime::reflector::ObjectRef;
 use velero_kit::identity::{self, Owner};
-use velero_kit::reading::elsewhere::{self, own_location, up_member};
+use velero_kit::reading::elsewhere::{self, up_member};
+use velero_kit::reading::opening::own_location;
 use velero_kit::reading::settled;
 use velero_kit::{NAMESPACE, location};
 

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 use proxy_client::ListOptions;
 use velero_kit::identity::{self, Owner};
-use velero_kit::reading::elsewhere;
+use velero_kit::reading::{elsewhere, opening};
 use velero_kit::{copy, point};
 
 use super::Problem;
@@ -142,7 +142,7 @@ pub async fn look(
     if lost.started.is_none() {
         is_gone(ctx, lost).await?;
     }
-    let (locations, closed) = elsewhere::open_all(ctx, owner, target, origin).await?;
+    let (locations, closed) = opening::open_all(ctx, owner, target, origin).await?;
     if let Some(why) = closed.filter(|_| lost.started.is_none()) {
         // What it hides may be newer.
         return Err(why);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use api_types::backup::Backup;
 use api_types::condition::reason;
 use api_types::external::velero;
+use api_types::names::Purpose;
 use api_types::restore::{Restore, RestoreStatus};
 use controller_kit::reconcile::Outcome;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -24,7 +25,7 @@ use crate::context::Context;
 use crate::operation::calls::{self, Answer, FRESH};
 use crate::operation::draft::Draft;
 use crate::operation::member::Link;
-use crate::operation::objects::Applied;
+use crate::operation::objects::{self, Applied};
 use crate::operation::spec::InvalidSpec;
 use crate::operation::{Error, conclude, is_settled, look_again, silence, sooner, stale};
 
@@ -303,18 +304,12 @@ impl<'a> Pass<'a> {
         // The next name is written down with this pass's status, and created in the next.
         let (owner, key) = (&self.0.owner, &row.entry.key);
         let name = row.entry.claimed_name().unwrap_or_default();
-        row.next = match apply::next_name(owner, key, name) {
-            Some(next) => {
+        row.next = match objects::next_name(owner, Purpose::Restore, key, name) {
+            Ok(next) => {
                 row.entry.stored.restore_name_in_cluster = Some(next);
                 Next::Create
             }
-            None => Next::Fail(Problem::new(
-                reason::NAME_TAKEN,
-                format!(
-                    "every name for the restore is taken in {}: rename this Restore",
-                    key.name
-                ),
-            )),
+            Err(problem) => Next::Fail(problem),
         };
     }
 

@@ -9,6 +9,7 @@ use api_types::key::ClusterKey;
 use api_types::names::MemberId;
 use api_types::restore::RestoreDetail;
 use jiff::Timestamp;
+use velero_kit::reading::wanted::is_for_good;
 
 use super::Problem;
 use super::results::Results;
@@ -17,6 +18,7 @@ use crate::operation::calls::NotNow;
 use crate::operation::conclude::velero_is_done;
 use crate::operation::member::{self, HubObject, Link, Served, too_late};
 use crate::operation::objects::Applied;
+use crate::operation::outcome;
 
 /// What is known about one member, gathered without asking it anything.
 #[derive(Debug, Clone)]
@@ -126,18 +128,6 @@ impl Entry {
     pub fn seen(&self) -> bool {
         self.stored.restore_status_in_cluster.is_some()
     }
-
-    /// The object as it ended, if that was seen while its results were awaited: whatever becomes of
-    /// it since, it ended so.
-    fn ended(&self) -> Option<velero::Restore> {
-        let copy = self.stored.restore_status_in_cluster.as_ref()?;
-        if !velero_is_done(copy.phase.as_deref().unwrap_or_default()) {
-            return None;
-        }
-        let mut object = velero::Restore::new(self.claimed_name()?, velero::RestoreSpec::default());
-        object.status = serde_json::to_value(copy).ok()?;
-        Some(object)
-    }
 }
 
 /// Decides for one entry. Pure: the same facts give the same answer.
@@ -185,7 +175,7 @@ fn plan_claimed(entry: &Entry, name: &str, terms: &Terms<'_>) -> Next {
         (None, None) if blind => return Next::Hold,
         (None, None) => {}
     }
-    if let Some(ended) = entry.ended() {
+    if let Some(ended) = outcome::ended(&entry.stored) {
         return Next::Follow(Arc::new(ended));
     }
     if !facts.is_up() {
@@ -220,14 +210,6 @@ fn before_choice(entry: &Entry, terms: &Terms<'_>, go: Next) -> Next {
         return Next::Fail(too_late(cause.or_else(|| last_problem(entry))));
     }
     obstacle.map_or(go, Next::Wait)
-}
-
-/// Whether what is in the way of restoring one run never goes away.
-fn is_for_good(problem: &Problem) -> bool {
-    matches!(
-        problem.reason,
-        reason::BACKUP_NOT_RESTORABLE | reason::BACKUP_EXPIRED
-    )
 }
 
 /// What comes next after a look at the run before anything was created. `once`: there is no other one.

@@ -1,24 +1,21 @@
 //! The whole status, computed from what is known. Pure.
 
-use api_types::aggregate::{EntryState, Seen, Work, entry_state, sanitize_restore};
 use api_types::condition::reason;
 use api_types::external::velero;
-use api_types::names;
-use api_types::phase::EntryPhase;
+use api_types::names::Purpose;
 use api_types::restore::{Restore, RestoreDetail, RestoreStatus};
-use controller_kit::condition::MESSAGE_BYTES;
-use controller_kit::text::truncate;
 use jiff::Timestamp;
-use velero_kit::classify;
+use velero_kit::identity::Owner;
 
+use super::Problem;
 use super::pass::Row;
 use super::plan::{Entry, Next};
-use super::results::Results;
 use super::source::Source;
 use super::validate::Validated;
-use super::{Problem, apply};
 use crate::operation::conclude::{self, Frame};
-use crate::operation::entry::{self, say, say_trouble, waiting_message};
+use crate::operation::entry::{self, say, say_being_created};
+use crate::operation::objects;
+use crate::operation::outcome::{self, Beside};
 
 /// The status of a Restore that is not being deleted; `fleet_found`: its Fleet is there, as far as
 /// one is known.
@@ -33,8 +30,7 @@ pub fn status(
         .iter()
         .map(|row| {
             let mut detail = detail(&row.entry, &row.next, now);
-            let full = apply::full_name(&owner, &row.entry.key);
-            if let Some(taken) = name_taken(&full, &owner.uid, row) {
+            if let Some(taken) = name_taken(&owner, row) {
                 say(&mut detail, &taken);
             }
             detail
@@ -50,20 +46,12 @@ pub fn status(
 }
 
 /// What to say of an object that is about to be created under another name than its first choice.
-fn name_taken(full: &str, owner_uid: &str, row: &Row) -> Option<Problem> {
+fn name_taken(owner: &Owner, row: &Row) -> Option<Problem> {
     let name = row.entry.claimed_name()?;
     let Next::Create = row.next else {
         return None;
     };
-    let candidates = names::candidates(full, owner_uid, names::MAX_NAME);
-    let first = candidates.first().filter(|first| *first != name)?;
-    Some(Problem::new(
-        reason::NAME_TAKEN,
-        format!(
-            "{first} is held by another owner in {}: the restore is named {name}",
-            row.entry.key.name
-        ),
-    ))
+    objects::other_name(owner, Purpose::Restore, &row.entry.key, ("restore", name))
 }
 
 /// The entry of one cluster.
@@ -75,9 +63,7 @@ pub fn detail(entry: &Entry, next: &Next, now: Timestamp) -> RestoreDetail {
     entry::wake(&mut detail, &entry.facts.link);
     match next {
         // Its member has just come back: it is not known yet how far it is.
-        Next::Hold if detail.phase == EntryPhase::Pending && detail.reason.is_none() => {
-            say_being_created(&mut detail);
-        }
+        Next::Hold if entry::is_new(&detail) => say_being_created(&mut detail),
         Next::Final | Next::Confirm | Next::Hold => {}
         Next::Wait(problem) | Next::Look(problem) | Next::Retry(problem) => {
             say(&mut detail, problem);
@@ -88,63 +74,21 @@ pub fn detail(entry: &Entry, next: &Next, now: Timestamp) -> RestoreDetail {
             say_being_created(&mut detail);
         }
         Next::Follow(object) => follow(&mut detail, entry, object),
-        Next::Fail(problem) => {
-            detail.phase = EntryPhase::Failed;
-            say(&mut detail, problem);
-        }
+        Next::Fail(problem) => entry::fail(&mut detail, problem),
     }
     entry::settle(&mut detail, &entry.facts.link, entry.stored.phase, now);
     detail
 }
 
-fn say_being_created(detail: &mut RestoreDetail) {
-    let note = Problem::new(reason::QUEUED, "the Velero Restore is being created");
-    say(detail, &note);
-}
-
 /// What the member's object says.
 fn follow(detail: &mut RestoreDetail, entry: &Entry, object: &velero::Restore) {
-    let seen = Seen::Present {
-        phase: object.phase(),
-        deleting: object.metadata.deletion_timestamp.is_some(),
+    let partial = is_partial(entry).then(|| of_partial(entry));
+    let beside = Beside {
+        stuck: entry.stuck.as_ref(),
+        results: Some(&entry.results),
+        caveat: partial.as_ref(),
     };
-    let Some(state) = entry_state(Work::Restore, entry.stored.phase, seen, false) else {
-        return;
-    };
-    let copy = sanitize_restore(&object.status);
-    let name = object.metadata.name.clone().unwrap_or_default();
-    // A final entry never changes, so it is final only with all that it will say.
-    let awaited = entry.results == Results::Awaited && state.phase.is_final();
-    let state = if awaited {
-        EntryState {
-            phase: EntryPhase::InProgress,
-            reason: None,
-        }
-    } else {
-        state
-    };
-    let lines: &[String] = match &entry.results {
-        Results::Lines(lines) => lines,
-        Results::None | Results::Awaited => &[],
-    };
-    detail.phase = state.phase;
-    detail.reason = state.reason.map(str::to_owned);
-    detail.message = classify::restore_failure_message(&name, &copy.status, lines)
-        .filter(|_| !awaited)
-        .or_else(|| waiting_message(object.phase(), state.reason))
-        .map(|text| truncate(&text, MESSAGE_BYTES));
-    if state.phase == EntryPhase::Failed
-        && let Some(finer) = classify::restore_failure_reason(&copy.status)
-    {
-        detail.reason = Some(finer.to_owned());
-    }
-    let plain = matches!(detail.reason.as_deref(), None | Some(reason::QUEUED));
-    if plain && is_partial(entry) {
-        say(detail, &of_partial(entry));
-    }
-    say_trouble(detail, &copy.invalid, entry.stuck.as_ref());
-    detail.restore_status_in_cluster = Some(copy.status);
-    detail.restore_name_in_cluster = Some(name);
+    outcome::of_restore(detail, object, beside);
 }
 
 /// Whether the backup that is restored is only partial. Once said it stays said, should the Backup go.

@@ -1,11 +1,13 @@
 use api_types::condition;
-use api_types::phase::Phase;
+use api_types::phase::{EntryPhase, Phase};
+use controller_kit::condition::MESSAGE_BYTES;
 use serde_json::json;
 
 use super::super::fixtures::{
     at, backup, chosen, claimed, deadline, down, fresh, object, problem, restore, seen, source,
     validated,
 };
+use super::super::results::Results;
 use super::*;
 
 const NOW: i64 = 100;

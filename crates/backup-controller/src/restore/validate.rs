@@ -40,7 +40,7 @@ pub fn validate(restore: &Restore) -> Result<Validated, InvalidSpec> {
     let policy = spec.policy.clone().unwrap_or_default();
     Ok(Validated {
         selector,
-        deadline: deadline(&restore.metadata, &spec.start_deadline)?,
+        deadline: deadline(&restore.metadata, ("startDeadline", &spec.start_deadline))?,
         scope: check_policy(&policy)?,
         resource_modifier: super::carries(restore).map(str::to_owned),
     })

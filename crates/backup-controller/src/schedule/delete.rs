@@ -18,7 +18,6 @@ use velero_kit::location::is_same;
 
 use super::former::written;
 use super::{Error, Problem, apply};
-use crate::backup::delete::member;
 use crate::backup::delete::{Left, left_by, location};
 use crate::backup::readers;
 use crate::context::Context;
@@ -26,6 +25,7 @@ use crate::operation::calls::{self, Answer, Call};
 use crate::operation::member::{HubObject, Link, hub_object, link};
 use crate::operation::objects::Target;
 use crate::operation::{deletion, entry};
+use velero_kit::removal::all::look_at_all;
 use velero_kit::removal::places::Known;
 
 /// What the deletion waits for in one cluster.
@@ -301,7 +301,7 @@ async fn look(
         Runs::Go => {}
     }
     let known = known(holders, location);
-    let steps = member::look_at_all(ctx, owner, (key, member), known).await;
+    let steps = look_at_all(ctx, owner, (key, member), known).await;
     let steps = steps.map_err(|error| deletion::pending(&Problem::from(&error)))?;
     Ok(all_of(steps, ctx.timings.look_again))
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api_types::common::StoragePlace;
+use api_types::condition::reason;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
 use api_types::labels;
@@ -17,7 +19,7 @@ use velero_kit::operation::sooner;
 use velero_kit::problem::Problem;
 use velero_kit::reading::origin::{Member, Origin};
 use velero_kit::reading::wanted::{Wanted, Which};
-use velero_kit::reading::{elsewhere, look};
+use velero_kit::reading::{look, opening};
 use velero_kit::{borrowed, location};
 
 use super::build;
@@ -196,9 +198,10 @@ impl Pass<'_> {
             name: &place.name,
         };
         let object = build::backup(&self.draft.object, at);
+        let storage = self.source.stored.storage.clone();
         Some(Call::new(place.key.clone(), purpose, async move {
             Answer::Backup(if create {
-                create_backup(&ctx, &owner, &place, &object).await
+                create_backup(&ctx, &owner, &place, (&object, storage.as_ref())).await
             } else {
                 objects::confirm(&ctx, &owner, &place).await
             })
@@ -215,7 +218,7 @@ impl Pass<'_> {
                 let storage = self.source.stored.storage.clone()?;
                 let purpose = format!("open {storage:?} in {}", place.member);
                 Some(Call::new(place.key.clone(), purpose, async move {
-                    let opened = elsewhere::open(&ctx, &owner, &place.key, &storage).await;
+                    let opened = opening::open(&ctx, &owner, &place.key, &storage).await;
                     Answer::Readable(opened.map(drop), Instant::now())
                 }))
             }
@@ -279,22 +282,23 @@ fn origin(source: &Source) -> Option<Origin> {
     })
 }
 
-/// Creates the claimed object. The location is read first: the watch may be behind, and Velero fails a
-/// Backup for good in one that it cannot use.
+/// Creates the claimed object, if its location can be used and is where it is written down to be.
 async fn create_backup(
     ctx: &Context,
     owner: &Owner,
     place: &Place,
-    object: &velero::Backup,
+    (object, storage): (&velero::Backup, Option<&StoragePlace>),
 ) -> Applied<velero::Backup> {
     let name = labels::DEFAULT_STORAGE_LOCATION;
-    let locations = objects::velero::<velero::BackupStorageLocation>(ctx, &place.key);
-    let usable = match locations.get_opt(name).await {
-        Ok(found) => location::usable(name, found.as_ref()).map(drop),
-        Err(error) => Err(Problem::from(&error)),
-    };
-    match usable {
-        Ok(()) => objects::create(ctx, owner, place, object).await,
+    match objects::location_usable(ctx, &place.key, name).await {
+        Ok(here) if storage.is_some_and(|storage| location::is_same(storage, &here)) => {
+            objects::create(ctx, owner, place, object).await
+        }
+        // The watch will show it, and then the new place is written down.
+        Ok(_) => Applied::Failed(Problem::new(
+            reason::STORAGE_LOCATION_UNAVAILABLE,
+            format!("BackupStorageLocation {name} has just been given another place"),
+        )),
         Err(problem) => Applied::Failed(problem),
     }
 }

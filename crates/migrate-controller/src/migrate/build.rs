@@ -2,34 +2,13 @@
 
 use api_types::backup::BackupPolicy;
 use api_types::external::velero;
-use api_types::key::ClusterKey;
 use api_types::migrate::Migrate;
-use api_types::names::{self, Purpose};
 use api_types::restore::RestorePolicy;
-use kube::ResourceExt;
 use velero_kit::build::{self, Place};
 
 use super::transition::Run;
 use super::validate::Validated;
 use super::{owner_in_source, owner_in_target};
-
-/// The names to try for the object in a cluster, best first.
-pub fn names(migrate: &Migrate, cluster: &ClusterKey) -> Vec<String> {
-    let uid = migrate.uid().unwrap_or_default();
-    names::candidates(&full_name(migrate, cluster), &uid, names::MAX_NAME)
-}
-
-/// The name to try after `taken`; `None` when there is none left.
-pub fn next_name(migrate: &Migrate, cluster: &ClusterKey, taken: &str) -> Option<String> {
-    let uid = migrate.uid().unwrap_or_default();
-    names::next_candidate(&full_name(migrate, cluster), &uid, names::MAX_NAME, taken)
-}
-
-fn full_name(migrate: &Migrate, cluster: &ClusterKey) -> String {
-    let namespace = migrate.namespace().unwrap_or_default();
-    let name = migrate.name_any();
-    names::full_name(&cluster.name, Purpose::Migrate, &namespace, &name)
-}
 
 /// The Velero Backup of the source.
 pub fn backup(migrate: &Migrate, place: Place<'_>) -> velero::Backup {

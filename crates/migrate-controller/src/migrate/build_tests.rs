@@ -9,6 +9,7 @@ fn run() -> Run {
     Run {
         name: BACKUP.to_owned(),
         started: Some(at(30)),
+        expires: None,
         partial: false,
     }
 }
@@ -33,24 +34,6 @@ fn built(policy: Value) -> (Value, Value) {
         serde_json::to_value(backup(&migrate, in_oslo)).unwrap(),
         serde_json::to_value(restore(&migrate, &spec, in_bergen, &run())).unwrap(),
     )
-}
-
-#[test]
-fn objects_are_named_as_v0_5_0_named_them_with_a_suffix_where_that_is_taken() {
-    let migrate = migrate(json!({}));
-    let names = names(&migrate, &key("oslo"));
-    assert_eq!(names[0], BACKUP);
-    assert!(names[1].starts_with(&format!("{BACKUP}-")), "{names:?}");
-    assert_eq!(
-        next_name(&migrate, &key("oslo"), &names[0]),
-        Some(names[1].clone())
-    );
-    assert_eq!(next_name(&migrate, &key("oslo"), &names[3]), None);
-    let mut long = migrate;
-    long.metadata.name = Some("n".repeat(60));
-    let names = super::names(&long, &key("oslo"));
-    assert_eq!(names.len(), 3);
-    assert!(names.iter().all(|name| name.len() <= 63), "{names:?}");
 }
 
 #[test]

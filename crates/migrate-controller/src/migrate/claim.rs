@@ -12,10 +12,10 @@ use velero_kit::operation::{calls, objects};
 use velero_kit::problem::Problem;
 
 use super::ask::OBJECT;
+use super::detail;
 use super::facts::{Link, Seen};
 use super::pass::Pass;
 use super::transition::{Gate, Next, Step};
-use super::{build, detail};
 use crate::context::{Answer, Call};
 
 const NAME: &str = "name";
@@ -25,8 +25,13 @@ impl Pass<'_> {
     /// anything else.
     pub(super) async fn write_down(&mut self, step: &Step) -> bool {
         let mut changed = self.claim(step).await;
-        if let Next::Rename = step.source {
-            changed |= self.rename_source();
+        match step.source {
+            Next::Rename => changed |= self.rename_source(),
+            Next::Move => {
+                self.source.stored.storage = self.source.location.clone().ok();
+                changed = true;
+            }
+            _ => {}
         }
         for (at, next) in step.targets.iter().enumerate() {
             let target = &mut self.targets[at];
@@ -78,6 +83,9 @@ impl Pass<'_> {
                     self.source.stored.storage = self.source.location.clone().ok();
                     changed = true;
                 }
+                (Err(problem), _) if problem.reason == reason::NAME_TAKEN => {
+                    self.source.seen = Seen::NoName(problem);
+                }
                 (Err(problem), _) => self.source.member.problem = Some(problem),
                 _ => {}
             }
@@ -90,6 +98,9 @@ impl Pass<'_> {
                 (Ok(name), Link::Up { member_uid }) => {
                     detail::claim_target(&mut target.stored, member_uid, &name);
                     changed = true;
+                }
+                (Err(problem), _) if problem.reason == reason::NAME_TAKEN => {
+                    target.seen = Seen::NoName(problem);
                 }
                 (Err(problem), _) => target.member.problem = Some(problem),
                 _ => {}
@@ -122,7 +133,9 @@ impl Pass<'_> {
         match answer {
             Some(Answer::Name(Ok(name))) => Ok(name),
             Some(Answer::Name(Err(problem))) => {
-                self.retry_soon();
+                if problem.reason != reason::NAME_TAKEN {
+                    self.retry_soon();
+                }
                 Err(problem)
             }
             _ => Err(calls::unanswered(key)),
@@ -131,39 +144,41 @@ impl Pass<'_> {
 
     fn rename_source(&mut self) -> bool {
         let source = &mut self.source;
-        let name = source.stored.backup_name_in_cluster.clone();
-        let next = name.and_then(|name| build::next_name(&self.draft.object, &source.key, &name));
-        let (Some(next), Some(uid)) = (next, source.stored.member_uid.clone()) else {
-            source.seen = Seen::Failed(every_name_taken(&source.key));
+        let Some((uid, taken)) = source.claimed() else {
             return false;
         };
-        detail::claim_source(&mut source.stored, &uid, &next);
-        source.seen = Seen::NotShown;
-        self.asked.remove(&(None, OBJECT));
-        true
+        let uid = uid.to_owned();
+        match objects::next_name(&self.in_source, Purpose::Migrate, &source.key, taken) {
+            Ok(next) => {
+                detail::claim_source(&mut source.stored, &uid, &next);
+                source.seen = Seen::NotShown;
+                self.asked.remove(&(None, OBJECT));
+                true
+            }
+            Err(problem) => {
+                source.seen = Seen::NoName(problem);
+                false
+            }
+        }
     }
 
     fn rename_target(&mut self, at: usize) -> bool {
         let target = &mut self.targets[at];
-        let name = target.stored.restore_name_in_cluster.clone();
-        let next = name.and_then(|name| build::next_name(&self.draft.object, &target.key, &name));
-        let (Some(next), Some(uid)) = (next, target.stored.member_uid.clone()) else {
-            target.seen = Seen::Failed(every_name_taken(&target.key));
+        let Some((uid, taken)) = target.claimed() else {
             return false;
         };
-        detail::claim_target(&mut target.stored, &uid, &next);
-        target.seen = Seen::NotShown;
-        self.asked.remove(&(Some(at), OBJECT));
-        true
+        let uid = uid.to_owned();
+        match objects::next_name(&self.in_target, Purpose::Migrate, &target.key, taken) {
+            Ok(next) => {
+                detail::claim_target(&mut target.stored, &uid, &next);
+                target.seen = Seen::NotShown;
+                self.asked.remove(&(Some(at), OBJECT));
+                true
+            }
+            Err(problem) => {
+                target.seen = Seen::NoName(problem);
+                false
+            }
+        }
     }
-}
-
-fn every_name_taken(key: &ClusterKey) -> Problem {
-    Problem::new(
-        reason::NAME_TAKEN,
-        format!(
-            "every name for the Velero object is taken in {}: rename this Migrate",
-            key.name
-        ),
-    )
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api_types::backup::BackupDetail;
-use api_types::common::StoragePlace;
+use api_types::common::{DeletionPolicy, StoragePlace};
 use api_types::key::ClusterKey;
 use api_types::labels;
 use api_types::migrate::Migrate;
@@ -12,7 +12,7 @@ use api_types::restore::RestoreDetail;
 use controller_kit::reconcile::Outcome;
 use velero_kit::borrowed;
 use velero_kit::identity::Owner;
-use velero_kit::operation::{Error, calls, deletion, entry};
+use velero_kit::operation::{Error, calls, deletion, entry, inherited};
 use velero_kit::problem::Problem;
 use velero_kit::removal::{backups, restores};
 
@@ -72,20 +72,20 @@ fn restore_left(
         },
         None => Err(deletion::unknown_kind(&detail)),
     };
-    let problem = removed.unwrap_or_else(Some);
-    let let_go = deletion::is_abandoned(ctx, owner, &detail);
-    let told = |problem| {
-        if let_go {
-            deletion::let_go(problem, &detail)
-        } else {
-            problem
-        }
-    };
-    Left {
-        problem: problem.map(told),
-        let_go,
-        detail,
-        again: ctx.timings.look_again,
+    let abandoned = deletion::is_abandoned(ctx, owner, &detail);
+    let removed = of_made(&detail, removed);
+    restores::left(detail, removed, abandoned, ctx.timings.look_again)
+}
+
+/// What a target without a Restore leaves to wait for: nothing, since the backup is written down before
+/// its Restore is made. A mark of use that cannot be taken now goes with the Migrate.
+fn of_made(
+    detail: &RestoreDetail,
+    removed: Result<Option<Problem>, Problem>,
+) -> Result<Option<Problem>, Problem> {
+    match &detail.backup_name_in_cluster {
+        Some(_) => removed,
+        None => Ok(None),
     }
 }
 
@@ -124,24 +124,23 @@ async fn backup_left(
     let begun = detail.member_uid.is_some();
     let of_targets: Vec<(String, removal::Left)> = targets.iter().map(of_target).collect();
     let of_targets = of_targets.iter().map(|(name, left)| (name.as_str(), left));
-    let (problem, again) = match removal::of_backup(migrate.spec.deletion_policy, begun, of_targets)
-    {
+    let policy = migrate.spec.deletion_policy;
+    let (problem, again) = match removal::of_backup(policy, begun, of_targets) {
         OfBackup::Keep => (None, again),
         OfBackup::Await(problem) => (Some(problem), again),
         OfBackup::Remove => remove_backup(ctx, &owner, &detail).await,
     };
+    let asked_for = policy == DeletionPolicy::Delete;
+    let unproven = inherited::left(&detail, "backup").filter(|_| asked_for);
     // A member that has taken over the source's store can still remove what lies there.
-    let let_go = deletion::is_abandoned(ctx, &owner, &detail)
+    let abandoned = deletion::is_abandoned(ctx, &owner, &detail)
         && deletion::place_of_data(ctx, &owner, &detail).is_err();
     deletion::Left {
-        problem: problem.map(|problem| {
-            if let_go {
-                deletion::let_go(problem, &detail)
-            } else {
-                problem
-            }
-        }),
-        let_go,
+        let_go: abandoned || unproven.is_some(),
+        problem: match unproven.or(problem) {
+            Some(problem) if abandoned => Some(deletion::let_go(problem, &detail)),
+            other => other,
+        },
         detail,
         again,
     }
@@ -177,4 +176,23 @@ async fn remove_backup(
         _ => Err(deletion::pending(&calls::unanswered(&key))),
     };
     backups::left_by(step, again)
+}
+
+#[cfg(test)]
+mod tests {
+    use api_types::condition::reason;
+
+    use super::super::detail::claim_target;
+    use super::super::fixtures::{BACKUP, RESTORE, target, uid_of};
+    use super::*;
+
+    #[test]
+    fn a_target_that_is_silent_is_waited_for_only_if_it_may_have_a_restore() {
+        let silent = || Err(Problem::new(reason::DELETION_PENDING, "it is silent"));
+        let mut claimed = target("bergen").stored;
+        claim_target(&mut claimed, &uid_of("bergen"), RESTORE);
+        assert_eq!(of_made(&claimed, silent()), Ok(None));
+        claimed.backup_name_in_cluster = Some(BACKUP.to_owned());
+        assert_eq!(of_made(&claimed, silent()), silent());
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use api_types::backup::BackupDetail;
+use api_types::common::StoragePlace;
 use api_types::condition::reason;
 use api_types::key::ClusterKey;
 use api_types::labels;
@@ -13,14 +14,17 @@ use kube::ResourceExt;
 use proxy_client::{MemberResource, MemberWatch};
 use velero_kit::identity::owner_uid;
 use velero_kit::operation::destination::{self, Requested};
-use velero_kit::operation::{entry, member};
+use velero_kit::operation::{Detail as _, entry, inherited, member};
 use velero_kit::problem::Problem;
+use velero_kit::reading::opening;
 use velero_kit::{NAMESPACE, location};
 
-use super::detail::{fresh_source, fresh_target};
 use super::facts::{Member, Readable, Results, Seen, Source, Target, Terms};
 use super::validate::Validated;
 use crate::context::Context;
+
+/// A target, what the fleet says against it, and its entry.
+type Entry = (ClusterKey, Option<Problem>, RestoreDetail);
 
 /// What is known of a Migrate and of its members.
 #[derive(Debug)]
@@ -35,14 +39,18 @@ pub struct Known {
 pub fn gather(ctx: &Context, migrate: &Migrate, spec: &Validated, now: Timestamp) -> Known {
     let requested = targets_of(ctx, migrate, spec);
     let no_targets = requested.is_empty().then(|| nobody(ctx, migrate));
-    let mut stored = stored_targets(migrate);
-    let targets = requested.into_iter().map(|(key, problem)| {
-        let stored = stored.remove(&key).unwrap_or_else(|| fresh_target(&key));
-        target(ctx, migrate, (key, stored, problem))
-    });
+    let (key, mut stored, problem) = source_entry(ctx, migrate);
+    let to = &migrate.spec.target_cluster;
+    let mut entries = inherited::entries(stored_targets(migrate), requested, to, now);
+    end_inherited(&mut stored, &mut entries, now);
+    let source = source(ctx, migrate, (key, stored, problem));
+    let place = source.stored.storage.as_ref();
+    let place = place.or(source.location.as_ref().ok());
+    let targets = entries.into_iter();
+    let targets = targets.map(|entry| target(ctx, migrate, entry, place));
     Known {
         targets: targets.collect(),
-        source: source(ctx, migrate),
+        source,
         terms: Terms {
             cancel: spec.cancel,
             deadline: spec.deadline,
@@ -51,6 +59,22 @@ pub fn gather(ctx: &Context, migrate: &Migrate, spec: &Validated, now: Timestamp
             no_targets,
             surveyed: false,
         },
+    }
+}
+
+/// What Kurator v0.5.0 has begun ends as it was last seen, all of it: nothing proves whose its objects
+/// are, and nothing of it begins again.
+fn end_inherited(source: &mut BackupDetail, targets: &mut [Entry], now: Timestamp) {
+    let theirs = inherited::is_inherited(source)
+        || targets
+            .iter()
+            .any(|(.., target)| inherited::is_inherited(target));
+    if !theirs {
+        return;
+    }
+    inherited::end(source, now);
+    for (.., target) in targets {
+        inherited::end(target, now);
     }
 }
 
@@ -87,55 +111,62 @@ fn nobody(ctx: &Context, migrate: &Migrate) -> Problem {
     Problem::new(reason::NO_CLUSTERS, message)
 }
 
-fn source(ctx: &Context, migrate: &Migrate) -> Source {
+/// The source's cluster, its entry, and what the fleet says against it.
+fn source_entry(ctx: &Context, migrate: &Migrate) -> (ClusterKey, BackupDetail, Option<Problem>) {
     let namespace = migrate.namespace().unwrap_or_default();
-    let wanted = &migrate.spec.source_cluster;
     let stored = migrate.status.as_ref();
     let stored = stored.and_then(|status| status.source_cluster_status.clone());
-    let begun = stored.filter(|stored| stored.member_uid.is_some() || stored.phase.is_final());
-    let begun = begun.and_then(|stored| Some((entry::key_of(&namespace, &stored)?, stored)));
-    let (key, stored, problem) = begun.map_or_else(
-        || {
-            let requested = destination::requested(ctx, &namespace, wanted, None).pop_first();
-            // The spec names exactly one.
-            let (key, problem) =
-                requested.unwrap_or_else(|| (ClusterKey::attached(namespace.as_str(), ""), None));
-            (key.clone(), known_source(migrate, &key), problem)
-        },
-        |(key, stored)| (key, stored, None),
-    );
-    let at = ctx
-        .locations
-        .get(&key, NAMESPACE, labels::DEFAULT_STORAGE_LOCATION);
-    let name = stored.backup_name_in_cluster.as_deref();
+    let known = stored.and_then(|stored| Some((entry::key_of(&namespace, &stored)?, stored)));
+    if let Some((key, stored)) = known.clone()
+        && (stored.object_name().is_some() || stored.phase.is_final())
+    {
+        return (key, stored, None);
+    }
+    let wanted = &migrate.spec.source_cluster;
+    let requested = destination::requested(ctx, &namespace, wanted, None).pop_first();
+    // The spec names exactly one.
+    let (key, problem) =
+        requested.unwrap_or_else(|| (ClusterKey::attached(namespace.as_str(), ""), None));
+    let stored = known.filter(|(known, _)| *known == key);
+    let stored = stored.map_or_else(|| entry::fresh(&key), |(_, stored)| stored);
+    (key, stored, problem)
+}
+
+fn source(
+    ctx: &Context,
+    migrate: &Migrate,
+    (key, stored, problem): (ClusterKey, BackupDetail, Option<Problem>),
+) -> Source {
+    let name = labels::DEFAULT_STORAGE_LOCATION;
+    let at = ctx.locations.get(&key, NAMESPACE, name);
+    let claimed = stored.backup_name_in_cluster.as_deref();
     Source {
         member: look_at(ctx, &key, problem, &ctx.backups),
-        location: location::usable(labels::DEFAULT_STORAGE_LOCATION, at.as_deref()),
-        seen: seen(&ctx.backups, migrate, &key, name),
+        location: location::usable(name, at.as_deref()),
+        seen: seen(&ctx.backups, migrate, &key, claimed),
         stuck: None,
         stored,
         key,
     }
 }
 
-/// The entry of a source that has not begun, if it is of that cluster.
-fn known_source(migrate: &Migrate, key: &ClusterKey) -> BackupDetail {
-    let stored = migrate.status.as_ref();
-    let stored = stored.and_then(|status| status.source_cluster_status.clone());
-    let same = |stored: &BackupDetail| entry::key_of(&key.namespace, stored).as_ref() == Some(key);
-    stored.filter(same).unwrap_or_else(|| fresh_source(key))
-}
-
 fn target(
     ctx: &Context,
     migrate: &Migrate,
-    (key, stored, problem): (ClusterKey, RestoreDetail, Option<Problem>),
+    (key, problem, stored): Entry,
+    place: Option<&StoragePlace>,
 ) -> Target {
     let name = stored.restore_name_in_cluster.as_deref();
+    let uid = migrate.uid().unwrap_or_default();
+    let notes = ctx.memory.with(&uid, |memory| {
+        let of = memory.clusters.get(&key);
+        of.map(|of| of.own.notes.clone())
+    });
     Target {
         member: look_at(ctx, &key, problem, &ctx.restores),
         seen: seen(&ctx.restores, migrate, &key, name),
-        warning: None,
+        storage: opening::cannot_open(ctx, &key, place),
+        notes: notes.unwrap_or_default(),
         readable: Readable::NotAsked,
         stuck: None,
         results: Results::None,
@@ -174,5 +205,55 @@ fn seen<K: MemberResource>(
         Some(object) => Seen::Present(object),
         None if member::is_live(&watch.state(key)) => Seen::NotShown,
         None => Seen::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use api_types::phase::EntryPhase;
+    use serde_json::json;
+
+    use super::super::fixtures::{BACKUP, RESTORE, at, key, source, target, uid_of};
+    use super::*;
+
+    #[test]
+    fn what_kurator_v0_5_0_has_begun_ends_as_it_was_last_seen_and_never_begins_again() {
+        let entry = |name: &str| (key(name), None, target(name).stored);
+        let mut of_source = source().stored;
+        let mut targets = vec![entry("bergen"), entry("turku")];
+        end_inherited(&mut of_source, &mut targets, at(5));
+        assert_eq!(of_source.phase, EntryPhase::Pending, "it is ours");
+
+        let velero = |phase: &str| serde_json::from_value(json!({ "phase": phase })).unwrap();
+        of_source.backup_name_in_cluster = Some(BACKUP.to_owned());
+        of_source.backup_status_in_cluster = Some(velero("Completed"));
+        targets[0].2.restore_name_in_cluster = Some(RESTORE.to_owned());
+        targets[0].2.restore_status_in_cluster = serde_json::from_value(json!({
+            "phase": "PartiallyFailed",
+        }))
+        .unwrap();
+        end_inherited(&mut of_source, &mut targets, at(5));
+        assert_eq!(of_source.phase, EntryPhase::Completed);
+        let said = |at: usize| {
+            let target = &targets[at].2;
+            (target.phase, target.reason.clone().unwrap_or_default())
+        };
+        let partial = "RestorePartiallyFailed".to_owned();
+        assert_eq!(said(0), (EntryPhase::PartiallyFailed, partial));
+        assert_eq!(said(1), (EntryPhase::Failed, "NotFollowed".to_owned()));
+
+        // With the source's alone: no target is begun with it.
+        let mut of_source = source().stored;
+        of_source.backup_name_in_cluster = Some(BACKUP.to_owned());
+        let mut targets = vec![entry("bergen")];
+        end_inherited(&mut of_source, &mut targets, at(5));
+        assert!(of_source.phase.is_final() && targets[0].2.phase.is_final());
+
+        let mut ours = source().stored;
+        ours.backup_name_in_cluster = Some(BACKUP.to_owned());
+        ours.member_uid = Some(uid_of("oslo"));
+        let mut targets = vec![entry("bergen")];
+        end_inherited(&mut ours, &mut targets, at(5));
+        assert_eq!(targets[0].2.phase, EntryPhase::Pending);
     }
 }

@@ -1,23 +1,17 @@
 //! The entries of a Migrate: what is told of the source and of each target. Pure.
 
-use api_types::aggregate::{
-    EntryState, Seen, Work, entry_state, sanitize_backup, sanitize_restore,
-};
 use api_types::backup::BackupDetail;
 use api_types::condition::reason;
 use api_types::external::velero;
-use api_types::key::ClusterKey;
 use api_types::phase::EntryPhase;
 use api_types::restore::RestoreDetail;
-use controller_kit::condition::MESSAGE_BYTES;
-use controller_kit::text::truncate;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use velero_kit::classify;
+use velero_kit::operation::entry::{self, say, say_being_created};
+use velero_kit::operation::outcome::{self, Beside};
 use velero_kit::problem::Problem;
 
-use super::entry::{self, Common};
-use super::facts::{Results, Source, Target};
+use super::facts::{Source, Target};
 use super::transition::{Gate, Next, Run};
 
 /// What a target is restored from.
@@ -26,24 +20,6 @@ pub(super) struct From<'a> {
     /// Name of the source.
     pub(super) source: &'a str,
     pub(super) gate: &'a Gate,
-}
-
-/// The entry of a source that has none yet.
-pub fn fresh_source(key: &ClusterKey) -> BackupDetail {
-    BackupDetail {
-        cluster_name: key.name.clone(),
-        cluster_kind: key.kind.to_string(),
-        ..BackupDetail::default()
-    }
-}
-
-/// The entry of a target that has none yet.
-pub fn fresh_target(key: &ClusterKey) -> RestoreDetail {
-    RestoreDetail {
-        cluster_name: key.name.clone(),
-        cluster_kind: key.kind.to_string(),
-        ..RestoreDetail::default()
-    }
 }
 
 /// Writes down where the source's backup is made and under which name, before it is.
@@ -85,51 +61,36 @@ pub(super) fn of_source(
     if matches!(next, Next::Final) {
         return detail;
     }
-    let mut common = Common::of_backup(&mut detail);
-    common.wake(&source.member.link);
+    entry::wake(&mut detail, &source.member.link);
     match next {
-        Next::Hold if common.is_new() => common.say(&being_created("Backup")),
+        Next::Hold | Next::Confirm if entry::is_new(&detail) => say_being_created(&mut detail),
         Next::Final | Next::Hold | Next::Confirm => {}
-        Next::Wait(problem) | Next::Look(problem) | Next::Retry(problem) => common.say(problem),
-        Next::Survey
-        | Next::Claim
+        Next::Wait(problem) | Next::Look(problem) | Next::Retry(problem) => {
+            say(&mut detail, problem);
+        }
+        Next::Survey => say(&mut detail, &asked()),
+        Next::Claim
         | Next::Prepare
         | Next::Transfer
         | Next::Choose
+        | Next::Move
         | Next::Create
-        | Next::Rename => common.say(&being_created("Backup")),
-        Next::Follow(object) => follow_backup(&mut detail, source, object),
-        Next::Fail(problem) => common.fail(problem),
+        | Next::Rename => say_being_created(&mut detail),
+        Next::Follow(object) => {
+            let beside = Beside {
+                stuck: source.stuck.as_ref(),
+                ..Beside::default()
+            };
+            outcome::of_backup(&mut detail, object, beside);
+            if detail.storage.is_none() {
+                detail.storage = source.location.clone().ok();
+            }
+        }
+        Next::Fail(problem) => entry::fail(&mut detail, problem),
     }
-    let claimed = detail.member_uid.is_some();
     let before = source.stored.phase;
-    Common::of_backup(&mut detail).settle(&source.member.link, claimed, before, now);
+    entry::settle(&mut detail, &source.member.link, before, now);
     detail
-}
-
-fn follow_backup(detail: &mut BackupDetail, source: &Source, object: &velero::Backup) {
-    let seen = Seen::Present {
-        phase: object.phase(),
-        deleting: object.metadata.deletion_timestamp.is_some(),
-    };
-    let Some(state) = entry_state(Work::Backup, source.stored.phase, seen, false) else {
-        return;
-    };
-    let copy = sanitize_backup(&object.status);
-    let name = object.metadata.name.clone().unwrap_or_default();
-    let told = Told {
-        message: classify::failure_message(&name, &copy.status)
-            .or_else(|| entry::waiting_message(object.phase(), state.reason)),
-        finer: classify::failure_reason(&copy.status),
-        invalid: &copy.invalid,
-        stuck: source.stuck.as_ref(),
-    };
-    told.write(state, &mut Common::of_backup(detail));
-    detail.backup_status_in_cluster = Some(copy.status);
-    detail.backup_name_in_cluster = Some(name);
-    if detail.storage.is_none() {
-        detail.storage = source.location.clone().ok();
-    }
 }
 
 /// The entry of a target.
@@ -143,90 +104,59 @@ pub(super) fn of_target(
     if matches!(next, Next::Final) {
         return detail;
     }
-    let mut common = Common::of_restore(&mut detail);
-    common.wake(&target.member.link);
+    entry::wake(&mut detail, &target.member.link);
+    let caveat = caveat(target, from);
     match next {
-        Next::Hold if common.is_new() => common.say(&being_created("Restore")),
+        Next::Hold | Next::Confirm if entry::is_new(&detail) => say_being_created(&mut detail),
         Next::Final | Next::Hold | Next::Confirm => {}
-        Next::Wait(problem) | Next::Look(problem) | Next::Retry(problem) => common.say(problem),
-        Next::Survey | Next::Prepare => common.say(&waits_for(from.source)),
-        Next::Claim if !matches!(from.gate, Gate::Open(_)) => common.say(&waits_for(from.source)),
-        Next::Transfer => common.say(&Problem::new(
-            reason::BACKUP_NOT_SYNCED,
-            format!("the backup of {} is being brought there", from.source),
-        )),
-        Next::Claim | Next::Choose | Next::Create | Next::Rename => {
-            common.say(&being_created("Restore"));
+        Next::Wait(problem) if problem.reason == reason::SOURCE_NOT_READY => {
+            say_waits(&mut detail, target, from.source);
         }
-        Next::Follow(object) => follow_restore(&mut detail, target, object),
-        Next::Fail(problem) => common.fail(problem),
+        Next::Wait(problem) | Next::Look(problem) | Next::Retry(problem) => {
+            say(&mut detail, problem);
+        }
+        Next::Survey | Next::Prepare => say_waits(&mut detail, target, from.source),
+        Next::Claim if !matches!(from.gate, Gate::Open(_)) => {
+            say_waits(&mut detail, target, from.source);
+        }
+        Next::Transfer => say(&mut detail, &on_its_way(from.source)),
+        Next::Claim | Next::Choose | Next::Move | Next::Create | Next::Rename => {
+            say_being_created(&mut detail);
+        }
+        Next::Follow(object) => {
+            let beside = Beside {
+                stuck: target.stuck.as_ref(),
+                results: Some(&target.results),
+                caveat: caveat.as_ref(),
+            };
+            outcome::of_restore(&mut detail, object, beside);
+        }
+        Next::Fail(problem) => entry::fail(&mut detail, problem),
     }
-    say_caveats(&mut detail, target, from);
-    let claimed = detail.member_uid.is_some();
+    if let Some(caveat) = caveat.filter(|_| gives_way(&detail)) {
+        say(&mut detail, &caveat);
+    }
     let before = target.stored.phase;
-    Common::of_restore(&mut detail).settle(&target.member.link, claimed, before, now);
+    entry::settle(&mut detail, &target.member.link, before, now);
     detail
 }
 
-fn follow_restore(detail: &mut RestoreDetail, target: &Target, object: &velero::Restore) {
-    let seen = Seen::Present {
-        phase: object.phase(),
-        deleting: object.metadata.deletion_timestamp.is_some(),
+/// What a target says while its source is backed up: what would keep it from reading that, else which
+/// namespaces it comes into.
+fn say_waits(detail: &mut RestoreDetail, target: &Target, source: &str) {
+    let waits = waits_for(source);
+    let told = match (&target.storage, &target.notes.namespaces) {
+        (Some(problem), _) => problem.clone(),
+        (None, Some(note)) => Problem::new(waits.reason, format!("{}; {note}", waits.message)),
+        // Known no more after a restart, but said.
+        (None, None) if detail.reason.as_deref() == Some(waits.reason) => return,
+        (None, None) => waits,
     };
-    let Some(state) = entry_state(Work::Restore, target.stored.phase, seen, false) else {
-        return;
-    };
-    let copy = sanitize_restore(&object.status);
-    let name = object.metadata.name.clone().unwrap_or_default();
-    // A final entry never changes, so it is final only with all that it will say.
-    let awaited = target.results == Results::Awaited && state.phase.is_final();
-    let state = if awaited {
-        EntryState {
-            phase: EntryPhase::InProgress,
-            reason: None,
-        }
-    } else {
-        state
-    };
-    let lines: &[String] = match &target.results {
-        Results::Lines(lines) => lines,
-        Results::None | Results::Awaited => &[],
-    };
-    let told = Told {
-        message: classify::restore_failure_message(&name, &copy.status, lines)
-            .filter(|_| !awaited)
-            .or_else(|| entry::waiting_message(object.phase(), state.reason)),
-        finer: classify::restore_failure_reason(&copy.status),
-        invalid: &copy.invalid,
-        stuck: target.stuck.as_ref(),
-    };
-    told.write(state, &mut Common::of_restore(detail));
-    detail.restore_status_in_cluster = Some(copy.status);
-    detail.restore_name_in_cluster = Some(name);
+    say(detail, &told);
 }
 
-/// What a Velero object says, beside its phase.
-struct Told<'a> {
-    message: Option<String>,
-    /// A reason that tells more than the phase.
-    finer: Option<&'static str>,
-    /// Fields of its status that cannot be read.
-    invalid: &'a [&'static str],
-    stuck: Option<&'a Problem>,
-}
-
-impl Told<'_> {
-    fn write(self, state: EntryState, common: &mut Common<'_>) {
-        *common.phase = state.phase;
-        let finer = self.finer.filter(|_| state.phase == EntryPhase::Failed);
-        *common.reason = finer.or(state.reason).map(str::to_owned);
-        *common.message = self.message.map(|text| truncate(&text, MESSAGE_BYTES));
-        common.say_trouble(self.invalid, self.stuck);
-    }
-}
-
-/// What else is to be known of a target that goes on or has completed. Once said it stays said.
-fn say_caveats(detail: &mut RestoreDetail, target: &Target, from: &From<'_>) {
+/// Whether an entry says nothing that is worth more than a caveat.
+fn gives_way(detail: &RestoreDetail) -> bool {
     let plain = matches!(
         detail.reason.as_deref(),
         None | Some(
@@ -236,9 +166,11 @@ fn say_caveats(detail: &mut RestoreDetail, target: &Target, from: &From<'_>) {
                 | reason::SOURCE_BACKUP_PARTIALLY_FAILED
         )
     );
-    if !plain || detail.phase == EntryPhase::Failed {
-        return;
-    }
+    plain && detail.phase != EntryPhase::Failed
+}
+
+/// What else is to be known of a target that goes on or has completed. Once said it stays said.
+fn caveat(target: &Target, from: &From<'_>) -> Option<Problem> {
     let partial = matches!(from.gate, Gate::Open(Run { partial: true, .. })).then(|| {
         Problem::new(
             reason::SOURCE_BACKUP_PARTIALLY_FAILED,
@@ -248,27 +180,28 @@ fn say_caveats(detail: &mut RestoreDetail, target: &Target, from: &From<'_>) {
             ),
         )
     });
-    let said = target
-        .stored
-        .message
-        .clone()
-        .filter(|_| target.stored.reason.as_deref() == Some(reason::API_VERSION_NOT_SERVED));
+    let was_warned = target.stored.reason.as_deref() == Some(reason::API_VERSION_NOT_SERVED);
+    let said = target.stored.message.clone().filter(|_| was_warned);
     let said = said.map(|message| Problem::new(reason::API_VERSION_NOT_SERVED, message));
-    let caveat = match (partial, target.warning.clone().or(said)) {
+    match (partial, target.notes.warning.clone().or(said)) {
         (Some(partial), Some(warning)) => Some(Problem::new(
             partial.reason,
             format!("{}; {}", partial.message, warning.message),
         )),
         (partial, warning) => partial.or(warning),
-    };
-    if let Some(caveat) = caveat {
-        Common::of_restore(detail).say(&caveat);
     }
 }
 
-fn being_created(kind: &str) -> Problem {
+fn asked() -> Problem {
     Problem::new(
         reason::QUEUED,
-        format!("the Velero {kind} is being created"),
+        "source and targets are asked what they serve, and which namespaces they have",
+    )
+}
+
+fn on_its_way(source: &str) -> Problem {
+    Problem::new(
+        reason::BACKUP_NOT_SYNCED,
+        format!("the backup of {source} is being brought there"),
     )
 }

@@ -11,6 +11,7 @@ use api_types::key::ClusterKey;
 use api_types::migrate::PartialFailure;
 use api_types::restore::RestoreDetail;
 use jiff::Timestamp;
+use velero_kit::location;
 pub use velero_kit::operation::member::Link;
 use velero_kit::problem::Problem;
 pub use velero_kit::results::read::Results;
@@ -72,6 +73,8 @@ pub enum Seen<O> {
     Lost,
     /// The call failed.
     Failed(Problem),
+    /// Every name that it could have is somebody else's.
+    NoName(Problem),
 }
 
 /// Whether the source's backup can be read in a target, by a look in this pass.
@@ -105,6 +108,22 @@ impl Source {
         let name = self.stored.backup_name_in_cluster.as_deref()?;
         Some((self.stored.member_uid.as_deref()?, name))
     }
+
+    /// Whether a backup that is made now would lie elsewhere than is written down.
+    pub(super) fn has_moved(&self) -> bool {
+        let known = self.stored.storage.as_ref();
+        let place = self.location.as_ref().ok();
+        place.is_some_and(|place| !known.is_some_and(|known| location::is_same(known, place)))
+    }
+}
+
+/// What a look at a target has shown before anything was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// What it does not serve of what is migrated.
+    pub warning: Option<Problem>,
+    /// Which namespaces are created there, and which are there already.
+    pub namespaces: Option<String>,
 }
 
 /// One target of a Migrate.
@@ -114,8 +133,9 @@ pub struct Target {
     /// As the hub has it; a fresh one where it has none yet.
     pub stored: RestoreDetail,
     pub member: Member,
-    /// What it does not serve of what is migrated.
-    pub warning: Option<Problem>,
+    pub notes: Notes,
+    /// What keeps it from reading where the source stores, as its locations show that.
+    pub storage: Option<Problem>,
     pub readable: Readable,
     pub seen: Seen<velero::Restore>,
     /// What the silence of its object means, if it is silent.

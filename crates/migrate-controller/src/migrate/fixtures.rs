@@ -10,10 +10,10 @@ use api_types::migrate::{Migrate, MigrateSpec, MigrateStatus, PartialFailure};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
+use velero_kit::operation::entry;
 use velero_kit::problem::Problem;
 
-use super::detail::{fresh_source, fresh_target};
-use super::facts::{Link, Member, Readable, Results, Seen, Source, Target, Terms};
+use super::facts::{Link, Member, Notes, Readable, Results, Seen, Source, Target, Terms};
 
 pub(super) const OWNER_UID: &str = "6f1c1f6e-6f0b-4d0a-9a4e-0d8f5f3c2b11";
 pub(super) const BACKUP: &str = "oslo-migrate-team-a-leave-oslo";
@@ -103,7 +103,7 @@ pub(super) fn place() -> StoragePlace {
 pub(super) fn source() -> Source {
     Source {
         key: key("oslo"),
-        stored: fresh_source(&key("oslo")),
+        stored: entry::fresh(&key("oslo")),
         member: member("oslo"),
         location: Ok(place()),
         seen: Seen::NotShown,
@@ -115,9 +115,10 @@ pub(super) fn source() -> Source {
 pub(super) fn target(name: &str) -> Target {
     Target {
         key: key(name),
-        stored: fresh_target(&key(name)),
+        stored: entry::fresh(&key(name)),
         member: member(name),
-        warning: None,
+        notes: Notes::default(),
+        storage: None,
         readable: Readable::NotAsked,
         seen: Seen::NotShown,
         stuck: None,

@@ -29,6 +29,8 @@ pub struct Run {
     pub name: String,
     /// When Velero began.
     pub started: Option<Timestamp>,
+    /// When it is past its ttl.
+    pub expires: Option<Timestamp>,
     /// Some items are not in it.
     pub partial: bool,
 }
@@ -39,16 +41,33 @@ pub fn gate(source: &BackupDetail, terms: &Terms) -> Gate {
         SourceOutcome::Open if source.member_uid.is_some() => Gate::Coming,
         SourceOutcome::Open => Gate::Shut,
         SourceOutcome::Lost => Gate::Lost(lost(source)),
-        SourceOutcome::Usable => Gate::Open(Run {
-            name: source.backup_name_in_cluster.clone().unwrap_or_default(),
-            started: source
-                .backup_status_in_cluster
-                .as_ref()
-                .and_then(|status| status.start_timestamp.as_ref())
-                .map(|time| time.0),
-            partial: source.phase == EntryPhase::PartiallyFailed,
-        }),
+        SourceOutcome::Usable => Gate::Open(run(source)),
     }
+}
+
+fn run(source: &BackupDetail) -> Run {
+    let status = source.backup_status_in_cluster.as_ref();
+    let began = status.and_then(|status| status.start_timestamp.as_ref());
+    let expires = status.and_then(|status| status.expiration.as_ref());
+    Run {
+        name: source.backup_name_in_cluster.clone().unwrap_or_default(),
+        started: began.map(|time| time.0),
+        expires: expires.map(|time| time.0),
+        partial: source.phase == EntryPhase::PartiallyFailed,
+    }
+}
+
+/// Why nothing new is restored from a backup any more.
+pub(super) fn expired(source: &str, gate: &Gate, now: Timestamp) -> Option<Problem> {
+    let Gate::Open(run) = gate else { return None };
+    let end = run.expires.filter(|end| *end <= now)?;
+    Some(Problem::new(
+        reason::BACKUP_EXPIRED,
+        format!(
+            "the backup of {source} is past its ttl since {end}: make a new Migrate, with a longer \
+             policy.ttl"
+        ),
+    ))
 }
 
 /// What targets fail with that have lost their source.

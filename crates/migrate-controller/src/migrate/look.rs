@@ -7,7 +7,9 @@ use serde_json::json;
 
 use super::detail::{choose, claim_source, claim_target};
 use super::facts::{Seen, Source, Target, Terms};
-use super::fixtures::{BACKUP, RESTORE, at, migrate, restore, source, target, uid_of, with_status};
+use super::fixtures::{
+    BACKUP, RESTORE, at, migrate, place, restore, source, target, uid_of, with_status,
+};
 use super::status::{Entries, status};
 use super::transition::{self, Run};
 
@@ -30,6 +32,7 @@ pub(super) fn look(
 pub(super) fn claimed_source(seen: Seen<velero::Backup>) -> Source {
     let mut of = source();
     claim_source(&mut of.stored, &uid_of("oslo"), BACKUP);
+    of.stored.storage = Some(place());
     of.seen = seen;
     of
 }
@@ -41,6 +44,7 @@ pub(super) fn restoring(phase: &str) -> Target {
     let run = Run {
         name: BACKUP.to_owned(),
         started: Some(at(30)),
+        expires: None,
         partial: false,
     };
     choose(&mut of.stored, "oslo", &run);

@@ -9,7 +9,7 @@ use api_types::restore::VeleroRestoreStatus;
 
 use super::detail::{choose, claim_source, claim_target};
 use super::facts::{Link, Member, Seen, Source, Target, Terms};
-use super::fixtures::{BACKUP, RESTORE, at, down, problem, source, target, terms, uid_of};
+use super::fixtures::{BACKUP, RESTORE, at, down, place, problem, source, target, terms, uid_of};
 use super::transition::{Next, Run, step};
 
 pub(super) fn word<O>(next: &Next<O>) -> String {
@@ -24,6 +24,7 @@ pub(super) fn word<O>(next: &Next<O>) -> String {
         Next::Prepare => "prepare".to_owned(),
         Next::Transfer => "transfer".to_owned(),
         Next::Choose => "choose".to_owned(),
+        Next::Move => "move".to_owned(),
         Next::Create => "create".to_owned(),
         Next::Rename => "rename".to_owned(),
         Next::Confirm => "confirm".to_owned(),
@@ -66,6 +67,7 @@ pub(super) fn sources() -> [Source; 4] {
     let new = source();
     let mut claimed = source();
     claim_source(&mut claimed.stored, &uid_of("oslo"), BACKUP);
+    claimed.stored.storage = Some(place());
     let mut seen = claimed.clone();
     seen.stored.backup_status_in_cluster = Some(VeleroBackupStatus::default());
     seen.stored.phase = EntryPhase::InProgress;
@@ -87,6 +89,7 @@ pub(super) fn observations<O>(present: impl Fn(&str) -> Arc<O>) -> Vec<(&'static
         ("taken", Seen::Taken),
         ("lost", Seen::Lost),
         ("no answer", Seen::Failed(problem("Unreachable"))),
+        ("no name", Seen::NoName(problem("NameTaken"))),
     ]
 }
 
@@ -151,6 +154,7 @@ pub(super) fn targets() -> [Target; 5] {
     let run = Run {
         name: BACKUP.to_owned(),
         started: Some(at(30)),
+        expires: None,
         partial: false,
     };
     choose(&mut chosen.stored, "oslo", &run);

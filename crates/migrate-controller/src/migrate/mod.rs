@@ -11,7 +11,6 @@ mod claim;
 pub mod delete;
 pub mod dereference;
 pub mod detail;
-mod entry;
 pub mod facts;
 #[cfg(test)]
 mod fixtures;
@@ -25,7 +24,7 @@ pub mod preflight;
 mod progress;
 pub mod removal;
 pub mod status;
-mod survey;
+pub mod survey;
 pub mod transition;
 pub mod validate;
 

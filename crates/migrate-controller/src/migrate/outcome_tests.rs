@@ -5,6 +5,8 @@ use api_types::external::velero;
 use api_types::migrate::PartialFailure;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
+use velero_kit::operation::deletion::Left;
+use velero_kit::operation::is_settled;
 use velero_kit::problem::Problem;
 
 use super::super::detail::{claim_source, claim_target};
@@ -76,7 +78,7 @@ fn a_warning_of_the_preflight_is_told_from_the_beginning_to_the_end() {
     );
     let running = claimed_source(Seen::Present(backup("InProgress")));
     let mut warned = target("bergen");
-    warned.warning = Some(warning);
+    warned.notes.warning = Some(warning);
     let first = look(None, &running, &[warned], &terms());
     let said = first.target_cluster_status[0].clone();
     assert_eq!(said.reason.as_deref(), Some("ApiVersionNotServed"));
@@ -182,23 +184,20 @@ fn a_spec_that_can_never_work_is_refused_with_an_entry_for_every_cluster() {
 fn a_deletion_keeps_the_outcome_and_says_what_it_waits_for() {
     let done = claimed_source(Seen::Present(backup("Completed")));
     let all = look(None, &done, &[restoring("Completed")], &terms());
-    let entries = Entries {
-        source: all.source_cluster_status.clone().unwrap(),
-        targets: all.target_cluster_status.clone(),
-    };
-    let going = deleting(
-        &with_status(all),
-        entries,
-        (true, "bergen: it runs"),
-        at(90),
-    );
+    let runs = Problem::new("DeletionPending", "it runs");
+    let left = [Left::new(all.target_cluster_status[0].clone(), Some(runs))];
+    let of_source = Left::new(all.source_cluster_status.clone().unwrap(), None);
+    let stored = with_status(all);
+    let going = conclude::deleting(&stored, &left, Some(&of_source), true, at(90));
     assert_eq!(going.phase, Some(Phase::Deleting));
-    assert_eq!(succeeded(&going), Some(true));
+    assert_eq!(conclude::succeeded(&going.conditions), Some(true));
     let ready = find(&going.conditions, READY).unwrap();
     assert_eq!(
         (ready.reason.as_str(), ready.message.as_str()),
         ("DeletionBlocked", "bergen: it runs")
     );
+    let source = going.source_cluster_status.unwrap();
+    assert_eq!(source.phase, EntryPhase::Deleting);
 }
 
 /// What is in `wanted` and not in `kept`.

@@ -8,25 +8,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::external::velero;
+use api_types::key::ClusterKey;
 use api_types::migrate::MigrateStatus;
-use api_types::names::MemberId;
+use api_types::names::{MemberId, Purpose};
 use api_types::phase::Phase;
 use controller_kit::reconcile::Outcome;
+use futures::{StreamExt, stream};
 use kube::ResourceExt;
 use tracing::Instrument;
 use velero_kit::identity::Owner;
 use velero_kit::operation::conclude::{until_stalled, velero_is_done};
-use velero_kit::operation::objects::Target as Place;
+use velero_kit::operation::objects::{self, Target as Place};
 use velero_kit::operation::{
-    Error, destination, is_settled, look_again, silence, sooner, stale, until,
+    Detail, Error, destination, entry, is_settled, look_again, silence, sooner, stale, until,
 };
+use velero_kit::removal::backups;
 use velero_kit::results::read::{Store, read};
 use velero_kit::{borrowed, classify};
 
 use super::dereference::{self, Known};
 use super::facts::{Link, Source, Target, Terms};
 use super::status::{self, Entries};
-use super::transition::{Next, Step, step};
+use super::transition::{Gate, Next, Step, step};
 use super::validate::{InvalidSpec, Validated};
 use super::{ask, owner_in_source, owner_in_target};
 use crate::context::Draft;
@@ -87,13 +90,18 @@ impl<'a> Pass<'a> {
         for _ in 0..ROUNDS {
             let step = self.step();
             if matches!(step.source, Next::Survey) {
+                if !self.survey().await {
+                    break;
+                }
                 self.terms.surveyed = true;
-                self.survey().await;
                 continue;
             }
             if self.write_down(&step).await {
                 if !self.write().await? {
                     return Ok(stale());
+                }
+                if matches!(step.source, Next::Claim) {
+                    self.end_survey();
                 }
                 current = true;
                 continue;
@@ -111,6 +119,7 @@ impl<'a> Pass<'a> {
             self.ask(&step).await;
         }
         let due = self.follow();
+        self.tidy();
         let wanted = self.status();
         let pace = match self.draft.pace(&wanted) {
             Some(wait) => Some(wait),
@@ -125,15 +134,21 @@ impl<'a> Pass<'a> {
     }
 
     fn status(&self) -> MigrateStatus {
-        let Step {
-            source_detail,
-            target_details,
-            ..
-        } = self.step();
-        let entries = Entries {
-            source: source_detail,
-            targets: target_details,
+        let step = self.step();
+        let mut entries = Entries {
+            source: step.source_detail,
+            targets: step.target_details,
         };
+        if matches!(step.source, Next::Create) {
+            let at = (&self.in_source, &self.source.key, "backup");
+            say_other_name(&mut entries.source, at);
+        }
+        let rows = self.targets.iter().zip(&step.targets);
+        for ((target, next), detail) in rows.zip(&mut entries.targets) {
+            if matches!(next, Next::Create) {
+                say_other_name(detail, (&self.in_target, &target.key, "restore"));
+            }
+        }
         status::status(&self.draft.object, entries, &self.terms)
     }
 
@@ -170,6 +185,23 @@ impl<'a> Pass<'a> {
             }
         }
         sooner(again, self.read_results(&step))
+    }
+
+    /// Removes refused objects of earlier names. Beside the passes, since nothing waits for it.
+    fn tidy(&self) {
+        let Some((uid, claimed)) = self.source.claimed() else {
+            return;
+        };
+        if !matches!(&self.source.member.link, Link::Up { member_uid } if member_uid == uid) {
+            return;
+        }
+        let (ctx, key) = (self.draft.ctx, &self.source.key);
+        let place = (key, &MemberId::from_uid(uid));
+        for stray in backups::strays(ctx, &self.in_source, place, claimed) {
+            let (ctx, key) = (Arc::clone(ctx), key.clone());
+            let dropping = async move { backups::drop_stray(&ctx, &key, &stray).await };
+            tokio::spawn(dropping.in_current_span());
+        }
     }
 
     /// Reads the results of each restore that has just gone wrong, beside the passes.
@@ -211,29 +243,41 @@ impl<'a> Pass<'a> {
             until_stalled(&status.target_cluster_status, self.draft.now),
         );
         let deadline = until(self.spec.deadline, self.draft.now);
-        look_again(
-            [self.again, stalled, deadline]
-                .into_iter()
-                .fold(after, sooner),
-        )
+        let expires = match self.step().gate {
+            Gate::Open(run) => run.expires.and_then(|end| until(end, self.draft.now)),
+            _ => None,
+        };
+        let due = [self.again, stalled, deadline, expires];
+        look_again(due.into_iter().fold(after, sooner))
     }
 
     /// Nothing is read any more: the marks on the locations go, beside the passes, since nothing waits
     /// for that. What is left is found by backup-controller.
     fn release(&self) {
-        for target in &self.targets {
-            let Some(place) = self.source.stored.storage.as_ref() else {
-                continue;
-            };
-            let (ctx, key) = (Arc::clone(self.draft.ctx), target.key.clone());
-            let (name, uid) = (borrowed::name(place), self.in_target.uid.clone());
-            let releasing = async move {
+        let Some(place) = self.source.stored.storage.as_ref() else {
+            return;
+        };
+        let claimed = self.targets.iter().filter(|of| of.claimed().is_some());
+        let keys: Vec<ClusterKey> = claimed.map(|target| target.key.clone()).collect();
+        let ctx = Arc::clone(self.draft.ctx);
+        let (name, uid) = (borrowed::name(place), self.in_target.uid.clone());
+        let releasing = stream::iter(keys).for_each_concurrent(objects::PARALLEL, move |key| {
+            let (ctx, name, uid) = (Arc::clone(&ctx), name.clone(), uid.clone());
+            async move {
                 if let Err(error) = ask::release(&ctx, &key, &name, &uid).await {
                     tracing::debug!(cluster = %key, %name, %error, "a mark of use stays for now");
                 }
-            };
-            tokio::spawn(releasing.in_current_span());
-        }
+            }
+        });
+        tokio::spawn(releasing.in_current_span());
+    }
+}
+
+/// Says of an object that is about to be made that it cannot have the name of its first choice.
+fn say_other_name(detail: &mut impl Detail, (owner, key, what): (&Owner, &ClusterKey, &str)) {
+    let name = detail.object_name().map(str::to_owned).unwrap_or_default();
+    if let Some(taken) = objects::other_name(owner, Purpose::Migrate, key, (what, &name)) {
+        entry::say(detail, &taken);
     }
 }
 

@@ -169,6 +169,16 @@ fn tell(of: &Served, there: &[&Served]) -> String {
     }
 }
 
+/// A namespace of a member.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Namespace {
+    pub name: String,
+    /// It is being deleted.
+    pub going: bool,
+    /// Velero leaves it out of every backup, by its label.
+    pub left_out: bool,
+}
+
 /// Which namespaces what is migrated comes into.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Namespaces {
@@ -176,6 +186,8 @@ pub struct Namespaces {
     pub created: BTreeSet<String>,
     /// They are there: what is in them stays as it is.
     pub present: BTreeSet<String>,
+    /// They are being deleted: Velero waits until they are gone, some minutes at most.
+    pub going: BTreeSet<String>,
 }
 
 /// The namespaces of a target that objects come into, by the names of those that the source has and
@@ -183,32 +195,45 @@ pub struct Namespaces {
 pub fn namespaces(
     filter: &ResourceFilter,
     mapping: &StringMap,
-    source: &[String],
-    target: &[String],
+    source: &[Namespace],
+    target: &[Namespace],
 ) -> Namespaces {
-    let taken = |name: &&String| {
-        let included = &filter.included_namespaces;
-        (included.is_empty() || included.iter().any(|pattern| matches(pattern, name)))
+    let included = &filter.included_namespaces;
+    let taken = |of: &&Namespace| {
+        let name = &of.name;
+        !of.left_out
+            && (included.is_empty() || included.iter().any(|pattern| matches(pattern, name)))
             && !filter
                 .excluded_namespaces
                 .iter()
                 .any(|pattern| matches(pattern, name))
-            && (*name != velero_kit::NAMESPACE || included.contains(name))
+            && (name != velero_kit::NAMESPACE || included.contains(name))
     };
-    let moved = source.iter().filter(taken);
-    let moved = moved.map(|name| mapping.get(name).unwrap_or(name).clone());
-    let (present, created) = moved.partition(|name| target.contains(name));
-    Namespaces { created, present }
+    let mut namespaces = Namespaces::default();
+    for of in source.iter().filter(taken) {
+        let name = mapping.get(&of.name).unwrap_or(&of.name);
+        let list = match target.iter().find(|there| there.name == *name) {
+            None => &mut namespaces.created,
+            Some(Namespace { going: true, .. }) => &mut namespaces.going,
+            Some(_) => &mut namespaces.present,
+        };
+        list.insert(name.clone());
+    }
+    namespaces
 }
 
 impl Namespaces {
-    /// One sentence that names them.
-    pub fn note(&self, target: &str) -> Option<String> {
-        let created = some_of(&self.created).map(|names| format!("creates {names}"));
-        let present = some_of(&self.present)
-            .map(|names| format!("finds {names}, where what is there stays as it is"));
-        let parts: Vec<String> = created.into_iter().chain(present).collect();
-        (!parts.is_empty()).then(|| format!("in {target} it {}", parts.join("; ")))
+    /// One sentence that names them. Only Velero knows in which there is something to migrate.
+    pub fn note(&self) -> Option<String> {
+        let parts = [
+            some_of(&self.created).map(|names| format!("creates {names}")),
+            some_of(&self.present)
+                .map(|names| format!("finds {names}, where what is there stays as it is")),
+            some_of(&self.going).map(|names| format!("waits until {names} is deleted there")),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        let told = parts.join("; ");
+        (!parts.is_empty()).then(|| format!("of namespaces with something to migrate, it {told}"))
     }
 }
 

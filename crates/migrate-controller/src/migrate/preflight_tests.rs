@@ -183,7 +183,15 @@ fn what_velero_cannot_move_is_not_warned_of() {
     assert_eq!(not_served(&all, &source, ("bergen", &[])), None);
 }
 
-fn names(of: &[&str]) -> Vec<String> {
+fn names(of: &[&str]) -> Vec<Namespace> {
+    let named = |name: &&str| Namespace {
+        name: (*name).to_owned(),
+        ..Namespace::default()
+    };
+    of.iter().map(named).collect()
+}
+
+fn set(of: &[&str]) -> BTreeSet<String> {
     of.iter().map(|name| (*name).to_owned()).collect()
 }
 
@@ -195,33 +203,36 @@ fn namespaces_are_told_by_the_names_that_they_get() {
         ..ResourceFilter::default()
     };
     let mapping = [("bank".to_owned(), "bank-oslo".to_owned())].into();
-    let source = names(&[
+    let mut source = names(&[
         "bank",
         "kube-system",
         "shop",
         "shop-db",
         "shop-test",
+        "shop-own",
+        "shop-old",
         "velero",
     ]);
-    let target = names(&["bank", "shop", "default"]);
+    source[5].left_out = true;
+    let mut target = names(&["bank", "shop", "default", "shop-old"]);
+    target[3].going = true;
     let namespaces = namespaces(&filter, &mapping, &source, &target);
+    assert_eq!(namespaces.created, set(&["bank-oslo", "shop-db"]));
+    assert_eq!(namespaces.present, set(&["shop"]));
+    assert_eq!(namespaces.going, set(&["shop-old"]));
     assert_eq!(
-        namespaces.created,
-        names(&["bank-oslo", "shop-db"]).into_iter().collect()
+        namespaces.note().unwrap(),
+        "of namespaces with something to migrate, it creates bank-oslo, shop-db; finds shop, where \
+         what is there stays as it is; waits until shop-old is deleted there"
     );
-    assert_eq!(namespaces.present, names(&["shop"]).into_iter().collect());
-    assert_eq!(
-        namespaces.note("bergen").unwrap(),
-        "in bergen it creates bank-oslo, shop-db; finds shop, where what is there stays as it is"
-    );
-    assert_eq!(Namespaces::default().note("bergen"), None);
+    assert_eq!(Namespaces::default().note(), None);
 }
 
 #[test]
 fn velero_s_namespace_comes_only_where_it_is_named() {
     let source = names(&["shop", "velero"]);
     let all = namespaces(&ResourceFilter::default(), &StringMap::new(), &source, &[]);
-    assert_eq!(all.created, names(&["shop"]).into_iter().collect());
+    assert_eq!(all.created, set(&["shop"]));
 }
 
 #[test]

@@ -1,17 +1,17 @@
 //! The whole status of a Migrate, from its entries. Pure.
 
 use api_types::aggregate::{
-    self, Decision, Deletion, Migration, Motion, SourceOutcome, decide_migrate, source_outcome,
-    summarize,
+    Decision, Migration, Motion, SourceOutcome, decide_migrate, source_outcome,
 };
 use api_types::backup::BackupDetail;
-use api_types::condition::{self, ConditionStatus, SOURCE_READY, SUCCEEDED, reason};
+use api_types::condition::{ConditionStatus, SOURCE_READY, reason};
 use api_types::migrate::{Migrate, MigrateStatus};
 use api_types::phase::{EntryPhase, Phase};
 use api_types::restore::RestoreDetail;
-use controller_kit::condition::{Activity, Aspect, Conditions};
+use controller_kit::condition::{Aspect, Conditions};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use velero_kit::operation::conclude;
 
 use super::facts::Terms;
 use super::progress;
@@ -60,8 +60,10 @@ pub fn status(migrate: &Migrate, entries: Entries, terms: &Terms) -> MigrateStat
     let source_ready = source_ready(&entries.source, terms);
     status.source_cluster_status = Some(entries.source);
     status.target_cluster_status = entries.targets;
-    conclude(migrate, &mut status, &decision, &message, terms.now);
     set_source_ready(migrate, &mut status, source_ready, terms.now);
+    status.step = Some(progress::step(&status, &decision).to_owned());
+    conclude::conclude(migrate, &mut status, &decision, &message, terms.now);
+    status.progress = progress::progress(&status);
     status
 }
 
@@ -87,50 +89,25 @@ pub fn refused(
     };
     let message = format!("spec.{invalid}: {mend}");
     let mut status = stored;
-    let begun = status.start_time.is_some();
-    if !begun {
+    if status.start_time.is_none() {
         status.source_cluster_status = Some(entries.source);
         status.target_cluster_status = entries.targets;
-    }
-    conclude(migrate, &mut status, &decision, &message, now);
-    if !begun {
-        let never = (ConditionStatus::False, reason::SOURCE_NOT_READY, message);
+        let never = (
+            ConditionStatus::False,
+            reason::SOURCE_NOT_READY,
+            message.clone(),
+        );
         set_source_ready(migrate, &mut status, never, now);
     }
-    status
-}
-
-/// The status of a Migrate that is being deleted; `waits`: what that waits for, in one sentence.
-pub fn deleting(
-    migrate: &Migrate,
-    entries: Entries,
-    (blocked, waits): (bool, &str),
-    now: Timestamp,
-) -> MigrateStatus {
-    let stored = migrate.status.clone().unwrap_or_default();
-    let deletion = if blocked {
-        Deletion::Blocked
-    } else {
-        Deletion::Going
-    };
-    let decision = decide_migrate(&Migration {
-        deletion: Some(deletion),
-        ..migration(&stored, &entries, now)
-    });
-    let mut status = stored;
-    let Some(decision) = decision else {
-        return status;
-    };
-    status.source_cluster_status = Some(entries.source);
-    status.target_cluster_status = entries.targets;
-    conclude(migrate, &mut status, &decision, waits, now);
+    status.step = Some(progress::step(&status, &decision).to_owned());
+    conclude::conclude(migrate, &mut status, &decision, &message, now);
     status
 }
 
 fn migration<'a>(stored: &MigrateStatus, entries: &'a Entries, now: Timestamp) -> Migration<'a> {
     Migration {
         stored_phase: stored.phase,
-        stored_succeeded: succeeded(stored),
+        stored_succeeded: conclude::succeeded(&stored.conditions),
         deletion: None,
         spec_valid: true,
         partial_failure: api_types::migrate::PartialFailure::default(),
@@ -140,18 +117,6 @@ fn migration<'a>(stored: &MigrateStatus, entries: &'a Entries, now: Timestamp) -
         stopped: None,
         now,
     }
-}
-
-/// The condition `Succeeded`, if it is there.
-pub fn succeeded(status: &MigrateStatus) -> Option<bool> {
-    condition::find(&status.conditions, SUCCEEDED)
-        .map(|condition| condition.status == ConditionStatus::True)
-}
-
-/// Whether a Migrate has its outcome: it never runs again.
-pub fn is_settled(migrate: &Migrate) -> bool {
-    let stored = migrate.status.as_ref();
-    stored.is_some_and(|stored| aggregate::is_final(stored.phase, succeeded(stored)))
 }
 
 /// Status, reason and message of `sourceReady`.
@@ -215,52 +180,6 @@ fn set_source_ready(
         reason: why,
         message: &message,
     });
-    status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
-}
-
-/// Phase, conditions, counts and times of a status whose entries are there.
-fn conclude(
-    migrate: &Migrate,
-    status: &mut MigrateStatus,
-    decision: &Decision,
-    message: &str,
-    now: Timestamp,
-) {
-    let generation = migrate.metadata.generation;
-    status.observed_generation = generation;
-    status.phase = Some(decision.phase);
-    status.summary = Some(summarize(&status.target_cluster_status));
-    status.step = Some(progress::step(status, decision).to_owned());
-    status.progress = progress::progress(status);
-    let activity = match decision.motion {
-        Motion::Still => Activity::Settled,
-        Motion::Reconciling => Activity::Reconciling,
-        Motion::Stalled => Activity::Stalled,
-    };
-    let mut conditions = Conditions {
-        list: &mut status.conditions,
-        generation,
-        now,
-    };
-    conditions.ready(decision.ready, activity, &decision.reason, message);
-    // Once there, the outcome stays as it was first written.
-    let known = conditions
-        .list
-        .iter_mut()
-        .find(|condition| condition.type_ == SUCCEEDED);
-    let outcome = decision.succeeded.filter(|_| known.is_none());
-    if let Some(known) = known {
-        known.observed_generation = generation;
-    }
-    if let Some(succeeded) = outcome {
-        conditions.set(&Aspect {
-            type_: SUCCEEDED,
-            status: succeeded.into(),
-            reason: &decision.reason,
-            message,
-        });
-        status.completion_time = Some(Time(now));
-    }
     status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
 }
 

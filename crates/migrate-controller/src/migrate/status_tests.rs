@@ -142,7 +142,8 @@ fn the_source_is_ready_once_its_backup_may_be_restored_and_not_before() {
         let told = (format!("{:?}", ready.status), ready.reason.as_str());
         assert_eq!(told, (holds.to_owned(), why), "{velero}");
         let ended = phase == Phase::Failed;
-        assert_eq!(succeeded(&status), ended.then_some(false), "{velero}");
+        let succeeded = conclude::succeeded(&status.conditions);
+        assert_eq!(succeeded, ended.then_some(false), "{velero}");
         assert_eq!(status.completion_time.is_some(), ended);
     }
 }

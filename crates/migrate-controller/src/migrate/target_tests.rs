@@ -3,6 +3,7 @@
 
 use api_types::migrate::PartialFailure;
 use api_types::phase::EntryPhase;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::super::facts::Results;
 use super::super::fixtures::{
@@ -44,9 +45,9 @@ fn a_target_without_a_restore_for_every_state_of_the_source() {
         open | not asked | claim | transfer | transfer
         open | no | claim | look:BackupNotSynced | look:BackupNotSynced
         open | yes | claim | choose | create
-        lost | not asked | fail:SourceBackupFailed | fail:SourceBackupFailed | hold
-        lost | no | fail:SourceBackupFailed | fail:SourceBackupFailed | hold
-        lost | yes | fail:SourceBackupFailed | fail:SourceBackupFailed | hold";
+        lost | not asked | fail:SourceBackupFailed | fail:SourceBackupFailed | confirm
+        lost | no | fail:SourceBackupFailed | fail:SourceBackupFailed | confirm
+        lost | yes | fail:SourceBackupFailed | fail:SourceBackupFailed | confirm";
     same("plain", &said(&terms()), plain);
     for (terms, why) in [(late(), "DeadlineExceeded"), (cancelled(), "Cancelled")] {
         let mut rows = Vec::new();
@@ -92,7 +93,8 @@ fn a_target_whose_backup_is_written_down_with_every_observation() {
         absent | create | fail:ObjectDisappeared | final
         taken | rename | fail:ObjectDisappeared | final
         lost | retry:Unreachable | retry:Unreachable | final
-        no answer | retry:Unreachable | retry:Unreachable | final";
+        no answer | retry:Unreachable | retry:Unreachable | final
+        no name | fail:NameTaken | fail:NameTaken | final";
     same("plain", &said(&terms()), plain);
     for (terms, why) in [(late(), "DeadlineExceeded"), (cancelled(), "Cancelled")] {
         let stopped = "
@@ -106,7 +108,8 @@ fn a_target_whose_backup_is_written_down_with_every_observation() {
             absent | fail:# | fail:ObjectDisappeared | final
             taken | fail:# | fail:ObjectDisappeared | final
             lost | fail:# | fail:# | final
-            no answer | retry:Unreachable | retry:Unreachable | final"
+            no answer | retry:Unreachable | retry:Unreachable | final
+            no name | fail:NameTaken | fail:NameTaken | final"
             .replace('#', why);
         same(why, &said(&terms), &stopped);
     }
@@ -185,7 +188,7 @@ fn a_partial_source_opens_the_gate_only_with_continue() {
         ..terms()
     };
     let [_, mut claimed, ..] = targets();
-    claimed.warning = Some(problem("ApiVersionNotServed"));
+    claimed.notes.warning = Some(problem("ApiVersionNotServed"));
     let stop = step(&partial, std::slice::from_ref(&claimed), &terms());
     assert_eq!(word(&stop.targets[0]), "fail:SourceBackupPartiallyFailed");
     // What it ends with is not hidden by what else there is to say.
@@ -211,6 +214,81 @@ fn a_source_that_never_began_takes_its_targets_along_with_its_own_reason() {
         assert_eq!(words, [format!("fail:{why}"), format!("fail:{why}")]);
         assert!(matches!(step.gate, Gate::Lost(problem) if problem.reason == why));
     }
+}
+
+/// Nothing that may be asked of a target makes one more Restore of what is not there any more.
+#[test]
+fn a_backup_that_is_past_its_ttl_or_not_to_be_restored_ends_who_has_no_restore() {
+    let [.., (_, mut open), _] = gates();
+    let status = open.stored.backup_status_in_cluster.get_or_insert_default();
+    status.expiration = Some(Time(at(90)));
+    let at_time = |second: i64| Terms {
+        now: at(second),
+        ..terms()
+    };
+    let of = |number: usize, seen: Seen<_>, readable: Readable, now: i64| {
+        let mut target = targets()[number].clone();
+        (target.seen, target.readable) = (seen, readable);
+        of_target(&open, target, &at_time(now))
+    };
+    let present = || Seen::Present(restore(RESTORE, "InProgress"));
+    for (readable, now, why) in [
+        (Readable::Yes, 90, "BackupExpired"),
+        (Readable::No(problem("BackupExpired")), 60, "BackupExpired"),
+        (
+            Readable::No(problem("BackupNotRestorable")),
+            60,
+            "BackupNotRestorable",
+        ),
+    ] {
+        let of = |number, seen| of(number, seen, readable.clone(), now);
+        for number in [0, 1] {
+            assert_eq!(of(number, Seen::NotShown), format!("fail:{why}"));
+        }
+        assert_eq!(of(2, Seen::NotShown), "confirm");
+        assert_eq!(of(2, Seen::Absent), format!("fail:{why}"));
+        assert_eq!(of(2, Seen::Unknown), "hold");
+        assert_eq!(of(2, present()), "follow");
+        assert_eq!(of(3, present()), "follow");
+        assert_eq!(of(4, present()), "final");
+    }
+    assert_eq!(of(1, Seen::NotShown, Readable::Yes, 89), "choose");
+    assert_eq!(of(2, Seen::NotShown, Readable::Yes, 89), "create");
+}
+
+#[test]
+fn a_target_that_waits_says_what_would_keep_it_from_reading_and_where_it_goes() {
+    let [_, (_, coming), ..] = gates();
+    let said = |target: &Target| {
+        let step = step(&coming, std::slice::from_ref(target), &terms());
+        let detail = step.target_details.into_iter().next().unwrap();
+        (
+            detail.reason.unwrap(),
+            detail.message.unwrap(),
+            detail.phase,
+        )
+    };
+    let [_, mut claimed, ..] = targets();
+    let plain = (
+        "SourceNotReady".to_owned(),
+        "waits for the backup of oslo".to_owned(),
+        EntryPhase::Pending,
+    );
+    assert_eq!(said(&claimed), plain);
+    claimed.notes.namespaces = Some("creates namespaces shop".to_owned());
+    let (_, told, _) = said(&claimed);
+    assert_eq!(
+        told,
+        "waits for the backup of oslo; creates namespaces shop"
+    );
+    // Another process knows it only from the hub.
+    (claimed.stored.reason, claimed.stored.message) = (Some(plain.0), Some(told.clone()));
+    claimed.notes.namespaces = None;
+    assert_eq!(said(&claimed).1, told);
+    claimed.storage = Some(problem("StorageLocationUnavailable"));
+    assert_eq!(said(&claimed).0, "StorageLocationUnavailable");
+    // It does not stop it: only a look tells whether the backup can be read.
+    assert_eq!(of_target(&coming, claimed, &terms()), "prepare");
 }
 
 #[test]

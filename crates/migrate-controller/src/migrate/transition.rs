@@ -13,10 +13,13 @@ use api_types::condition::reason;
 use api_types::external::velero;
 use api_types::restore::RestoreDetail;
 use velero_kit::classify;
+use velero_kit::operation::outcome::ended;
 use velero_kit::problem::Problem;
+use velero_kit::reading::wanted::is_for_good;
 
 use super::detail;
 use super::facts::{Member, Readable, Seen, Source, Target, Terms};
+use super::gate::expired;
 pub use super::gate::{Gate, Run, gate};
 
 /// What comes next for an entry.
@@ -40,6 +43,8 @@ pub enum Next<O> {
     Transfer,
     /// The backup can be read: it is to be written down that it is restored.
     Choose,
+    /// The location has been given another place since that was written down: write down the new one.
+    Move,
     /// Written down, and nothing is known of its object: create it.
     Create,
     /// Somebody else has the name, or its folder in the bucket: claim the next one.
@@ -106,8 +111,8 @@ fn next_of_source(source: &Source, terms: &Terms) -> Next<velero::Backup> {
         let no_velero = source.member.no_velero.clone();
         no_velero.or_else(|| source.location.clone().err())
     };
-    if stored.member_uid.is_none() && stored.backup_name_in_cluster.is_some() {
-        return Next::Fail(not_ours());
+    if let Seen::NoName(problem) = &source.seen {
+        return Next::Fail(problem.clone());
     }
     let Some((member_uid, _)) = source.claimed() else {
         let obstacle = source.member.obstacle();
@@ -139,7 +144,11 @@ fn next_of_source(source: &Source, terms: &Terms) -> Next<velero::Backup> {
         cluster: name,
         kind: "Backup",
     };
-    let create = || not_now().map_or(Next::Create, Next::Wait);
+    let create = || match not_now() {
+        Some(problem) => Next::Wait(problem),
+        None if source.has_moved() => Next::Move,
+        None => Next::Create,
+    };
     before.next(&source.seen, velero::Backup::phase, stop, create)
 }
 
@@ -155,15 +164,16 @@ fn next_of_target(
     if stored.phase.is_final() {
         return Next::Final;
     }
-    let claimed = target.claimed();
-    if claimed.is_none() && stored.restore_name_in_cluster.is_some() {
-        return Next::Fail(not_ours());
+    if let Seen::NoName(problem) = &target.seen {
+        return Next::Fail(problem.clone());
     }
+    let claimed = target.claimed();
     if let Some((member_uid, _)) = claimed
         && target.member.is_replaced(member_uid)
     {
         return Next::Fail(replaced(name, "restore"));
     }
+    let lost = unreadable(target, source, gate, terms);
     let last = last_problem(stored.reason.as_deref(), stored.message.as_deref());
     if target.has_chosen() {
         let before = Claimed {
@@ -176,13 +186,9 @@ fn next_of_target(
             Gate::Open(_) => transfer(&target.readable, Next::Create),
             _ => Next::Hold,
         };
-        let next = before.next(
-            &target.seen,
-            velero::Restore::phase,
-            terms.stop(&what, last),
-            create,
-        );
-        return match (ended(target), next) {
+        let stop = terms.stop(&what, last).or(lost);
+        let next = before.next(&target.seen, velero::Restore::phase, stop, create);
+        return match (ended(stored), next) {
             // However it went since, it ended so.
             (Some(ended), Next::Hold | Next::Confirm | Next::Fail(_) | Next::Retry(_)) => {
                 Next::Follow(Arc::new(ended))
@@ -190,8 +196,8 @@ fn next_of_target(
             (_, next) => next,
         };
     }
-    if let Gate::Lost(problem) = gate {
-        return Next::Fail(problem.clone());
+    if let Some(problem) = lost {
+        return Next::Fail(problem);
     }
     let obstacle = target.member.obstacle();
     let waits = matches!(gate, Gate::Shut | Gate::Coming);
@@ -207,6 +213,15 @@ fn next_of_target(
         (None, _, None) => Next::Claim,
         (None, Gate::Open(_), Some(_)) => transfer(&target.readable, Next::Choose),
         (None, _, Some(_)) => Next::Prepare,
+    }
+}
+
+/// Why a target that has no Restore will never have one.
+fn unreadable(target: &Target, source: &str, gate: &Gate, terms: &Terms) -> Option<Problem> {
+    match (gate, &target.readable) {
+        (Gate::Lost(problem), _) => Some(problem.clone()),
+        (_, Readable::No(problem)) if is_for_good(problem) => Some(problem.clone()),
+        _ => expired(source, gate, terms.now),
     }
 }
 
@@ -247,6 +262,7 @@ impl Claimed<'_> {
             }
             (Seen::Present(object), _) => Next::Follow(Arc::clone(object)),
             (Seen::Failed(problem), _) => Next::Retry(problem.clone()),
+            (Seen::NoName(problem), _) => Next::Fail(problem.clone()),
             (Seen::Absent | Seen::Taken, _) if self.seen => Next::Fail(self.disappeared()),
             (Seen::Absent | Seen::Taken | Seen::Lost, _) if stop.is_some() => {
                 stop.map_or(Next::Hold, Next::Fail)
@@ -281,16 +297,6 @@ impl Claimed<'_> {
     }
 }
 
-/// Kurator v0.5.0 wrote a name and no member: nothing proves whose that object is, and nothing of it
-/// begins again.
-fn not_ours() -> Problem {
-    Problem::new(
-        reason::NOT_FOLLOWED,
-        "an earlier controller has begun this, and it cannot be followed any more: look at Velero in \
-         the member, and make a new Migrate",
-    )
-}
-
 fn replaced(cluster: &str, what: &str) -> Problem {
     Problem::new(
         reason::MEMBER_REPLACED,
@@ -299,18 +305,6 @@ fn replaced(cluster: &str, what: &str) -> Problem {
              new Migrate"
         ),
     )
-}
-
-/// The Velero Restore as it ended, if that was seen while its results were awaited.
-fn ended(target: &Target) -> Option<velero::Restore> {
-    let copy = target.stored.restore_status_in_cluster.as_ref()?;
-    let (_, name) = target.claimed()?;
-    if !VeleroPhase::of(copy.phase.as_deref().unwrap_or_default()).is_final() {
-        return None;
-    }
-    let mut object = velero::Restore::new(name, velero::RestoreSpec::default());
-    object.status = serde_json::to_value(copy).ok()?;
-    Some(object)
 }
 
 /// What kept an entry from beginning, by its status.
@@ -333,6 +327,14 @@ mod tests;
 #[cfg(test)]
 #[path = "target_tests.rs"]
 mod target_tests;
+
+#[cfg(test)]
+#[path = "transition_rules.rs"]
+mod rules;
+
+#[cfg(test)]
+#[path = "transition_world.rs"]
+mod world;
 
 #[cfg(test)]
 #[path = "transition_properties.rs"]

@@ -1,7 +1,9 @@
 //! The source in every state with every observation. The tables are what the function says, read line
 //! by line: nothing claimed, claimed, its object seen, ended.
 
-use super::super::fixtures::{BACKUP, RESTORE, backup, problem, source, target, terms};
+use api_types::common::StoragePlace;
+
+use super::super::fixtures::{backup, place, problem, source, terms};
 use super::super::matrix::{cancelled, late, members, observations, same, sources, table, word};
 use super::*;
 
@@ -34,7 +36,8 @@ fn a_source_in_every_state_with_every_observation() {
         absent | claim | create | fail:ObjectDisappeared | final
         taken | claim | rename | fail:ObjectDisappeared | final
         lost | claim | retry:Unreachable | retry:Unreachable | final
-        no answer | claim | retry:Unreachable | retry:Unreachable | final";
+        no answer | claim | retry:Unreachable | retry:Unreachable | final
+        no name | fail:NameTaken | fail:NameTaken | fail:NameTaken | final";
     same("plain", &said_of_sources(&terms()), plain);
     for (terms, why) in [(late(), "DeadlineExceeded"), (cancelled(), "Cancelled")] {
         let stopped = "
@@ -48,7 +51,8 @@ fn a_source_in_every_state_with_every_observation() {
             absent | fail:# | fail:# | fail:ObjectDisappeared | final
             taken | fail:# | fail:# | fail:ObjectDisappeared | final
             lost | fail:# | fail:# | fail:# | final
-            no answer | fail:# | retry:Unreachable | retry:Unreachable | final"
+            no answer | fail:# | retry:Unreachable | retry:Unreachable | final
+            no name | fail:NameTaken | fail:NameTaken | fail:NameTaken | final"
             .replace('#', why);
         same(why, &said_of_sources(&terms), &stopped);
     }
@@ -141,12 +145,28 @@ fn a_source_waits_for_its_location_its_targets_and_the_survey() {
 }
 
 #[test]
-fn what_kurator_v0_5_0_has_begun_never_begins_again() {
-    let mut inherited = source();
-    inherited.stored.backup_name_in_cluster = Some(BACKUP.to_owned());
-    let mut restored = target("bergen");
-    restored.stored.restore_name_in_cluster = Some(RESTORE.to_owned());
-    let step = step(&inherited, &[restored], &terms());
-    assert_eq!(word(&step.source), "fail:NotFollowed");
-    assert_eq!(word(&step.targets[0]), "fail:NotFollowed");
+fn a_location_that_moves_before_the_backup_is_made_is_written_down_anew() {
+    let [new, mut claimed, mut seen, _] = sources();
+    let of = |source: &Source| word(&step(source, &[], &terms()).source);
+    for source in [&mut claimed, &mut seen] {
+        source.location = Ok(StoragePlace {
+            prefix: "elsewhere".to_owned(),
+            ..place()
+        });
+    }
+    assert_eq!(of(&new), "claim");
+    assert_eq!(of(&claimed), "move");
+    claimed.seen = Seen::Absent;
+    assert_eq!(of(&claimed), "move");
+    claimed.seen = Seen::Present(backup("InProgress"));
+    assert_eq!(of(&claimed), "follow");
+    assert_eq!(of(&seen), "confirm", "it lies where it was made");
+    claimed.seen = Seen::NotShown;
+    claimed.stored.storage = claimed.location.clone().ok();
+    assert_eq!(of(&claimed), "create");
+    claimed.stored.storage = Some(StoragePlace {
+        prefix: "/elsewhere/".to_owned(),
+        ..place()
+    });
+    assert_eq!(of(&claimed), "create", "the same, written otherwise");
 }

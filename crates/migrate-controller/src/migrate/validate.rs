@@ -8,19 +8,10 @@ use api_types::key::ClusterKey;
 use api_types::labels;
 use api_types::migrate::{Migrate, MigratePolicy, PartialFailure};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::Selector;
+pub use velero_kit::operation::spec::InvalidSpec;
+use velero_kit::operation::spec::{check_filter, deadline, parse_duration, parse_selector};
 use velero_kit::scope::{self, Scope};
-
-/// A spec that can never work, however long one waits.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct InvalidSpec {
-    /// Path of the field below `spec`.
-    pub field: &'static str,
-    /// What is wrong with it.
-    pub problem: String,
-}
 
 /// What the spec says, parsed.
 #[derive(Debug, Clone)]
@@ -55,7 +46,7 @@ pub fn validate(migrate: &Migrate) -> Result<Validated, InvalidSpec> {
     check_policy(&policy)?;
     let filter = policy.resource_filter.unwrap_or_default();
     let validated = Validated {
-        deadline: deadline(migrate)?,
+        deadline: deadline(&migrate.metadata, ("deadline", &spec.deadline))?,
         cancel: spec.cancel.unwrap_or(false),
         partial_failure: policy.partial_failure,
         deletion_policy: spec.deletion_policy,
@@ -118,13 +109,6 @@ fn one_source(source: &Destination) -> Result<&ClusterRef, InvalidSpec> {
     }
 }
 
-fn deadline(migrate: &Migrate) -> Result<Timestamp, InvalidSpec> {
-    let limit = parse_duration("deadline", &migrate.spec.deadline)?;
-    let created = migrate.metadata.creation_timestamp.as_ref();
-    let created = created.map_or(Timestamp::UNIX_EPOCH, |created| created.0);
-    Ok(created.checked_add(limit).unwrap_or(Timestamp::MAX))
-}
-
 fn check_policy(policy: &MigratePolicy) -> Result<(), InvalidSpec> {
     if let Some(ttl) = &policy.ttl {
         parse_duration("policy.ttl", ttl)?;
@@ -141,41 +125,6 @@ fn check_policy(policy: &MigratePolicy) -> Result<(), InvalidSpec> {
         }
     }
     policy.resource_filter.as_ref().map_or(Ok(()), check_filter)
-}
-
-fn check_filter(filter: &ResourceFilter) -> Result<(), InvalidSpec> {
-    let refuse = |problem: &str| {
-        Err(InvalidSpec {
-            field: "policy.resourceFilter",
-            problem: problem.to_owned(),
-        })
-    };
-    let selectors = filter.label_selector.iter();
-    for selector in selectors.chain(&filter.or_label_selectors) {
-        parse_selector("policy.resourceFilter", selector.clone())?;
-    }
-    if filter.label_selector.is_some() && !filter.or_label_selectors.is_empty() {
-        return refuse(
-            "labelSelector and orLabelSelectors exclude each other: put the one selector into \
-             orLabelSelectors",
-        );
-    }
-    let native = !filter.included_resources.is_empty()
-        || !filter.excluded_resources.is_empty()
-        || filter.include_cluster_resources.is_some();
-    let scoped = [
-        &filter.included_cluster_scoped_resources,
-        &filter.excluded_cluster_scoped_resources,
-        &filter.included_namespace_scoped_resources,
-        &filter.excluded_namespace_scoped_resources,
-    ];
-    if native && scoped.iter().any(|names| !names.is_empty()) {
-        return refuse(
-            "includedResources, excludedResources and includeClusterResources do not mix with the \
-             four ...ScopedResources fields: use one family",
-        );
-    }
-    Ok(())
 }
 
 /// What of the backup is restored: all of it, since the filter was applied when it was made, but what
@@ -230,24 +179,6 @@ fn is_namespace(name: &str) -> bool {
         && name.starts_with(letter)
         && name.ends_with(letter)
         && name.chars().all(|c| letter(c) || c == '-')
-}
-
-/// The schema lets any `operator` pass.
-fn parse_selector(field: &'static str, selector: LabelSelector) -> Result<Selector, InvalidSpec> {
-    Selector::try_from(selector).map_err(|error| InvalidSpec {
-        field,
-        problem: format!("not a label selector: {error}"),
-    })
-}
-
-fn parse_duration(
-    field: &'static str,
-    text: &api_types::common::Duration,
-) -> Result<std::time::Duration, InvalidSpec> {
-    text.parse().map_err(|error| InvalidSpec {
-        field,
-        problem: error.to_string(),
-    })
 }
 
 #[cfg(test)]

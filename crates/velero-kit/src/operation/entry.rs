@@ -1,4 +1,4 @@
-//! The entries of Backup and Restore, seen alike.
+//! The entries of Backup, Restore and Migrate, seen alike.
 
 use crate::problem::Problem;
 use api_types::aggregate::{self, Work};
@@ -157,6 +157,32 @@ pub fn say(detail: &mut impl Detail, problem: &Problem) {
     let common = detail.common();
     *common.reason = Some(problem.reason.to_owned());
     *common.message = Some(truncate(&problem.message, MESSAGE_BYTES));
+}
+
+/// Ends an entry.
+pub fn fail(detail: &mut impl Detail, problem: &Problem) {
+    *detail.common().phase = EntryPhase::Failed;
+    say(detail, problem);
+}
+
+/// Whether nothing was ever said of it.
+pub fn is_new(detail: &impl Detail) -> bool {
+    detail.phase() == EntryPhase::Pending && detail.reason().is_none()
+}
+
+/// Whether it says no more than that all goes its way.
+pub fn is_plain(detail: &impl Detail) -> bool {
+    matches!(detail.reason(), None | Some(reason::QUEUED))
+}
+
+/// Says that its Velero object is on the way.
+pub fn say_being_created<D: Detail>(detail: &mut D) {
+    let kind = match D::WORK {
+        Work::Backup => "Backup",
+        Work::Restore => "Restore",
+    };
+    let message = format!("the Velero {kind} is being created");
+    say(detail, &Problem::new(reason::QUEUED, message));
 }
 
 /// Begins a new look at an entry: what it said of a member that did not answer is over once it does.

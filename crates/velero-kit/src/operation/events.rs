@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api_types::aggregate::Entry as _;
+use api_types::backup::BackupDetail;
 use api_types::condition::{self, reason};
 use api_types::phase::{EntryPhase, Phase};
 use controller_kit::event::{Event, Severity};
@@ -13,6 +13,14 @@ use super::{Detail, Operation, State};
 
 /// The event that names the run that is restored.
 const BACKUP_SELECTED: &str = "BackupSelected";
+
+/// Why a Migrate, or a part of it, has failed: their events have names of their own.
+const OF_FAILURE: [&str; 4] = [
+    reason::CANCELLED,
+    reason::DEADLINE_EXCEEDED,
+    reason::SOURCE_BACKUP_FAILED,
+    reason::SOURCE_BACKUP_PARTIALLY_FAILED,
+];
 
 /// Publishes what changed from the former status to the present one.
 pub fn publish<K: Operation>(ctx: &Context<impl Process>, object: &K, before: &K::Status) {
@@ -70,7 +78,11 @@ fn headline(status: &impl State) -> Option<(Severity, &'static str)> {
             Some((Severity::Warning, reason::SCHEDULE_REJECTED))
         }
         Phase::FailedValidation => Some((Severity::Warning, reason::INVALID_SPEC)),
-        Phase::Failed | Phase::PartiallyFailed => Some((Severity::Warning, phase.as_str())),
+        Phase::Failed => {
+            let finer = OF_FAILURE.into_iter().find(|word| because(word));
+            Some((Severity::Warning, finer.unwrap_or(reason::FAILED)))
+        }
+        Phase::PartiallyFailed => Some((Severity::Warning, reason::PARTIALLY_FAILED)),
         _ => None,
     }
 }
@@ -87,28 +99,48 @@ fn of_clusters<S: State>(namespace: Option<&str>, before: &S, status: &S) -> Vec
         .iter()
         .map(|detail| (name(detail), detail))
         .collect();
-    status
-        .details()
-        .iter()
-        .flat_map(|detail| {
-            let before = former.get(&name(detail)).copied();
-            let events = [chosen::<S>(before, detail), of_cluster::<S>(before, detail)];
-            events.into_iter().flatten().map(move |event| Event {
-                // Events of one reason are merged unless they are about different objects.
-                related: Some(ObjectReference {
-                    kind: Some(detail.cluster_kind().to_owned()),
-                    name: Some(detail.cluster_name().to_owned()),
-                    namespace: namespace.map(str::to_owned),
-                    ..ObjectReference::default()
-                }),
-                ..event
-            })
-        })
-        .collect()
+    let of_source = status.source_entry().and_then(|source| {
+        let event = of_source::<S>(before.source_entry(), source)?;
+        Some(about(namespace, source, event))
+    });
+    // Which run a Migrate restores, its source's entry tells.
+    let chooses = status.source_entry().is_none();
+    let of_entries = status.details().iter().flat_map(|detail| {
+        let before = former.get(&name(detail)).copied();
+        let chosen = chosen::<S>(before, detail).filter(|_| chooses);
+        let events = [chosen, of_cluster::<S, _>(before, detail)];
+        let events = events.into_iter().flatten();
+        events.map(move |event| about(namespace, detail, event))
+    });
+    of_source.into_iter().chain(of_entries).collect()
+}
+
+/// Events of one reason are merged unless they are about different objects.
+pub fn about(namespace: Option<&str>, detail: &impl Detail, event: Event) -> Event {
+    Event {
+        related: Some(ObjectReference {
+            kind: Some(detail.cluster_kind().to_owned()),
+            name: Some(detail.cluster_name().to_owned()),
+            namespace: namespace.map(str::to_owned),
+            ..ObjectReference::default()
+        }),
+        ..event
+    }
+}
+
+/// The event of a source that is apart from the entries.
+fn of_source<S: State>(before: Option<&BackupDetail>, source: &BackupDetail) -> Option<Event> {
+    let event = of_cluster::<S, _>(before, source)?;
+    let reason = match event.reason {
+        reason::FAILED => reason::SOURCE_BACKUP_FAILED,
+        reason::PARTIALLY_FAILED => reason::SOURCE_BACKUP_PARTIALLY_FAILED,
+        other => other,
+    };
+    Some(Event { reason, ..event })
 }
 
 /// The event of one cluster, for the reasons that `api.md` 7 lists.
-fn of_cluster<S: State>(before: Option<&S::Detail>, detail: &S::Detail) -> Option<Event> {
+fn of_cluster<S: State, D: Detail>(before: Option<&D>, detail: &D) -> Option<Event> {
     // The latter is the next run of a schedule.
     let ended = before.is_none_or(|before| {
         before.phase() != detail.phase() || before.object_name() != detail.object_name()
@@ -117,6 +149,8 @@ fn of_cluster<S: State>(before: Option<&S::Detail>, detail: &S::Detail) -> Optio
         return None;
     }
     let cause = detail.reason().unwrap_or_default();
+    let is_new = before.is_none_or(|before| before.reason() != Some(cause));
+    let finer = OF_FAILURE.into_iter().find(|word| *word == cause);
     let name = match (detail.phase(), cause) {
         (_, reason::UNREACHABLE) => reason::UNREACHABLE,
         (_, reason::NAME_TAKEN) => reason::NAME_TAKEN,
@@ -127,10 +161,11 @@ fn of_cluster<S: State>(before: Option<&S::Detail>, detail: &S::Detail) -> Optio
         }
         (EntryPhase::Failed, reason::START_DEADLINE_EXCEEDED) => reason::START_DEADLINE_EXCEEDED,
         // What else comes to be said of an outcome that was told is none.
-        (EntryPhase::Failed, _) if ended => reason::FAILED,
+        (EntryPhase::Failed, _) if ended => finer.unwrap_or(reason::FAILED),
         (EntryPhase::PartiallyFailed, _) if ended => reason::PARTIALLY_FAILED,
         (_, reason::BACKUP_NOT_FOUND) => reason::BACKUP_NOT_FOUND,
         (_, reason::NO_COMPLETED_BACKUP) => reason::NO_COMPLETED_BACKUP,
+        (_, reason::API_VERSION_NOT_SERVED) if is_new => reason::API_VERSION_NOT_SERVED,
         _ => return None,
     };
     let message = detail.message().unwrap_or(cause);

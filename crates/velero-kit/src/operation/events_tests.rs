@@ -197,7 +197,7 @@ fn each_failed_run_of_a_schedule_is_one_event() {
         ..BackupDetail::default()
     };
     let told = |before: &BackupDetail, after: &BackupDetail| {
-        of_cluster::<BackupStatus>(Some(before), after).map(|event| event.reason)
+        of_cluster::<BackupStatus, _>(Some(before), after).map(|event| event.reason)
     };
     let well = entry("run-1", EntryPhase::Completed, None);
     let failed = entry("run-2", EntryPhase::PartiallyFailed, Some("RunFailed"));
@@ -245,4 +245,77 @@ fn a_source_that_becomes_ready_is_told_once() {
     assert_eq!(told(false, true), Some(expected));
     assert_eq!(told(true, true), None);
     assert_eq!(told(false, false), None);
+}
+
+#[test]
+fn what_becomes_of_a_migrate_s_source_and_targets_is_told_by_its_own_words() {
+    use EntryPhase::{Completed, Failed, InProgress, PartiallyFailed, Pending};
+    use api_types::migrate::MigrateStatus;
+    use api_types::restore::RestoreDetail;
+    let of = |source: Option<(EntryPhase, &str)>, target: (EntryPhase, &str)| {
+        let known = |why: &str| Some(why.to_owned()).filter(|why| !why.is_empty());
+        MigrateStatus {
+            source_cluster_status: source.map(|(phase, why)| entry(phase, known(why).as_deref())),
+            target_cluster_status: vec![RestoreDetail {
+                cluster_name: "bergen".to_owned(),
+                backup_name_in_cluster: Some("a-run".to_owned()),
+                phase: target.0,
+                reason: known(target.1),
+                ..RestoreDetail::default()
+            }],
+            ..MigrateStatus::default()
+        }
+    };
+    let told = |before: &MigrateStatus, after: &MigrateStatus| {
+        let events = of_clusters(Some("team-a"), before, after).into_iter();
+        let told = events.map(|event| {
+            let about = event.related.and_then(|related| related.name);
+            format!("{} {}", about.unwrap_or_default(), event.reason)
+        });
+        told.collect::<Vec<_>>()
+    };
+    let begun = of(Some((InProgress, "")), (Pending, "SourceNotReady"));
+    let first = told(&MigrateStatus::default(), &begun);
+    assert!(first.is_empty(), "{first:?}");
+    let table = [
+        ((Completed, ""), (InProgress, ""), vec![]),
+        (
+            (InProgress, "Unreachable"),
+            (Pending, "ApiVersionNotServed"),
+            vec!["oslo Unreachable", "bergen ApiVersionNotServed"],
+        ),
+        (
+            (Failed, "BackupFailed"),
+            (Failed, "SourceBackupFailed"),
+            vec!["oslo SourceBackupFailed", "bergen SourceBackupFailed"],
+        ),
+        (
+            (PartiallyFailed, "BackupPartiallyFailed"),
+            (Pending, "SourceBackupPartiallyFailed"),
+            vec!["oslo SourceBackupPartiallyFailed"],
+        ),
+        (
+            (Failed, "DeadlineExceeded"),
+            (Failed, "Cancelled"),
+            vec!["oslo DeadlineExceeded", "bergen Cancelled"],
+        ),
+        (
+            (Failed, "NameTaken"),
+            (Failed, "RestoreFailed"),
+            vec!["oslo NameTaken", "bergen Failed"],
+        ),
+    ];
+    for (source, target, expected) in table {
+        let after = of(Some(source), target);
+        assert_eq!(told(&begun, &after), expected, "{source:?} {target:?}");
+        assert!(told(&after, &after).is_empty(), "{source:?} {target:?}");
+    }
+}
+
+#[test]
+fn a_migrate_that_fails_says_by_what_in_one_word() {
+    for why in ["Cancelled", "DeadlineExceeded", "SourceBackupFailed"] {
+        let event = whole(&BackupStatus::default(), &status(Phase::Failed, why));
+        assert_eq!(event, Some((Severity::Warning, why)));
+    }
 }

@@ -16,7 +16,7 @@ use super::{Detail, entry};
 
 /// Whether an entry is one of Kurator v0.5.0: it wrote the object's name and no member. Nothing
 /// proves whose that object is.
-fn is_inherited(detail: &impl Detail) -> bool {
+pub fn is_inherited(detail: &impl Detail) -> bool {
     detail.member_uid().is_none() && detail.object_name().is_some()
 }
 
@@ -71,7 +71,7 @@ pub fn left(detail: &impl Detail, velero: &str) -> Option<Problem> {
 }
 
 /// Ends an entry of such an operation with what Velero was last seen to say of it.
-fn end<D: Detail>(detail: &mut D, now: Timestamp) {
+pub fn end<D: Detail>(detail: &mut D, now: Timestamp) {
     if detail.phase().is_final() {
         return;
     }

@@ -19,6 +19,7 @@ pub mod member;
 pub mod memory;
 pub mod metrics;
 pub mod objects;
+pub mod outcome;
 pub mod refusal;
 pub mod silence;
 pub mod spec;

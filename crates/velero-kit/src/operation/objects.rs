@@ -2,8 +2,10 @@
 
 use crate::identity::Owner;
 use crate::problem::Problem;
-use crate::{NAMESPACE, carry};
+use crate::{NAMESPACE, carry, location};
+use api_types::common::StoragePlace;
 use api_types::condition::reason;
+use api_types::external::velero::BackupStorageLocation;
 use api_types::key::ClusterKey;
 use api_types::names::{self, MemberId, Purpose};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -61,13 +63,63 @@ pub async fn choose_name<O: MemberResource>(
             Err(error) => return Err(Problem::from(&error)),
         }
     }
-    Err(Problem::new(
+    Err(every_name_taken(owner, key))
+}
+
+/// The name to try after `taken`, which turned out to be; `Err` when there is none left.
+pub fn next_name(
+    owner: &Owner,
+    purpose: Purpose,
+    key: &ClusterKey,
+    taken: &str,
+) -> Result<String, Problem> {
+    let full = full_name(owner, purpose, key);
+    let next = names::next_candidate(&full, &owner.uid, names::MAX_NAME, taken);
+    next.ok_or_else(|| every_name_taken(owner, key))
+}
+
+fn every_name_taken(owner: &Owner, key: &ClusterKey) -> Problem {
+    Problem::new(
         reason::NAME_TAKEN,
         format!(
-            "every name for the Velero object is taken in {}: rename this {}",
+            "every name for the Velero object is taken in {}, or in its bucket: rename this {}",
             key.name, owner.kind
         ),
+    )
+}
+
+/// What to say of an object that is made under another name than its first choice; `what`: the word
+/// for it, such as `backup`.
+pub fn other_name(
+    owner: &Owner,
+    purpose: Purpose,
+    key: &ClusterKey,
+    (what, name): (&str, &str),
+) -> Option<Problem> {
+    let full = full_name(owner, purpose, key);
+    let candidates = names::candidates(&full, &owner.uid, names::MAX_NAME);
+    let first = candidates.first().filter(|first| *first != name)?;
+    Some(Problem::new(
+        reason::NAME_TAKEN,
+        format!(
+            "{first} is held by another owner in {}: the {what} is named {name}",
+            key.name
+        ),
     ))
+}
+
+/// Where a backup would lie that is made in a location now, by the member itself: the watch of locations
+/// may be behind, and Velero fails a Backup for good in one that it cannot use.
+pub async fn location_usable(
+    ctx: &Context<impl Process>,
+    key: &ClusterKey,
+    name: &str,
+) -> Result<StoragePlace, Problem> {
+    let locations = velero::<BackupStorageLocation>(ctx, key);
+    match locations.get_opt(name).await {
+        Ok(found) => location::usable(name, found.as_ref()),
+        Err(error) => Err(Problem::from(&error)),
+    }
 }
 
 /// Creates a claimed object.

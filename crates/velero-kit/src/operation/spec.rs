@@ -1,4 +1,4 @@
-//! What the specs of Backup and Restore have in common, parsed.
+//! What the specs of Backup, Restore and Migrate have in common, parsed.
 
 use api_types::common::{Duration, ResourceFilter};
 use jiff::Timestamp;
@@ -15,14 +15,17 @@ pub struct InvalidSpec {
     pub problem: String,
 }
 
-/// When entries that have not begun fail.
-pub fn deadline(metadata: &ObjectMeta, start: &Duration) -> Result<Timestamp, InvalidSpec> {
-    let start = parse_duration("startDeadline", start)?;
+/// When entries that have not begun fail; `field` says how long after creation that is.
+pub fn deadline(
+    metadata: &ObjectMeta,
+    (field, limit): (&'static str, &Duration),
+) -> Result<Timestamp, InvalidSpec> {
+    let limit = parse_duration(field, limit)?;
     let created = metadata
         .creation_timestamp
         .as_ref()
         .map_or(Timestamp::UNIX_EPOCH, |created| created.0);
-    Ok(created.checked_add(start).unwrap_or(Timestamp::MAX))
+    Ok(created.checked_add(limit).unwrap_or(Timestamp::MAX))
 }
 
 /// Checks the label selectors of a filter.
@@ -39,6 +42,29 @@ pub fn check_selectors(filter: &ResourceFilter) -> Result<(), InvalidSpec> {
             field: "policy.resourceFilter",
             problem: "labelSelector and orLabelSelectors exclude each other: put the one selector \
                       into orLabelSelectors"
+                .to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Checks a filter that says what is backed up.
+pub fn check_filter(filter: &ResourceFilter) -> Result<(), InvalidSpec> {
+    check_selectors(filter)?;
+    let native = !filter.included_resources.is_empty()
+        || !filter.excluded_resources.is_empty()
+        || filter.include_cluster_resources.is_some();
+    let scoped = [
+        &filter.included_cluster_scoped_resources,
+        &filter.excluded_cluster_scoped_resources,
+        &filter.included_namespace_scoped_resources,
+        &filter.excluded_namespace_scoped_resources,
+    ];
+    if native && scoped.iter().any(|names| !names.is_empty()) {
+        return Err(InvalidSpec {
+            field: "policy.resourceFilter",
+            problem: "includedResources, excludedResources and includeClusterResources do not mix \
+                      with the four ...ScopedResources fields: use one family"
                 .to_owned(),
         });
     }

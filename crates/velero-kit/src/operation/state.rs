@@ -49,7 +49,12 @@ pub trait State: Clone + Default + PartialEq + Serialize + Send + Sync {
     /// Fills in what only this kind has, once the rest is there, and keeps it storable.
     fn finish(&mut self, just_succeeded: bool);
 
-    /// The entry of a source that is apart from the others; `None`: the kind has none.
+    /// The entry of a source that is apart from the others, if there is one.
+    fn source_entry(&self) -> Option<&BackupDetail> {
+        None
+    }
+
+    /// The same to be written; `None`: the kind has none.
     fn source(&mut self) -> Option<&mut Option<BackupDetail>> {
         None
     }
@@ -171,6 +176,10 @@ impl State for MigrateStatus {
 
     fn finish(&mut self, _just_succeeded: bool) {
         aggregate::fit_migrate(self);
+    }
+
+    fn source_entry(&self) -> Option<&BackupDetail> {
+        self.source_cluster_status.as_ref()
     }
 
     fn source(&mut self) -> Option<&mut Option<BackupDetail>> {

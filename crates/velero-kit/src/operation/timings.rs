@@ -39,6 +39,9 @@ pub struct Timings {
     /// A pass waits this long for members; what is not answered by then goes on beside it.
     #[serde(deserialize_with = "millis")]
     pub member_patience: Duration,
+    /// Before anything is made, this long is waited for members to tell what they serve.
+    #[serde(deserialize_with = "millis")]
+    pub survey: Duration,
     /// A run of a schedule that is due and has not appeared for this long was missed.
     #[serde(deserialize_with = "millis")]
     pub run_missed: Duration,
@@ -84,6 +87,7 @@ impl Default for Timings {
             progress_pace_per_entry: Duration::from_millis(10),
             look_again: Duration::from_secs(10),
             member_patience: Duration::from_secs(1),
+            survey: Duration::from_secs(5),
             run_missed: Duration::from_mins(5),
             run_now_window: Duration::from_mins(10),
             retry: Duration::from_secs(2),

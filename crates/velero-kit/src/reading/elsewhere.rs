@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use api_types::common::StoragePlace;
 use api_types::condition::reason;
 use api_types::external::velero::{self, BackupRecord, BackupStorageLocation};
 use api_types::key::ClusterKey;
@@ -11,13 +10,13 @@ use api_types::labels;
 use api_types::names::MemberId;
 use jiff::Timestamp;
 use kube::ResourceExt;
-use proxy_client::{Error as CallError, ListOptions, MemberApi};
+use proxy_client::{Error as CallError, ListOptions};
 
 use super::look::newest;
+use super::opening::open_all;
 use super::origin::{Member, Origin, is_made_in};
 use super::settled;
 use super::wanted::{Wanted, Which, location_of, restorable};
-use crate::borrowed::{self, Use};
 use crate::identity::Owner;
 use crate::operation::calls::NotNow;
 use crate::operation::context::{Context, Process};
@@ -53,22 +52,6 @@ pub async fn look(
     })
 }
 
-/// The places that can be read, and why another cannot be; an error if none can.
-fn readable<T>(opened: Vec<Result<T, NotNow>>) -> Result<(Vec<T>, Option<NotNow>), NotNow> {
-    // Of the members that a name has had, most store in one place.
-    let (mut readable, mut closed) = (Vec::new(), None);
-    for place in opened {
-        match place {
-            Ok(location) => readable.push(location),
-            Err(why) => closed = closed.or(Some(why)),
-        }
-    }
-    match closed {
-        Some(why) if readable.is_empty() => Err(why),
-        closed => Ok((readable, closed)),
-    }
-}
-
 /// What was found, beside a place that cannot be read: what that hides may be another, unless what was
 /// found is the one for sure.
 fn among<T>(
@@ -81,130 +64,6 @@ fn among<T>(
         (_, Some(why)) => Err(why),
         (found, None) => found,
     }
-}
-
-/// Whether what a target shows in a location surely lies there: in one of its own that was moved,
-/// Velero may still show what it has made at the place before.
-fn is_sure(
-    ctx: &Context<impl Process>,
-    target: &Target,
-    origin: &Origin,
-    location: &BackupStorageLocation,
-) -> bool {
-    let moved = origin.places().len() > 1 || origin.members.iter().any(|of| of.uid.is_empty());
-    !moved || settled::is_sure(ctx, &target.key, location)
-}
-
-/// Locations of the target at the places of an origin, and why the first of those that cannot be read
-/// is none of them. At least one can.
-pub async fn open_all(
-    ctx: &Context<impl Process>,
-    owner: &Owner,
-    target: &Target,
-    origin: &Origin,
-) -> Result<(Vec<BackupStorageLocation>, Option<NotNow>), NotNow> {
-    let places = origin.places();
-    if places.is_empty() {
-        return Err(NotNow::Waits(Problem::new(
-            reason::STORAGE_LOCATION_NOT_FOUND,
-            format!(
-                "it is not known where the backup of {} lies",
-                origin.cluster.name
-            ),
-        )));
-    }
-    let mut opened = Vec::new();
-    for place in places {
-        let sure = match open(ctx, owner, &target.key, place).await {
-            Ok(location) if !is_sure(ctx, target, origin, &location) => {
-                let problem = settled::unsettled(&target.key, &location.name_any());
-                Err(NotNow::Waits(problem))
-            }
-            opened => opened,
-        };
-        opened.push(sure);
-    }
-    readable(opened)
-}
-
-/// A location of the target at this place: one of its own, or a read-only one that is made for it.
-pub async fn open(
-    ctx: &Context<impl Process>,
-    owner: &Owner,
-    key: &ClusterKey,
-    place: &StoragePlace,
-) -> Result<BackupStorageLocation, NotNow> {
-    let api = objects::velero::<BackupStorageLocation>(ctx, key);
-    let location = match own_location(ctx, key, place) {
-        Some(name) => api.get_opt(&name).await?,
-        None => None,
-    };
-    let location = match location.filter(|location| location::is_at(location, place)) {
-        Some(own) => own,
-        None => borrow(&api, place, &use_of(ctx, owner)).await?,
-    };
-    location::available(&location.name_any(), &location).map_err(NotNow::Waits)?;
-    Ok(location)
-}
-
-/// Name of a location of the target's own at this place.
-pub fn own_location(
-    ctx: &Context<impl Process>,
-    key: &ClusterKey,
-    place: &StoragePlace,
-) -> Option<String> {
-    let locations = ctx.locations.list(key);
-    let mut own = locations
-        .iter()
-        .filter(|location| location::is_at(location, place))
-        .map(|location| location.name_any())
-        .filter(|name| !borrowed::is_borrowed(name));
-    let first = own.next()?;
-    // Of several the one that Velero itself prefers.
-    let default = own.find(|name| name == labels::DEFAULT_STORAGE_LOCATION);
-    Some(default.unwrap_or(first))
-}
-
-/// The use that this operation makes of a location.
-fn use_of(ctx: &Context<impl Process>, owner: &Owner) -> Use {
-    Use {
-        uid: owner.uid.clone(),
-        hub: ctx.hub_uid.clone(),
-        kind: owner.kind.to_owned(),
-        namespace: owner.namespace.clone(),
-        name: owner.name.clone(),
-    }
-}
-
-/// The read-only location at this place, marked as used.
-async fn borrow(
-    api: &MemberApi<BackupStorageLocation>,
-    place: &StoragePlace,
-    by: &Use,
-) -> Result<BackupStorageLocation, NotNow> {
-    let own = labels::DEFAULT_STORAGE_LOCATION;
-    let own = api.get_opt(own).await?.ok_or_else(|| {
-        NotNow::Waits(Problem::new(
-            reason::STORAGE_LOCATION_NOT_FOUND,
-            format!(
-                "Velero has no BackupStorageLocation {own} here, whose credentials are needed to \
-                 read the backup: create it in namespace velero"
-            ),
-        ))
-    })?;
-    let wanted = borrowed::build(place, &own).map_err(NotNow::Waits)?;
-    let location = borrowed::ensure(api, &wanted).await?;
-    if borrowed::claim(api, &location, by).await? {
-        return Ok(location);
-    }
-    Err(NotNow::Failed(Problem::new(
-        reason::STORAGE_LOCATION_UNAVAILABLE,
-        format!(
-            "BackupStorageLocation {} was removed by another operation that had ended: it is made \
-             again",
-            location.name_any()
-        ),
-    )))
 }
 
 /// Whether a backup that a member made itself has all that belongs to it there: Velero may have brought
@@ -451,23 +310,6 @@ mod tests {
             Some(NotNow::Waits(problem) | NotNow::Failed(problem)) => problem.message,
             None => String::new(),
         }
-    }
-
-    #[test]
-    fn a_place_that_cannot_be_read_does_not_hide_the_others() {
-        let all = vec![
-            Err(closed("first")),
-            Ok("north"),
-            Err(closed("second")),
-            Ok("south"),
-        ];
-        let (found, why) = readable(all).unwrap();
-        assert_eq!(found, ["north", "south"]);
-        assert_eq!(said::<()>(why.map_or(Ok(()), Err)), "first");
-        let (found, why) = readable(vec![Ok("north")]).unwrap();
-        assert!(found.len() == 1 && why.is_none());
-        let none: Vec<Result<(), _>> = vec![Err(closed("first")), Err(closed("second"))];
-        assert_eq!(said(readable(none)), "first");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::origin::{Origin, is_made_in};
 use super::wanted::{Wanted, Which, location_of, restorable};
-use super::{elsewhere, settled};
+use super::{elsewhere, opening, settled};
 use crate::identity::Owner;
 use crate::operation::calls::{NotNow, Slot};
 use crate::operation::context::{Context, Process};
@@ -137,7 +137,7 @@ pub async fn look(
 /// Whether a member has no location of its own at a place that is to be read.
 fn lies_elsewhere(ctx: &Context<impl Process>, key: &ClusterKey, origin: &Origin) -> bool {
     let mut places = origin.places().into_iter();
-    let has_none = |place| elsewhere::own_location(ctx, key, place).is_none();
+    let has_none = |place| opening::own_location(ctx, key, place).is_none();
     is_live(&ctx.locations.state(key)) && places.any(has_none)
 }
 

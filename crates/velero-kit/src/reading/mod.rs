@@ -5,6 +5,7 @@ pub mod elsewhere;
 #[cfg(test)]
 mod fixtures;
 pub mod look;
+pub mod opening;
 pub mod origin;
 pub mod settled;
 pub mod wanted;

@@ -90,6 +90,14 @@ pub fn restorable(
     Err(Problem::new(reason, message))
 }
 
+/// Whether what is in the way of restoring one run never goes away.
+pub fn is_for_good(problem: &Problem) -> bool {
+    matches!(
+        problem.reason,
+        reason::BACKUP_NOT_RESTORABLE | reason::BACKUP_EXPIRED
+    )
+}
+
 impl Wanted {
     /// Whether this is the backup: by what it says of itself, never by its name alone.
     pub fn is(&self, found: &velero::Backup) -> bool {

@@ -1,10 +1,10 @@
-//! Deleting the Velero Backups of one member.
+//! Deleting one Velero Backup of one member.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::backup::BackupDetail;
-use api_types::common::StoragePlace;
 use api_types::condition::reason;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
@@ -14,16 +14,13 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use proxy_client::{Error as CallError, ListOptions, MemberApi, Preconditions};
 
-use super::places::{
-    Known, at, is_deletable, is_final, key_of, label, out_of_sight, shown_in, synced, unsure,
-};
+use super::places::{Known, at, is_deletable, is_final, out_of_sight, shown_in, synced, unsure};
+use crate::classify;
 use crate::deletion::{self as steps, Observed, Step};
 use crate::identity::Owner;
 use crate::operation::context::{Context, Process};
 use crate::operation::{deletion, member as members, objects};
 use crate::problem::Problem;
-use crate::reading::wanted::location_of;
-use crate::{classify, location as places};
 
 /// Reads what is there, decides and does the next step in one cluster.
 pub async fn look(
@@ -49,29 +46,14 @@ pub async fn look(
         .map_err(|error| deletion::pending(&Problem::from(&error)))
 }
 
-/// Backups of one owner that are deleted at a time in one member.
-const AT_A_TIME: usize = 50;
-
-/// The same for every Velero Backup of this owner in one cluster, the known ones among them whether
-/// they are there or not.
-pub async fn look_at_all(
-    ctx: &Context<impl Process>,
-    owner: &Owner,
-    place: (&ClusterKey, &MemberId),
-    known: Known<'_>,
-) -> Result<Vec<(String, Step)>, CallError> {
-    let target = OnMember::new(ctx, owner, place);
-    target.all_steps(known).await
-}
-
 /// The Velero Backups of one member that are to go.
-struct OnMember<'a, P: Process> {
-    ctx: &'a Context<P>,
-    owner: &'a Owner,
-    key: &'a ClusterKey,
-    member: MemberId,
+pub(super) struct OnMember<'a, P: Process> {
+    pub(super) ctx: &'a Context<P>,
+    pub(super) owner: &'a Owner,
+    pub(super) key: &'a ClusterKey,
+    pub(super) member: MemberId,
     /// The members whose stores it has taken over.
-    adopted: BTreeSet<MemberId>,
+    pub(super) adopted: BTreeSet<MemberId>,
 }
 
 /// Whether a Velero Backup is this owner's, and data that its member may delete: its own, or that of a
@@ -86,7 +68,11 @@ fn is_ours(
 }
 
 impl<'a, P: Process> OnMember<'a, P> {
-    fn new(ctx: &'a Context<P>, owner: &'a Owner, place: (&'a ClusterKey, &MemberId)) -> Self {
+    pub(super) fn new(
+        ctx: &'a Context<P>,
+        owner: &'a Owner,
+        place: (&'a ClusterKey, &MemberId),
+    ) -> Self {
         Self {
             ctx,
             owner,
@@ -96,7 +82,7 @@ impl<'a, P: Process> OnMember<'a, P> {
         }
     }
 
-    fn is_ours(&self, found: &velero::Backup) -> bool {
+    pub(super) fn is_ours(&self, found: &velero::Backup) -> bool {
         is_ours(self.owner, (&self.member, &self.adopted), found)
     }
 
@@ -104,11 +90,8 @@ impl<'a, P: Process> OnMember<'a, P> {
         let [name] = known.names.as_slice() else {
             return Ok(Step::Done);
         };
-        for stray in self.ctx.backups.list(self.key) {
-            let ours = self.owner.owns(&stray.metadata, &self.member);
-            if ours && stray.name_any() != *name && classify::name_in_bucket(&stray) {
-                drop_stray(self.ctx, self.key, &stray).await;
-            }
+        for stray in strays(self.ctx, self.owner, (self.key, &self.member), name) {
+            drop_stray(self.ctx, self.key, &stray).await;
         }
         // Before the Backup: what a sync has brought back must be seen with that sync.
         let locations = self.locations().await?;
@@ -145,128 +128,8 @@ impl<'a, P: Process> OnMember<'a, P> {
         })
     }
 
-    /// Why a backup is not deleted yet that the member shows in a location that was moved: Velero may
-    /// not have looked there since, and would find nothing to delete.
-    fn not_sure(
-        &self,
-        backup: Option<&velero::Backup>,
-        locations: &[velero::BackupStorageLocation],
-        known: &Known<'_>,
-    ) -> Option<Step> {
-        let found = shown_in(backup, locations)?;
-        let is_sure = self.ctx.settled.note(self.key, found)
-            || (known.is_stored_at(found) && known.earlier.is_empty());
-        (!is_sure).then(|| unsure(&found.name_any()))
-    }
-
-    /// What is still to be waited for at places where backups may lie that no object tells of.
-    fn place_steps(
-        &self,
-        locations: &[velero::BackupStorageLocation],
-        backups: &BTreeMap<String, velero::Backup>,
-        known: &Known<'_>,
-    ) -> Vec<(String, Step)> {
-        let mut places: Vec<_> = known
-            .storage
-            .into_iter()
-            .chain(known.earlier.iter().copied())
-            .map(|place| (place.clone(), at(locations, place, known.location)))
-            .collect();
-        if known.storage.is_none() {
-            let mut all = locations.iter();
-            let today = all.find(|location| location.name_any() == known.location);
-            places.extend(today.map(|today| (places::storage(today), Some(today))));
-        }
-        let mut steps = Vec::new();
-        for (index, (place, location)) in places.iter().enumerate() {
-            // What has names at the present place has steps of its own.
-            let nameless = known.left || (index > 0 && known.storage.is_some());
-            let step = match location {
-                None if nameless || !known.names.is_empty() => out_of_sight(place),
-                Some(location) if nameless => self.absence(place, location, backups),
-                _ => Step::Done,
-            };
-            if step != Step::Done {
-                steps.push((label(place), step));
-            }
-        }
-        steps
-    }
-
-    /// That nothing is shown at a place is proof only once Velero has looked there.
-    fn absence(
-        &self,
-        place: &StoragePlace,
-        location: &velero::BackupStorageLocation,
-        backups: &BTreeMap<String, velero::Backup>,
-    ) -> Step {
-        let name = location.name_any();
-        let mut there = backups.values();
-        let occupied = there.any(|backup| location_of(backup) == name);
-        if !occupied && self.ctx.settled.note(self.key, location) {
-            return Step::Done;
-        }
-        let key = key_of(place);
-        self.ctx.memory.with(&self.owner.uid, |memory| {
-            let of = memory.clusters.entry(self.key.clone()).or_default();
-            if occupied {
-                // Each of them has steps of its own.
-                of.places.remove(&key);
-                return Step::Done;
-            }
-            let observed = Observed {
-                last_synced: location.last_synced_time(),
-                ..Observed::default()
-            };
-            let memory = of.places.entry(key).or_default();
-            steps::next(memory, observed, Timestamp::now())
-        })
-    }
-
-    async fn all_steps(&self, known: Known<'_>) -> Result<Vec<(String, Step)>, CallError> {
-        // Before the Backups, as above.
-        let locations = self.locations().await?;
-        let backups = self.backups().list(&self.with_adopted()).await?;
-        let requests = self.requests().await?;
-        let backups: BTreeMap<String, velero::Backup> = backups
-            .into_iter()
-            .filter(|found| self.is_ours(found))
-            .map(|found| (found.name_any(), found))
-            .collect();
-        let (remembered, seen_in) = self.ctx.memory.with(&self.owner.uid, |memory| {
-            let of = memory.clusters.entry(self.key.clone()).or_default();
-            for (name, found) in &backups {
-                of.seen_in.insert(name.clone(), location_of(found));
-            }
-            let names: Vec<String> = of.deletions.keys().cloned().collect();
-            (names, of.seen_in.clone())
-        });
-        let names: BTreeSet<&String> = known
-            .names
-            .iter()
-            .chain(&remembered)
-            .chain(backups.keys())
-            .collect();
-        let mut steps = self.place_steps(&locations, &backups, &known);
-        for name in names {
-            let last_synced = synced(&locations, seen_in.get(name), &known);
-            let backup = backups.get(name);
-            let step = match self.not_sure(backup, &locations, &known) {
-                Some(step) => step,
-                None => self.take_step(name, backup, &requests, last_synced).await?,
-            };
-            if step != Step::Done {
-                steps.push((name.clone(), step));
-            }
-            if steps.len() >= AT_A_TIME {
-                break;
-            }
-        }
-        Ok(steps)
-    }
-
     /// Decides the next step for one Backup, and does it.
-    async fn take_step(
+    pub(super) async fn take_step(
         &self,
         name: &str,
         backup: Option<&velero::Backup>,
@@ -305,7 +168,7 @@ impl<'a, P: Process> OnMember<'a, P> {
         Ok(step)
     }
 
-    fn backups(&self) -> MemberApi<velero::Backup> {
+    pub(super) fn backups(&self) -> MemberApi<velero::Backup> {
         objects::velero::<velero::Backup>(self.ctx, self.key)
     }
 
@@ -323,23 +186,7 @@ impl<'a, P: Process> OnMember<'a, P> {
         }
     }
 
-    /// The same and what members have made whose stores it has taken over.
-    fn with_adopted(&self) -> ListOptions {
-        let members = std::iter::once(&self.member).chain(&self.adopted);
-        let members: Vec<&str> = members.map(MemberId::as_str).collect();
-        ListOptions {
-            labels: Some(format!(
-                "{}={},{} in ({})",
-                labels::OWNER_UID,
-                self.owner.uid,
-                labels::MEMBER,
-                members.join(",")
-            )),
-            ..ListOptions::default()
-        }
-    }
-
-    async fn locations(&self) -> Result<Vec<velero::BackupStorageLocation>, CallError> {
+    pub(super) async fn locations(&self) -> Result<Vec<velero::BackupStorageLocation>, CallError> {
         let locations = objects::velero::<velero::BackupStorageLocation>(self.ctx, self.key);
         locations.list(&ListOptions::default()).await
     }
@@ -350,7 +197,7 @@ impl<'a, P: Process> OnMember<'a, P> {
         Ok(found.filter(|found| self.is_ours(found)))
     }
 
-    async fn requests(&self) -> Result<Vec<velero::DeleteBackupRequest>, CallError> {
+    pub(super) async fn requests(&self) -> Result<Vec<velero::DeleteBackupRequest>, CallError> {
         let api = objects::velero::<velero::DeleteBackupRequest>(self.ctx, self.key);
         api.list(&self.ours()).await
     }
@@ -411,8 +258,23 @@ pub fn left_by(step: Result<Step, Problem>, look_again: Duration) -> (Option<Pro
     }
 }
 
-/// Removes objects of an earlier name of ours that Velero refused because the bucket holds it.
-/// Nothing was written under them, so a plain deletion leaves nothing behind.
+/// Objects of earlier names of ours that Velero refused because the bucket holds them.
+pub fn strays(
+    ctx: &Context<impl Process>,
+    owner: &Owner,
+    (key, member): (&ClusterKey, &MemberId),
+    claimed: &str,
+) -> Vec<Arc<velero::Backup>> {
+    let mut found = ctx.backups.list(key);
+    found.retain(|object| {
+        owner.owns(&object.metadata, member)
+            && object.name_any() != claimed
+            && classify::name_in_bucket(object)
+    });
+    found
+}
+
+/// Removes one of them. Nothing was written under it, so a plain deletion leaves nothing behind.
 pub async fn drop_stray(ctx: &Context<impl Process>, key: &ClusterKey, stray: &velero::Backup) {
     let name = stray.metadata.name.clone().unwrap_or_default();
     let only_if = Preconditions {

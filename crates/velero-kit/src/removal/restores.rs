@@ -1,13 +1,18 @@
 //! Deleting the Velero Restores of one member. What they restored stays.
 
+use std::time::Duration;
+
 use api_types::condition::reason;
 use api_types::external::velero;
 use api_types::labels;
+use api_types::restore::RestoreDetail;
 use kube::ResourceExt;
 use proxy_client::{Error as CallError, ListOptions, Preconditions};
 
 use crate::identity::Owner;
 use crate::operation::context::{Context, Process};
+use crate::operation::deletion::{self, Left};
+use crate::operation::inherited;
 use crate::operation::objects::{self, Target};
 use crate::problem::Problem;
 
@@ -18,6 +23,25 @@ pub struct Removed {
     pub deleted: Vec<velero::Restore>,
     /// What is waited for, if any is still there.
     pub waits_for: Option<Problem>,
+}
+
+/// What a look at one cluster leaves to do there; `abandoned`: the cluster is gone for good.
+pub fn left(
+    detail: RestoreDetail,
+    removed: Result<Option<Problem>, Problem>,
+    abandoned: bool,
+    again: Duration,
+) -> Left<RestoreDetail> {
+    let unproven = inherited::left(&detail, "restore");
+    Left {
+        let_go: abandoned || unproven.is_some(),
+        problem: match unproven.or_else(|| removed.unwrap_or_else(Some)) {
+            Some(problem) if abandoned => Some(deletion::let_go(problem, &detail)),
+            other => other,
+        },
+        detail,
+        again,
+    }
 }
 
 /// Deletes every Velero Restore that carries our uid. Velero removes its logs from the bucket first,
@@ -68,4 +92,34 @@ pub async fn remove(
         deleted.push(restore);
     }
     Ok(Removed { deleted, waits_for })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operation::fixtures::MEMBER_UID;
+
+    #[test]
+    fn a_restore_of_v0_5_0_is_let_go_and_named_and_one_of_ours_is_waited_for() {
+        let mut detail = RestoreDetail {
+            cluster_name: "oslo".to_owned(),
+            restore_name_in_cluster: Some("a-restore".to_owned()),
+            ..RestoreDetail::default()
+        };
+        let again = Duration::from_secs(10);
+        // It has no member, so that nothing was looked for.
+        let theirs = left(detail.clone(), Ok(None), false, again);
+        let said = theirs.problem.unwrap().message;
+        assert!(
+            theirs.let_go && said.contains("velero restore delete"),
+            "{said}"
+        );
+
+        detail.member_uid = Some(MEMBER_UID.to_owned());
+        let gone = left(detail.clone(), Ok(None), false, again);
+        assert!(gone.problem.is_none());
+        let problem = Problem::new(reason::DELETION_PENDING, "Velero is removing it");
+        let ours = left(detail, Ok(Some(problem)), false, again);
+        assert!(!ours.let_go && ours.problem.is_some());
+    }
 }
