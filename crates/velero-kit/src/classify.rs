@@ -49,7 +49,6 @@ pub fn restore_has_results(phase: &str, failure_reason: Option<&str>) -> bool {
 pub fn failure_message(name: &str, status: &VeleroBackupStatus) -> Option<String> {
     Failure {
         work: "backup",
-        hub_kind: "Backup",
         look: format!("velero backup logs {name}"),
         phase: status.phase.as_deref()?,
         text: status.failure_reason.as_deref(),
@@ -69,7 +68,6 @@ pub fn restore_failure_message(
 ) -> Option<String> {
     Failure {
         work: "restore",
-        hub_kind: "Restore",
         look: format!("velero restore describe {name}"),
         phase: status.phase.as_deref()?,
         text: status.failure_reason.as_deref(),
@@ -84,7 +82,6 @@ pub fn restore_failure_message(
 /// How a Velero object ended.
 struct Failure<'a> {
     work: &'static str,
-    hub_kind: &'static str,
     /// The command that shows more.
     look: String,
     phase: &'a str,
@@ -105,8 +102,7 @@ impl Failure<'_> {
                 self.validation_errors.join("; ")
             )),
             "Failed" if restarted(self.text).is_some() => Some(format!(
-                "Velero restarted while the {work} ran: make a new {}",
-                self.hub_kind
+                "Velero restarted while the {work} ran: make it anew"
             )),
             "Failed" => {
                 let text = self.text.filter(|text| !text.is_empty());
@@ -194,7 +190,7 @@ mod tests {
                     "Failed",
                     Some("found a restore with status \"InProgress\" during the server starting"),
                 ),
-                "make a new Restore",
+                "make it anew",
             ),
         ];
         for (status, expected) in table {

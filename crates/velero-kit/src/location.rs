@@ -18,12 +18,18 @@ pub fn usable(
     name: &str,
     location: Option<&BackupStorageLocation>,
 ) -> Result<StoragePlace, Problem> {
+    // What has no choice has this one.
+    let is_chosen = name != labels::DEFAULT_STORAGE_LOCATION;
     let Some(location) = location else {
+        let or = if is_chosen {
+            ", or fix policy.storageLocation"
+        } else {
+            ""
+        };
         return Err(Problem::new(
             reason::STORAGE_LOCATION_NOT_FOUND,
             format!(
-                "Velero has no BackupStorageLocation {name}: create it in namespace velero, or fix \
-                 policy.storageLocation"
+                "Velero has no BackupStorageLocation {name}: create it in namespace velero{or}"
             ),
         ));
     };
@@ -31,9 +37,14 @@ pub fn usable(
         if let Some(why) = collision(location) {
             return Err(Problem::new(reason::STORE_COLLISION, why));
         }
+        let advice = if is_chosen {
+            "choose another, or let it be written to"
+        } else {
+            "let it be written to (spec.accessMode: ReadWrite)"
+        };
         return Err(Problem::new(
             reason::STORAGE_LOCATION_READ_ONLY,
-            format!("BackupStorageLocation {name} is read-only: choose another"),
+            format!("BackupStorageLocation {name} is read-only: {advice}"),
         ));
     }
     available(name, location)?;

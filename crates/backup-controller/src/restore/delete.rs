@@ -62,10 +62,13 @@ async fn look(
     let Some(target) = deletion::place(ctx, owner, detail)? else {
         return Ok(None);
     };
+    let failed = |error| deletion::pending(&Problem::from(&error));
     let removed = restores::remove(ctx, owner, &target).await;
-    let removed = removed.map_err(|error| deletion::pending(&Problem::from(&error)))?;
+    let removed = removed.map_err(failed)?;
     for restore in &removed.deleted {
         apply::drop_carried(ctx, &target.key, restore).await;
     }
-    Ok(removed.waits_for)
+    removed
+        .failed
+        .map_or(Ok(removed.waits_for), |error| Err(failed(error)))
 }

@@ -31,7 +31,7 @@ pub async fn reconcile(ctx: &Arc<Context>, migrate: Migrate) -> Result<Outcome, 
     let left = restores_left(ctx, &migrate, &owner).await;
     let status = migrate.status.clone().unwrap_or_default();
     let source = match status.source_cluster_status {
-        Some(source) => Some(backup_left(ctx, &migrate, source, &left).await),
+        Some(source) => backup_left(ctx, &migrate, source, &left).await,
         None => None,
     };
     Box::pin(deletion::go_on_with(ctx, migrate, owner, left, source)).await
@@ -103,6 +103,9 @@ async fn remove(
     let removed = restores::remove(ctx, owner, &target)
         .await
         .map_err(failed)?;
+    if let Some(error) = removed.failed {
+        return Err(failed(error));
+    }
     // What runs still reads.
     if let (None, Some(place)) = (&removed.waits_for, storage) {
         let name = borrowed::name(place);
@@ -112,30 +115,31 @@ async fn remove(
     Ok(removed.waits_for)
 }
 
-/// What is still to do about the backup in between.
+/// What is still to do about the backup in between; `None`: it is kept as it is.
 async fn backup_left(
     ctx: &Arc<Context>,
     migrate: &Migrate,
     detail: BackupDetail,
     targets: &[Left],
-) -> deletion::Left<BackupDetail> {
+) -> Option<deletion::Left<BackupDetail>> {
     let owner = owner_in_source(migrate);
     let again = ctx.timings.look_again;
     let begun = detail.member_uid.is_some();
     let of_targets: Vec<(String, removal::Left)> = targets.iter().map(of_target).collect();
     let of_targets = of_targets.iter().map(|(name, left)| (name.as_str(), left));
     let policy = migrate.spec.deletion_policy;
+    let asked_for = policy == DeletionPolicy::Delete;
+    let unproven = inherited::left(&detail, "backup").filter(|_| asked_for);
     let (problem, again) = match removal::of_backup(policy, begun, of_targets) {
+        OfBackup::Keep if unproven.is_none() => return None,
         OfBackup::Keep => (None, again),
         OfBackup::Await(problem) => (Some(problem), again),
         OfBackup::Remove => remove_backup(ctx, &owner, &detail).await,
     };
-    let asked_for = policy == DeletionPolicy::Delete;
-    let unproven = inherited::left(&detail, "backup").filter(|_| asked_for);
     // A member that has taken over the source's store can still remove what lies there.
     let abandoned = deletion::is_abandoned(ctx, &owner, &detail)
         && deletion::place_of_data(ctx, &owner, &detail).is_err();
-    deletion::Left {
+    Some(deletion::Left {
         let_go: abandoned || unproven.is_some(),
         problem: match unproven.or(problem) {
             Some(problem) if abandoned => Some(deletion::let_go(problem, &detail)),
@@ -143,7 +147,7 @@ async fn backup_left(
         },
         detail,
         again,
-    }
+    })
 }
 
 fn of_target(left: &Left) -> (String, removal::Left) {

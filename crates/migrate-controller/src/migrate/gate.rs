@@ -81,8 +81,8 @@ fn lost(source: &BackupDetail) -> Problem {
         return Problem::new(
             reason::SOURCE_BACKUP_PARTIALLY_FAILED,
             format!(
-                "the backup of {name} is only partial: mend it, or go on with it in a new Migrate \
-                 with policy.partialFailure: Continue; {cause}"
+                "the backup of {name} is only partial: mend what failed and make a new Migrate, or \
+                 one with policy.partialFailure: Continue; {cause}"
             ),
         );
     }

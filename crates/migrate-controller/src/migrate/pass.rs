@@ -208,13 +208,15 @@ impl<'a> Pass<'a> {
     fn read_results(&mut self, step: &Step) -> Option<Duration> {
         let ctx = self.draft.ctx;
         let owner = &self.in_target;
+        // Velero writes them beside the backup.
+        let stored_by = &self.in_source.fleet;
         let mut again = None;
         for (target, next) in self.targets.iter_mut().zip(&step.targets) {
             let Next::Follow(object) = next else { continue };
             let Some(place) = has_results(target, object) else {
                 continue;
             };
-            let fleet = destination::fleet(ctx, &owner.namespace, &owner.fleet);
+            let fleet = destination::fleet(ctx, &owner.namespace, stored_by);
             let Some(store) = fleet.as_deref().and_then(Store::of).map(Arc::new) else {
                 continue;
             };

@@ -90,7 +90,9 @@ pub fn refused(
     let message = format!("spec.{invalid}: {mend}");
     let mut status = stored;
     if status.start_time.is_none() {
-        status.source_cluster_status = Some(entries.source);
+        // Before the first pass nothing is known of it.
+        let is_known = !entries.source.cluster_name.is_empty();
+        status.source_cluster_status = is_known.then_some(entries.source);
         status.target_cluster_status = entries.targets;
         let never = (
             ConditionStatus::False,

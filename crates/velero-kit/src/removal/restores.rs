@@ -23,6 +23,8 @@ pub struct Removed {
     pub deleted: Vec<velero::Restore>,
     /// What is waited for, if any is still there.
     pub waits_for: Option<Problem>,
+    /// Why one could not be deleted now. The others were.
+    pub failed: Option<CallError>,
 }
 
 /// What a look at one cluster leaves to do there; `abandoned`: the cluster is gone for good.
@@ -79,7 +81,10 @@ pub async fn remove(
             ),
         )
     });
-    let mut deleted = Vec::new();
+    let mut removed = Removed {
+        waits_for,
+        ..Removed::default()
+    };
     for restore in found {
         if restore.metadata.deletion_timestamp.is_some() {
             continue;
@@ -88,10 +93,12 @@ pub async fn remove(
             uid: restore.uid(),
             resource_version: None,
         };
-        api.delete(&restore.name_any(), &only_if).await?;
-        deleted.push(restore);
+        match api.delete(&restore.name_any(), &only_if).await {
+            Ok(_) => removed.deleted.push(restore),
+            Err(error) => removed.failed = Some(error),
+        }
     }
-    Ok(Removed { deleted, waits_for })
+    Ok(removed)
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ async fn a_restore_under_way_outlives_a_cut_and_fails_with_its_velero() {
     let failed = entry(&restore, spare.name).unwrap();
     assert_eq!(failed.reason.as_deref(), Some("VeleroRestarted"));
     let said = failed.message.as_deref().unwrap();
-    assert!(said.contains("make a new Restore"), "{said}");
+    assert!(said.contains("make it anew"), "{said}");
     held.release().await;
     held.wait_gone().await;
     // Which is all that it takes.
