@@ -56,7 +56,7 @@ pub(crate) async fn location_of(member: &str) -> String {
 }
 
 /// Who uses a location, by the uid of the operation.
-fn uses(location: &BackupStorageLocation) -> Vec<String> {
+pub(crate) fn uses(location: &BackupStorageLocation) -> Vec<String> {
     let keys = location.annotations().keys();
     keys.filter_map(|key| key.strip_prefix(labels::LOCATION_USE_PREFIX))
         .map(str::to_owned)
@@ -91,7 +91,7 @@ async fn assert_restored_from(restore: &Restore, target: &str, source: &str, bac
 }
 
 /// Waits until neither the location nor any copy in it is left on a member.
-async fn wait_clean(view: &MemberView, location: &str) {
+pub(crate) async fn wait_clean(view: &MemberView, location: &str) {
     let locations: Api<BackupStorageLocation> = view.velero();
     await_gone(&locations, location, PATIENCE).await.unwrap();
     let copies: Api<velero::Backup> = view.velero();

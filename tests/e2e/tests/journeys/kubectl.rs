@@ -17,6 +17,13 @@ pub(crate) async fn kubectl(stack: &Stack, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Runs kubectl with these arguments, which must fail, and gives what it said about that.
+pub(crate) async fn refused(stack: &Stack, args: &[&str]) -> String {
+    let output = run(stack, args).await;
+    assert!(!output.status.success(), "kubectl {}", args.join(" "));
+    String::from_utf8(output.stderr).unwrap()
+}
+
 async fn run(stack: &Stack, args: &[&str]) -> Output {
     let kubectl = stack.bed().tools().path("kubectl").unwrap();
     let hub = stack.bed().hub().kubeconfig_path();

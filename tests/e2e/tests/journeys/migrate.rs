@@ -1,135 +1,216 @@
-//! What runs in one cluster comes up in another, by one object.
+//! What runs in one cluster comes up in others, by one object; and whatever happens on the way is told,
+//! done once, and cleaned up.
 
-use anyhow::ensure;
+mod cancel;
+mod deletion;
+mod example;
+mod refused;
+mod restarts;
+mod source;
+mod targets;
+
+use anyhow::Result;
+use api_types::backup::BackupDetail;
+use api_types::common::Destination;
 use api_types::condition::{self, ConditionStatus};
-use api_types::external::velero::{self, BackupStorageLocation};
 use api_types::labels;
-use api_types::migrate::{Migrate, MigratePolicy, MigrateSpec};
+use api_types::migrate::{Migrate, MigrateSpec};
 use api_types::phase::{EntryPhase, Phase};
+use api_types::restore::RestoreDetail;
 use e2e::specs::cluster_ref;
-use e2e::{FLEET, PATIENCE, Tenant, await_gone, await_object, examples};
+use e2e::{FLEET, PATIENCE, Tenant, await_gone, await_object};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, PostParams};
-use testbed::{apply_yaml, wait_ok};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
 
-use crate::elsewhere::location_of;
-use crate::kubectl::kubectl;
-use crate::restore::App;
-use crate::world::{ONE, TWO, stack, tenant_of, view};
+use crate::world::{Spare, view};
 
 fn migrates(tenant: &Tenant) -> Api<Migrate> {
     tenant.api()
 }
 
-/// Waits until a Migrate is in a phase.
-async fn in_phase(tenant: &Tenant, name: &str, phase: Phase) -> Migrate {
-    let what = format!("phase {}", phase.as_str());
-    let is = |migrate: &Migrate| {
-        let status = migrate.status.as_ref();
-        status.is_some_and(|status| status.phase == Some(phase))
+/// From one cluster into others.
+fn from(source: &str, targets: &[&str], policy: Value) -> MigrateSpec {
+    let destination = |clusters: &[&str]| Destination {
+        fleet: FLEET.to_owned(),
+        clusters: clusters.iter().map(|name| cluster_ref(name)).collect(),
+        cluster_selector: None,
     };
-    let found = await_object(&migrates(tenant), name, &what, PATIENCE, is).await;
+    MigrateSpec {
+        source_cluster: destination(&[source]),
+        target_cluster: destination(targets),
+        policy: Some(serde_json::from_value(policy).unwrap()),
+        ..MigrateSpec::default()
+    }
+}
+
+/// A policy for one namespace.
+fn only(namespace: &str) -> Value {
+    json!({ "resourceFilter": { "includedNamespaces": [namespace] } })
+}
+
+async fn begin(tenant: &Tenant, name: &str, spec: MigrateSpec) -> Migrate {
+    let object = Migrate::new(name, spec);
+    let api = migrates(tenant);
+    api.create(&PostParams::default(), &object).await.unwrap()
+}
+
+async fn change(tenant: &Tenant, name: &str, spec: Value) {
+    let patch = Patch::Merge(json!({ "spec": spec }));
+    let changed = migrates(tenant)
+        .patch(name, &PatchParams::default(), &patch)
+        .await;
+    changed.unwrap();
+}
+
+async fn cancel(tenant: &Tenant, name: &str) {
+    change(tenant, name, json!({ "cancel": true })).await;
+}
+
+async fn delete(tenant: &Tenant, name: &str) {
+    let api = migrates(tenant);
+    api.delete(name, &DeleteParams::default()).await.unwrap();
+}
+
+/// Deletes it and waits until it is gone.
+async fn wait_gone(tenant: &Tenant, name: &str) {
+    delete(tenant, name).await;
+    let gone = await_gone(&migrates(tenant), name, PATIENCE).await;
+    gone.unwrap();
+}
+
+async fn wait(
+    tenant: &Tenant,
+    name: &str,
+    what: &str,
+    holds: impl FnMut(&Migrate) -> bool,
+) -> Migrate {
+    let found = await_object(&migrates(tenant), name, what, PATIENCE, holds).await;
     found.unwrap()
 }
 
-/// Checks what a Migrate says that completed from the first of the two into the second.
-fn assert_migrated(migrate: &Migrate) {
-    let status = migrate.status.as_ref().unwrap();
-    assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
-    for held in [condition::SOURCE_READY, "Ready", "Succeeded"] {
-        let found = condition::find(&status.conditions, held).unwrap();
-        assert_eq!(found.status, ConditionStatus::True, "{found:?}");
-    }
-    let name = |cluster: &str| {
-        let namespace = migrate.namespace().unwrap();
-        format!("{cluster}-migrate-{namespace}-{}", migrate.name_any())
-    };
-    let source = status.source_cluster_status.as_ref().unwrap();
-    assert_eq!(source.cluster_name, ONE);
-    assert_eq!(source.cluster_kind, "AttachedCluster");
-    assert_eq!(source.phase, EntryPhase::Completed);
-    assert_eq!(source.backup_name_in_cluster, Some(name(ONE)));
-    let velero = source.backup_status_in_cluster.as_ref().unwrap();
-    assert_eq!(velero.phase.as_deref(), Some("Completed"), "{velero:?}");
-    let [target] = status.target_cluster_status.as_slice() else {
-        panic!("{status:?}");
-    };
-    assert_eq!(target.cluster_name, TWO);
-    assert_eq!(target.cluster_kind, "AttachedCluster");
-    assert_eq!(target.phase, EntryPhase::Completed);
-    assert_eq!(target.restore_name_in_cluster, Some(name(TWO)));
-    assert_eq!(target.backup_name_in_cluster, Some(name(ONE)));
-    let velero = target.restore_status_in_cluster.as_ref().unwrap();
-    assert_eq!(velero.phase.as_deref(), Some("Completed"), "{velero:?}");
-    assert!(status.start_time.is_some() && status.completion_time.is_some());
+fn is_phase(migrate: &Migrate, phase: Phase) -> bool {
+    let status = migrate.status.as_ref();
+    status.is_some_and(|status| status.phase == Some(phase))
 }
 
-#[tokio::test]
-async fn the_announcements_migrate_completes_with_its_status_block() {
-    let stack = stack().await;
-    let tenant = stack.empty_tenant("default").await.unwrap();
-    let secrets = examples::kubeconfig_secrets(|name| stack.member(name)).unwrap();
-    apply_yaml(tenant.hub(), &secrets).await.unwrap();
-    for example in [examples::CLUSTERS, examples::FLEET, examples::MIGRATE] {
-        let path = examples::path(example);
-        kubectl(stack, &["apply", "-f", path.to_str().unwrap()]).await;
-    }
-    let migrate = in_phase(&tenant, "select-labels", Phase::Completed).await;
-    assert_migrated(&migrate);
-    let shown = kubectl(stack, &["get", "kmg", "select-labels"]).await;
-    for word in [ONE, "1/1", "Completed", "Done", "100%"] {
-        assert!(shown.contains(word), "{word} is not in {shown}");
+async fn in_phase(tenant: &Tenant, name: &str, phase: Phase) -> Migrate {
+    let what = format!("phase {}", phase.as_str());
+    wait(tenant, name, &what, |seen| is_phase(seen, phase)).await
+}
+
+/// The entry of the source; an empty one before there is any.
+fn of_source(migrate: &Migrate) -> BackupDetail {
+    let status = migrate.status.clone().unwrap_or_default();
+    status.source_cluster_status.unwrap_or_default()
+}
+
+fn of_target<'a>(migrate: &'a Migrate, cluster: &str) -> Option<&'a RestoreDetail> {
+    let mut targets = migrate.status.as_ref()?.target_cluster_status.iter();
+    targets.find(|target| target.cluster_name == cluster)
+}
+
+/// The reason in the entry of a target; empty when there is none.
+fn reason_of<'a>(migrate: &'a Migrate, cluster: &str) -> &'a str {
+    let entry = of_target(migrate, cluster);
+    let reason = entry.and_then(|entry| entry.reason.as_deref());
+    reason.unwrap_or_default()
+}
+
+fn has_completed(migrate: &Migrate, cluster: &str) -> bool {
+    of_target(migrate, cluster).is_some_and(|entry| entry.phase == EntryPhase::Completed)
+}
+
+/// Whether Velero was seen to work on the restore in a target.
+fn is_running(migrate: &Migrate, cluster: &str) -> bool {
+    let status = of_target(migrate, cluster);
+    let status = status.and_then(|entry| entry.restore_status_in_cluster.as_ref());
+    status.is_some_and(|status| status.phase.as_deref() == Some("InProgress"))
+}
+
+fn conditions(migrate: &Migrate) -> &[condition::Condition] {
+    let status = migrate.status.as_ref();
+    status.map_or(&[], |status| &status.conditions)
+}
+
+fn source_ready(migrate: &Migrate) -> bool {
+    let found = condition::find(conditions(migrate), condition::SOURCE_READY);
+    found.is_some_and(|found| found.status == ConditionStatus::True)
+}
+
+/// The reason of `Ready`; empty when there is none.
+fn ready_reason(migrate: &Migrate) -> &str {
+    let found = condition::find(conditions(migrate), condition::READY);
+    found.map_or("", |found| &found.reason)
+}
+
+/// The name of the Velero Backup.
+fn stored_name(migrate: &Migrate) -> String {
+    of_source(migrate).backup_name_in_cluster.unwrap()
+}
+
+/// Checks that there is one Velero Backup in the source and one Velero Restore in each of these
+/// targets, those that the entries name, and that all of these targets have completed.
+async fn assert_made_once(migrate: &Migrate, source: &str, targets: &[&str]) {
+    let found = backups_of(migrate, source).await;
+    assert_eq!(found, [stored_name(migrate)], "in {source}");
+    for target in targets {
+        let entry = of_target(migrate, target).unwrap();
+        assert_eq!(entry.phase, EntryPhase::Completed, "{entry:?}");
+        let named = entry.restore_name_in_cluster.clone().unwrap();
+        assert_eq!(restores_of(migrate, target).await, [named], "in {target}");
     }
 }
 
-#[tokio::test]
-async fn what_is_migrated_comes_up_in_the_target_and_nothing_stays_that_only_served_that() {
-    const APP: App = App("migrate-app");
-    let tenant = tenant_of("migrate-app", &[ONE, TWO]).await;
-    APP.deploy(&[ONE]).await;
-    let before = APP.objects(ONE, APP.0).await;
-    let mut spec = MigrateSpec {
-        policy: Some(MigratePolicy {
-            resource_filter: APP.backup().policy.unwrap().resource_filter,
-            ..MigratePolicy::default()
-        }),
-        ..MigrateSpec::default()
-    };
-    for (destination, cluster) in [
-        (&mut spec.source_cluster, ONE),
-        (&mut spec.target_cluster, TWO),
-    ] {
-        FLEET.clone_into(&mut destination.fleet);
-        destination.clusters = vec![cluster_ref(cluster)];
-    }
-    let api = migrates(&tenant);
-    let made = api
-        .create(&PostParams::default(), &Migrate::new("all", spec))
-        .await
-        .unwrap();
-    let migrate = in_phase(&tenant, "all", Phase::Completed).await;
-    assert_migrated(&migrate);
-    assert_eq!(APP.objects(TWO, APP.0).await, before);
-    let target = view(TWO).await;
-    // Others may read from the same location.
-    let (name, uid) = (location_of(ONE).await, made.uid().unwrap());
-    let locations: Api<BackupStorageLocation> = target.velero();
-    wait_ok("an end of the use", PATIENCE, async || {
-        let location = locations.get_opt(&name).await?;
-        let mark = format!("{}{uid}", labels::LOCATION_USE_PREFIX);
-        let used = location.is_some_and(|found| found.annotations().contains_key(&mark));
-        ensure!(!used, "{name} is marked as used");
-        Ok(())
-    })
-    .await
-    .unwrap();
+/// Without the copies of what another member has made.
+async fn backups_of(migrate: &Migrate, member: &str) -> Vec<String> {
+    let view = view(member).await;
+    let mut found = view.backups_of(&migrate.uid().unwrap()).await.unwrap();
+    found.retain(|found| {
+        found
+            .labels()
+            .get(labels::CLUSTER)
+            .is_some_and(|of| of == member)
+    });
+    found.iter().map(ResourceExt::name_any).collect()
+}
 
-    api.delete("all", &DeleteParams::default()).await.unwrap();
-    await_gone(&api, "all", PATIENCE).await.unwrap();
-    let restores = target.restores_of(&uid).await.unwrap();
-    assert!(restores.is_empty(), "{restores:?}");
-    // The backup stays until its ttl.
-    let name = format!("{ONE}-migrate-{}-all", tenant.namespace());
-    let backups: Api<velero::Backup> = view(ONE).await.velero();
-    backups.get(&name).await.unwrap();
+async fn restores_of(migrate: &Migrate, member: &str) -> Vec<String> {
+    let view = view(member).await;
+    let found = view.restores_of(&migrate.uid().unwrap()).await.unwrap();
+    found.iter().map(ResourceExt::name_any).collect()
+}
+
+async fn assert_nothing_restored(migrate: &Migrate, members: &[&str]) {
+    for member in members {
+        let found = restores_of(migrate, member).await;
+        assert!(found.is_empty(), "{found:?} in {member}");
+    }
+}
+
+/// Checks that there is nothing of a Migrate in these members.
+async fn assert_nothing_made(migrate: &Migrate, members: &[&str]) {
+    assert_nothing_restored(migrate, members).await;
+    for member in members {
+        let found = backups_of(migrate, member).await;
+        assert!(found.is_empty(), "{found:?} in {member}");
+    }
+}
+
+/// Begins a Migrate from a member that is there to be broken, and freezes Velero there in the middle
+/// of the backup. Velero may win that race: then it is tried with another name. Gives the name.
+async fn frozen(spare: &Spare, tenant: &Tenant, name: &str, spec: &MigrateSpec) -> String {
+    let attempt = async |number: u32| -> Result<String> {
+        let name = format!("{name}-{number}");
+        let made = begin(tenant, &name, spec.clone()).await;
+        spare.freeze_while_backing_up(&made.uid().unwrap()).await?;
+        Ok(name)
+    };
+    for number in 0..5 {
+        match attempt(number).await {
+            Ok(name) => return name,
+            Err(_) => spare.velero().process().thaw().unwrap(),
+        }
+    }
+    panic!("Velero was faster five times")
 }

@@ -28,6 +28,7 @@ use testbed::wait_ok;
 use crate::world::view;
 
 pub(crate) use app::App;
+pub(crate) use held::Held;
 
 pub(crate) fn of(backup: &str) -> RestoreSpec {
     RestoreSpec {

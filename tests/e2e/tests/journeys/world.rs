@@ -196,8 +196,14 @@ impl Spare {
 
     /// Makes Velero hang in the middle of what it does for `backup`.
     pub(crate) async fn freeze_during(&self, backup: &Backup) -> Result<velero::Backup> {
+        self.freeze_while_backing_up(&backup.uid().context("no uid")?)
+            .await
+    }
+
+    /// The same for any owner of a Velero Backup.
+    pub(crate) async fn freeze_while_backing_up(&self, owner_uid: &str) -> Result<velero::Backup> {
         let backups: Api<velero::Backup> = self.view.velero();
-        let owned = format!("{}={}", labels::OWNER_UID, backup.uid().context("no uid")?);
+        let owned = format!("{}={owner_uid}", labels::OWNER_UID);
         let config = watcher::Config::default().labels(&owned);
         let seen = watcher::watcher(backups.clone(), config)
             .default_backoff()

@@ -17,6 +17,14 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    /// One that is there, or will be.
+    pub(crate) fn at(client: &Client, name: &'static str) -> Self {
+        Self {
+            name,
+            client: client.clone(),
+        }
+    }
+
     /// Makes it.
     pub(crate) async fn deploy(client: &Client, name: &'static str) -> Self {
         let manifest = format!(
@@ -24,10 +32,7 @@ impl Held {
              apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: settings, namespace: {name}}}\ndata: {{greeting: hello}}\n"
         );
         apply_yaml(client, &manifest).await.unwrap();
-        Self {
-            name,
-            client: client.clone(),
-        }
+        Self::at(client, name)
     }
 
     /// Takes it.

@@ -7,7 +7,7 @@ use api_types::restore::Restore;
 use e2e::{PATIENCE, Tenant, await_gone, await_object};
 use kube::api::Api;
 
-use super::held::Held;
+use super::Held;
 use super::{App, assert_restored, entry, in_phase, of, with_reason};
 use crate::elsewhere::{from, location_of, waits_for_sync};
 use crate::world::{ONE, Spare, spare, stack};

@@ -11,7 +11,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
 use testbed::S3;
 
-use super::held::Held;
+use super::Held;
 use super::{entry, in_phase, objects_of, of, with_reason};
 use crate::elsewhere::from;
 use crate::locations::{make_location, wait_location};

@@ -1,0 +1,103 @@
+//! The announcement's example, and what it leaves behind.
+
+use anyhow::ensure;
+use api_types::condition::{self, ConditionStatus};
+use api_types::external::velero::{self, BackupStorageLocation};
+use api_types::migrate::Migrate;
+use api_types::phase::{EntryPhase, Phase};
+use e2e::{PATIENCE, examples};
+use kube::ResourceExt;
+use kube::api::Api;
+use serde_json::json;
+use testbed::{apply_yaml, wait_ok};
+
+use super::{assert_made_once, begin, from, in_phase, wait_gone};
+use crate::elsewhere::{location_of, uses};
+use crate::kubectl::kubectl;
+use crate::restore::App;
+use crate::world::{ONE, TWO, stack, tenant_of, view};
+
+/// Checks what a Migrate says that completed from the first of the two into the second.
+fn assert_migrated(migrate: &Migrate) {
+    let status = migrate.status.as_ref().unwrap();
+    assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
+    for held in [condition::SOURCE_READY, "Ready", "Succeeded"] {
+        let found = condition::find(&status.conditions, held).unwrap();
+        assert_eq!(found.status, ConditionStatus::True, "{found:?}");
+    }
+    let name = |cluster: &str| {
+        let namespace = migrate.namespace().unwrap();
+        format!("{cluster}-migrate-{namespace}-{}", migrate.name_any())
+    };
+    let source = status.source_cluster_status.as_ref().unwrap();
+    assert_eq!(source.cluster_name, ONE);
+    assert_eq!(source.cluster_kind, "AttachedCluster");
+    assert_eq!(source.phase, EntryPhase::Completed);
+    assert_eq!(source.backup_name_in_cluster, Some(name(ONE)));
+    let velero = source.backup_status_in_cluster.as_ref().unwrap();
+    assert_eq!(velero.phase.as_deref(), Some("Completed"), "{velero:?}");
+    let [target] = status.target_cluster_status.as_slice() else {
+        panic!("{status:?}");
+    };
+    assert_eq!(target.cluster_name, TWO);
+    assert_eq!(target.cluster_kind, "AttachedCluster");
+    assert_eq!(target.phase, EntryPhase::Completed);
+    assert_eq!(target.restore_name_in_cluster, Some(name(TWO)));
+    assert_eq!(target.backup_name_in_cluster, Some(name(ONE)));
+    let velero = target.restore_status_in_cluster.as_ref().unwrap();
+    assert_eq!(velero.phase.as_deref(), Some("Completed"), "{velero:?}");
+    assert!(status.start_time.is_some() && status.completion_time.is_some());
+}
+
+#[tokio::test]
+async fn the_announcements_migrate_completes_with_its_status_block() {
+    let stack = stack().await;
+    let tenant = stack.empty_tenant("default").await.unwrap();
+    let secrets = examples::kubeconfig_secrets(|name| stack.member(name)).unwrap();
+    apply_yaml(tenant.hub(), &secrets).await.unwrap();
+    for example in [examples::CLUSTERS, examples::FLEET, examples::MIGRATE] {
+        let path = examples::path(example);
+        kubectl(stack, &["apply", "-f", path.to_str().unwrap()]).await;
+    }
+    let migrate = in_phase(&tenant, "select-labels", Phase::Completed).await;
+    assert_migrated(&migrate);
+    let shown = kubectl(stack, &["get", "kmg", "select-labels"]).await;
+    for word in [ONE, "1/1", "Completed", "Done", "100%"] {
+        assert!(shown.contains(word), "{word} is not in {shown}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_migrated_comes_up_in_the_target_and_nothing_stays_that_only_served_that() {
+    const APP: App = App("migrate-app");
+    let tenant = tenant_of("migrate-app", &[ONE, TWO]).await;
+    APP.deploy(&[ONE]).await;
+    let before = APP.objects(ONE, APP.0).await;
+    let filter = APP.backup().policy.unwrap().resource_filter;
+    let spec = from(ONE, &[TWO], json!({ "resourceFilter": filter }));
+    let made = begin(&tenant, "all", spec).await;
+    let migrate = in_phase(&tenant, "all", Phase::Completed).await;
+    assert_migrated(&migrate);
+    assert_made_once(&migrate, ONE, &[TWO]).await;
+    assert_eq!(APP.objects(TWO, APP.0).await, before);
+    let target = view(TWO).await;
+    // Others may read from the same location.
+    let (name, uid) = (location_of(ONE).await, made.uid().unwrap());
+    let locations: Api<BackupStorageLocation> = target.velero();
+    wait_ok("an end of the use", PATIENCE, async || {
+        let location = locations.get_opt(&name).await?;
+        let left = location.as_ref().map(uses).unwrap_or_default();
+        ensure!(!left.contains(&uid), "there are {left:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+
+    wait_gone(&tenant, "all").await;
+    let restores = target.restores_of(&uid).await.unwrap();
+    assert!(restores.is_empty(), "{restores:?}");
+    // The backup stays until its ttl.
+    let name = format!("{ONE}-migrate-{}-all", tenant.namespace());
+    let backups: Api<velero::Backup> = view(ONE).await.velero();
+    backups.get(&name).await.unwrap();
+}
