@@ -5,7 +5,8 @@
 #   hack/quickstart.sh          leaves everything running for kubectl until Ctrl-C
 #   hack/quickstart.sh --once   stops everything at the end; exits non-zero unless all went well
 #   hack/quickstart.sh --full   goes on after the Backup: loses the application, restores it, and
-#                               again as it was at a point in time; goes with --once too
+#                               again as it was at a point in time, and migrates it from one member
+#                               to the other; goes with --once too
 #
 # The first run builds the programs of the test bed (about 20 minutes on two cores) and ours; the
 # following ones start at once.

@@ -1,10 +1,11 @@
-//! Following one Backup or Restore on the hub and, past everything of ours, in the members: what is
+//! Following one Backup, Restore or Migrate on the hub and, past everything of ours, in the members: what is
 //! shown, and how long after it happened.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use api_types::aggregate::VeleroPhase;
 use api_types::labels;
 use api_types::phase::{EntryPhase, Phase};
 use futures::stream::{BoxStream, select_all};
@@ -15,7 +16,7 @@ use kube::runtime::watcher::{self, watch_object};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 
 use crate::cluster::MemberView;
-use crate::operation::{Entry, Operation};
+use crate::operation::{Entry, Object, Operation, Sights};
 
 /// How often somebody who shows the state may draw it, so that running times move.
 const TICK: Duration = Duration::from_millis(200);
@@ -25,6 +26,8 @@ const TICK: Duration = Duration::from_millis(200);
 pub struct Row {
     /// Its entry on the hub.
     pub entry: Entry,
+    /// When the Velero object was first seen in the member.
+    pub begun: Option<Instant>,
     /// When Velero in the member was first seen to be done with it.
     pub done: Option<Instant>,
     /// When the hub first showed a final phase.
@@ -39,7 +42,7 @@ impl Row {
     }
 }
 
-/// A Backup or Restore that is being followed.
+/// An operation that is being followed.
 #[derive(Debug, Clone)]
 pub struct Followed<O> {
     /// When it was made.
@@ -50,9 +53,18 @@ pub struct Followed<O> {
     pub rows: BTreeMap<String, Row>,
 }
 
-enum Seen<O: Operation> {
+/// A look at the Velero object of an operation.
+#[derive(Debug, Clone)]
+pub struct Sight {
+    /// The member that it is in.
+    pub cluster: String,
+    /// Velero is done with it.
+    pub is_final: bool,
+}
+
+enum Seen<O> {
     Hub(Box<O>),
-    Member(String, Box<O::InMember>),
+    Member(Sight),
     Tick,
 }
 
@@ -94,14 +106,8 @@ fn sources<O: Operation>(api: &Api<O>, operation: &O, members: &[MemberView]) ->
     let hub = watch_object(api.clone(), &operation.name_any())
         .try_filter_map(|object| async { Ok(object.map(|object| Seen::Hub(Box::new(object)))) });
     let uid = operation.uid().unwrap_or_default();
-    let config = watch::Config::default().labels(&format!("{}={uid}", labels::OWNER_UID));
-    let members = members.iter().map(|member| {
-        let name = member.name.clone();
-        watch::watcher(member.velero::<O::InMember>(), config.clone())
-            .applied_objects()
-            .map_ok(move |object| Seen::Member(name.clone(), Box::new(object)))
-            .boxed()
-    });
+    let members = members.iter().flat_map(|member| O::in_member(member, &uid));
+    let members = members.map(|sights| sights.map_ok(Seen::Member).boxed());
     let ticks = futures::stream::unfold(tokio::time::interval(TICK), |mut interval| async {
         interval.tick().await;
         Some((Ok(Seen::Tick), interval))
@@ -112,14 +118,29 @@ fn sources<O: Operation>(api: &Api<O>, operation: &O, members: &[MemberView]) ->
         .collect()
 }
 
+/// What is seen of the Velero objects of one kind that the hub object of this uid owns in a member,
+/// but for copies of what another one has made.
+pub fn sights<K: Object>(member: &MemberView, uid: &str, phase: fn(&K) -> VeleroPhase) -> Sights {
+    let name = member.name.clone();
+    let own = format!("{}={uid},{}={name}", labels::OWNER_UID, labels::CLUSTER);
+    watch::watcher(member.velero::<K>(), watch::Config::default().labels(&own))
+        .applied_objects()
+        .map_ok(move |object| Sight {
+            cluster: name.clone(),
+            is_final: phase(&object).is_final(),
+        })
+        .boxed()
+}
+
 impl<O: Operation> Followed<O> {
     fn take(&mut self, seen: Seen<O>) {
         let now = Instant::now();
         match seen {
             Seen::Tick => {}
-            Seen::Member(cluster, object) => {
-                if O::velero_phase(&object).is_final() {
-                    let row = self.rows.entry(cluster).or_default();
+            Seen::Member(Sight { cluster, is_final }) => {
+                let row = self.rows.entry(cluster).or_default();
+                row.begun.get_or_insert(now);
+                if is_final {
                     row.done.get_or_insert(now);
                 }
             }

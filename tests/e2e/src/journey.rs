@@ -77,6 +77,11 @@ pub struct Shop {
 }
 
 impl Shop {
+    fn member(&self, name: &str) -> Result<&MemberView> {
+        let found = self.members.iter().find(|member| member.name == name);
+        found.with_context(|| format!("there is no {name}"))
+    }
+
     /// Follows what was just applied to its end, and shows its status and times. An error unless
     /// every cluster completed.
     async fn follow<O: Operation + Serialize>(
@@ -145,6 +150,11 @@ pub fn next_steps(stack: &Stack) -> Result<String> {
             example("backup/restore-minimal.yaml")
         ),
         format!("  {kubectl} get krs minimal"),
+        format!(
+            "  {kubectl} apply -f {}",
+            example("backup/migrate-select-labels.yaml")
+        ),
+        format!("  {kubectl} get kmg select-labels"),
         format!("  {kubectl} explain backups.backup.kurator.dev.spec"),
     ]);
     if let Some(member) = bed.members().first() {

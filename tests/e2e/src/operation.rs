@@ -1,13 +1,19 @@
-//! What a Backup and a Restore have in common for who follows them.
+//! What a Backup, a Restore and a Migrate have in common for who follows them.
 
 use api_types::aggregate::VeleroPhase;
 use api_types::backup::{Backup, BackupDetail};
 use api_types::condition::{self, Condition};
 use api_types::external::velero;
+use api_types::migrate::Migrate;
 use api_types::phase::{EntryPhase, Phase};
 use api_types::restore::{Restore, RestoreDetail};
+use futures::stream::BoxStream;
 use kube::core::NamespaceResourceScope;
+use kube::runtime::watcher;
 use serde::de::DeserializeOwned;
+
+use crate::cluster::MemberView;
+use crate::follow::{Sight, sights};
 
 /// A cluster's part of an operation, as the hub shows it.
 #[derive(Debug, Clone, Default)]
@@ -26,13 +32,13 @@ pub struct Entry {
     pub items: Option<(i32, i32)>,
 }
 
+/// What is seen in one member, for as long as one looks.
+pub type Sights = BoxStream<'static, watcher::Result<Sight>>;
+
 /// A hub object whose work is done by one Velero object in each of its clusters.
 pub trait Operation: Object {
-    /// Velero's object.
-    type InMember: Object;
-
-    /// Velero's phase.
-    fn velero_phase(object: &Self::InMember) -> VeleroPhase;
+    /// What Velero does in a member for the operation of this uid.
+    fn in_member(member: &MemberView, uid: &str) -> Vec<Sights>;
 
     /// Its clusters.
     fn entries(&self) -> Vec<Entry>;
@@ -73,10 +79,8 @@ impl<K> Object for K where
 }
 
 impl Operation for Backup {
-    type InMember = velero::Backup;
-
-    fn velero_phase(object: &velero::Backup) -> VeleroPhase {
-        VeleroPhase::of(object.phase())
+    fn in_member(member: &MemberView, uid: &str) -> Vec<Sights> {
+        vec![backups(member, uid)]
     }
 
     fn entries(&self) -> Vec<Entry> {
@@ -96,10 +100,8 @@ impl Operation for Backup {
 }
 
 impl Operation for Restore {
-    type InMember = velero::Restore;
-
-    fn velero_phase(object: &velero::Restore) -> VeleroPhase {
-        VeleroPhase::of(object.phase())
+    fn in_member(member: &MemberView, uid: &str) -> Vec<Sights> {
+        vec![restores(member, uid)]
     }
 
     fn entries(&self) -> Vec<Entry> {
@@ -116,6 +118,42 @@ impl Operation for Restore {
     fn conditions(&self) -> &[Condition] {
         self.status.as_ref().map_or(&[], |s| &s.conditions)
     }
+}
+
+impl Operation for Migrate {
+    fn in_member(member: &MemberView, uid: &str) -> Vec<Sights> {
+        vec![backups(member, uid), restores(member, uid)]
+    }
+
+    /// The source, and the targets; one that is both is shown as a target.
+    fn entries(&self) -> Vec<Entry> {
+        let Some(status) = self.status.as_ref() else {
+            return Vec::new();
+        };
+        let source = status.source_cluster_status.iter().map(Entry::from);
+        let targets = status.target_cluster_status.iter().map(Entry::from);
+        source.chain(targets).collect()
+    }
+
+    fn phase(&self) -> Option<Phase> {
+        self.status.as_ref()?.phase
+    }
+
+    fn conditions(&self) -> &[Condition] {
+        self.status.as_ref().map_or(&[], |s| &s.conditions)
+    }
+}
+
+fn backups(member: &MemberView, uid: &str) -> Sights {
+    sights(member, uid, |object: &velero::Backup| {
+        VeleroPhase::of(object.phase())
+    })
+}
+
+fn restores(member: &MemberView, uid: &str) -> Sights {
+    sights(member, uid, |object: &velero::Restore| {
+        VeleroPhase::of(object.phase())
+    })
 }
 
 impl From<&BackupDetail> for Entry {

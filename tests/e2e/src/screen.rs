@@ -43,7 +43,7 @@ impl Screen {
         writeln!(io::stdout(), "{text}").ok();
     }
 
-    /// The state of a Backup or Restore.
+    /// The state of a Backup, Restore or Migrate.
     pub fn progress<O>(&mut self, state: &Followed<O>) {
         if self.terminal {
             self.redraw(&table(state));
@@ -103,7 +103,7 @@ impl Cells {
     }
 }
 
-/// The table of a Backup or Restore, one line an item.
+/// The table of a Backup, Restore or Migrate, one line an item.
 pub fn table<O>(state: &Followed<O>) -> Vec<String> {
     let width = state
         .rows

@@ -1,5 +1,5 @@
 //! The main job on this machine: a hub, two members, our processes, one Backup, and with `--full` its
-//! restore. `hack/quickstart.sh` builds what this needs and starts it.
+//! restore and a Migrate. `hack/quickstart.sh` builds what this needs and starts it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,7 +19,8 @@ struct Args {
     /// End everything when all is done; without it, all keeps running until Ctrl-C
     #[arg(long)]
     once: bool,
-    /// Go on after the Backup: lose the application and restore it, also at a point in time
+    /// Go on after the Backup: lose the application and restore it, also at a point in time, and
+    /// migrate it from one member to the other
     #[arg(long)]
     full: bool,
     /// Where kubeconfigs and logs go; what an earlier run left there is replaced

@@ -1,11 +1,12 @@
 //! What comes after the Backup: the application is lost and comes back, as it was last and as it was
-//! at a point in time.
+//! at a point in time; and it moves to another cluster.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use api_types::backup::{Backup, BackupDetail};
 use api_types::labels;
+use api_types::migrate::Migrate;
 use api_types::phase::EntryPhase;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
@@ -25,12 +26,16 @@ use crate::tenant::PATIENCE;
 const NAMESPACE: &str = "kurator-backup";
 const POD: &str = "busybox";
 const SETTINGS: &str = "busybox-settings";
+/// The cluster that the example of a Migrate takes from, and the one that it goes to.
+const SOURCE: &str = "kurator-member1";
+const TARGET: &str = "kurator-member2";
 /// The cluster and the name of the example of a schedule.
 const SCHEDULED: &str = "kurator-member2";
 const SCHEDULE: &str = "schedule";
 
 /// Deletes the application in every member, restores it and shows that it is back; then backs it up
-/// by a schedule, and restores what it was at the first of two runs.
+/// by a schedule, and restores what it was at the first of two runs; last it moves it from one member
+/// to the other.
 pub async fn run_full(screen: &mut Screen, shop: &Shop) -> Result<()> {
     for member in &shop.members {
         lose(screen, member).await?;
@@ -41,12 +46,29 @@ pub async fn run_full(screen: &mut Screen, shop: &Shop) -> Result<()> {
     for member in &shop.members {
         show(screen, member).await?;
     }
-    point_in_time(screen, shop).await
+    point_in_time(screen, shop).await?;
+    migrate(screen, shop).await
+}
+
+/// What one member has comes up in the other, which has lost its own.
+async fn migrate(screen: &mut Screen, shop: &Shop) -> Result<()> {
+    const GREETING: &str = "from another cluster";
+    greet(screen, shop.member(SOURCE)?, GREETING).await?;
+    let target = shop.member(TARGET)?;
+    remove(screen, target).await?;
+    let applied = apply(screen, shop.tenant.hub(), examples::MIGRATE).await?;
+    let migrates: Api<Migrate> = shop.tenant.api();
+    shop.follow(screen, &migrates, applied).await?;
+    let greeting = show(screen, target).await?;
+    ensure!(
+        greeting == GREETING,
+        "the greeting is {greeting:?}, which is not that of {SOURCE}"
+    );
+    Ok(())
 }
 
 async fn point_in_time(screen: &mut Screen, shop: &Shop) -> Result<()> {
-    let member = shop.members.iter().find(|member| member.name == SCHEDULED);
-    let member = member.with_context(|| format!("there is no {SCHEDULED}"))?;
+    let member = shop.member(SCHEDULED)?;
     apply(screen, shop.tenant.hub(), examples::SCHEDULE).await?;
     let first = run_now(screen, shop, "before the change").await?;
     let began = first
@@ -134,15 +156,32 @@ async fn lose(screen: &Screen, member: &MemberView) -> Result<()> {
         "deleting namespace {NAMESPACE} in {}, with all that is in it",
         member.name
     ));
-    let pods: Api<Pod> = Api::namespaced(member.client.clone(), NAMESPACE);
-    // There is no kubelet that would end the Pod.
-    let now = DeleteParams::default().grace_period(0);
-    pods.delete(POD, &now).await?;
+    end_pod(member).await?;
     let namespaces: Api<Namespace> = Api::all(member.client.clone());
     namespaces
         .delete(NAMESPACE, &DeleteParams::default())
         .await?;
     await_gone(&namespaces, NAMESPACE, PATIENCE).await
+}
+
+/// Deletes what the application consists of in a member, and leaves the namespace.
+async fn remove(screen: &Screen, member: &MemberView) -> Result<()> {
+    screen.step(&format!(
+        "deleting Pod {POD} and ConfigMap {SETTINGS} in {}",
+        member.name
+    ));
+    end_pod(member).await?;
+    let settings: Api<ConfigMap> = Api::namespaced(member.client.clone(), NAMESPACE);
+    settings.delete(SETTINGS, &DeleteParams::default()).await?;
+    Ok(())
+}
+
+/// There is no kubelet that would end it.
+async fn end_pod(member: &MemberView) -> Result<()> {
+    let pods: Api<Pod> = Api::namespaced(member.client.clone(), NAMESPACE);
+    let now = DeleteParams::default().grace_period(0);
+    pods.delete(POD, &now).await?;
+    Ok(())
 }
 
 /// Says what is in a member now, and gives back the greeting. An error unless the whole application

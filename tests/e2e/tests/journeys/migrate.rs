@@ -25,6 +25,9 @@ use serde_json::{Value, json};
 
 use crate::world::{Spare, view};
 
+/// A target that is never ready.
+const NOWHERE: &str = "nowhere";
+
 fn migrates(tenant: &Tenant) -> Api<Migrate> {
     tenant.api()
 }

@@ -151,8 +151,10 @@ async fn once_and_in_full_it_shows_progress_status_and_times_and_ends_well() {
         "restoreNameInCluster: kurator-member1-restore-default-minimal",
         "restoreNameInCluster: kurator-member2-restore-default-minimal",
         "restoreNameInCluster: kurator-member2-restore-default-point-in-time",
+        "restoreNameInCluster: kurator-member2-migrate-default-select-labels",
         "kurator-member1 has Pod busybox and ConfigMap busybox-settings with greeting \"hello\"",
         "kurator-member2 has Pod busybox and ConfigMap busybox-settings with greeting \"hello\"",
+        "kurator-member2 has Pod busybox and ConfigMap busybox-settings with greeting \"from another cluster\"",
     ] {
         assert!(text.contains(expected), "no {expected:?} in {text}");
     }
@@ -162,9 +164,9 @@ async fn once_and_in_full_it_shows_progress_status_and_times_and_ends_well() {
             let line = line.trim_start();
             line.starts_with(&format!("{member}  Velero done ")) && line.contains(" later")
         };
-        // Of the Backup and of two or one Restores.
+        // Of the Backup, of two or one Restores, and of the Migrate.
         let lines: Vec<&str> = text.lines().filter(measured).collect();
-        assert!(lines.len() >= 2, "{lines:?} of {text}");
+        assert!(lines.len() >= 3, "{lines:?} of {text}");
         assert!(
             lines.iter().all(|line| !line.contains("never")),
             "{lines:?}"

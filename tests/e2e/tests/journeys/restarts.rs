@@ -228,7 +228,12 @@ async fn the_hubs_api_server_may_be_killed_while_a_backup_runs() {
     hub.bed().hub().start_apiserver().await.unwrap();
 
     finishes_once(&tenant, &backup.name_any(), &spare).await;
-    for process in [hub.proxy(), hub.fleet_controller(), hub.backup_controller()] {
+    for process in [
+        hub.proxy(),
+        hub.fleet_controller(),
+        hub.backup_controller(),
+        hub.migrate_controller(),
+    ] {
         process.process().check().unwrap();
     }
 }
@@ -241,7 +246,12 @@ async fn every_process_ends_in_time_when_it_is_asked_to() {
     tenant.back_up("before", demo_backup()).await.unwrap();
     finishes_once(&tenant, "before", &spare).await;
 
-    for process in [hub.backup_controller(), hub.fleet_controller(), hub.proxy()] {
+    for process in [
+        hub.migrate_controller(),
+        hub.backup_controller(),
+        hub.fleet_controller(),
+        hub.proxy(),
+    ] {
         let status = process.stop().await.unwrap();
         assert!(status.success(), "{}: {status}", process.process().name());
         process.start_again().await.unwrap();

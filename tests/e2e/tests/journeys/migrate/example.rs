@@ -3,11 +3,14 @@
 use anyhow::ensure;
 use api_types::condition::{self, ConditionStatus};
 use api_types::external::velero::{self, BackupStorageLocation};
+use api_types::fleet::{Fleet, FleetSpec};
+use api_types::labels;
 use api_types::migrate::Migrate;
 use api_types::phase::{EntryPhase, Phase};
-use e2e::{PATIENCE, examples};
+use e2e::specs::cluster_ref;
+use e2e::{PATIENCE, Tenant, examples};
 use kube::ResourceExt;
-use kube::api::Api;
+use kube::api::{Api, PostParams};
 use serde_json::json;
 use testbed::{apply_yaml, wait_ok};
 
@@ -67,20 +70,52 @@ async fn the_announcements_migrate_completes_with_its_status_block() {
     }
 }
 
+/// Waits for these events.
+async fn tell(tenant: &Tenant, name: &str, reasons: &[&str]) {
+    wait_ok("the events", PATIENCE, async || {
+        let told = tenant.event_reasons(name).await?;
+        let is_told = |reason: &&str| told.iter().any(|told| told == reason);
+        ensure!(reasons.iter().all(is_told), "there are {told:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+/// The targets may be of another fleet than the source.
+const OTHER: &str = "other";
+
+async fn other_fleet(tenant: &Tenant, member: &str) {
+    let attached = stack().await.attach(member).unwrap();
+    tenant.attach(&attached).await.unwrap();
+    let spec = FleetSpec {
+        clusters: vec![cluster_ref(member)],
+        plugin: None,
+    };
+    let fleets: Api<Fleet> = tenant.api();
+    let fleet = Fleet::new(OTHER, spec);
+    fleets.create(&PostParams::default(), &fleet).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_is_migrated_comes_up_in_the_target_and_nothing_stays_that_only_served_that() {
     const APP: App = App("migrate-app");
-    let tenant = tenant_of("migrate-app", &[ONE, TWO]).await;
+    let tenant = tenant_of("migrate-app", &[ONE]).await;
+    other_fleet(&tenant, TWO).await;
     APP.deploy(&[ONE]).await;
     let before = APP.objects(ONE, APP.0).await;
     let filter = APP.backup().policy.unwrap().resource_filter;
-    let spec = from(ONE, &[TWO], json!({ "resourceFilter": filter }));
+    let mut spec = from(ONE, &[TWO], json!({ "resourceFilter": filter }));
+    OTHER.clone_into(&mut spec.target_cluster.fleet);
     let made = begin(&tenant, "all", spec).await;
     let migrate = in_phase(&tenant, "all", Phase::Completed).await;
     assert_migrated(&migrate);
     assert_made_once(&migrate, ONE, &[TWO]).await;
     assert_eq!(APP.objects(TWO, APP.0).await, before);
     let target = view(TWO).await;
+    let restores = target.restores_of(&made.uid().unwrap()).await.unwrap();
+    assert_eq!(restores[0].labels()[labels::FLEET_NAME], OTHER);
+    tell(&tenant, "all", &["SourceReady", "Completed"]).await;
     // Others may read from the same location.
     let (name, uid) = (location_of(ONE).await, made.uid().unwrap());
     let locations: Api<BackupStorageLocation> = target.velero();

@@ -103,7 +103,6 @@ spec:
 #[tokio::test]
 async fn what_a_target_does_not_serve_is_named_and_the_rest_is_migrated() {
     const NAME: &str = "migrate-warned";
-    let tenant = tenant_of(NAME, &[ONE, TWO]).await;
     let one = view(ONE).await.client;
     Held::deploy(&one, NAME).await;
     apply_yaml(&one, DEFINITION).await.unwrap();
@@ -122,6 +121,8 @@ async fn what_a_target_does_not_serve_is_named_and_the_rest_is_migrated() {
         .await
         .unwrap();
 
+    // What a member serves is known for a while: it is asked when it is attached.
+    let tenant = tenant_of(NAME, &[ONE, TWO]).await;
     let mut policy = only(NAME);
     policy["resourceFilter"]["includedResources"] = json!(["configmaps", definition]);
     begin(&tenant, "warned", from(ONE, &[TWO], policy)).await;

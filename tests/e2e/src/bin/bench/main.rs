@@ -1,5 +1,8 @@
 //! The times that are promised, measured on a bed: a member's change to the hub's status, a call
-//! through the proxy against a direct one, and how long a fault takes to show.
+//! through the proxy against a direct one, and how long a fault takes to show; and how long a Migrate
+//! takes against Velero's own work in it.
+
+mod migrates;
 
 use std::convert::Infallible;
 use std::process::ExitCode;
@@ -44,6 +47,9 @@ struct Args {
     /// Times that a member is cut off
     #[arg(long, default_value_t = 3)]
     faults: u32,
+    /// Runs of the announcement's Migrate, from one member to the other
+    #[arg(long, default_value_t = 20)]
+    migrates: u32,
 }
 
 #[tokio::main]
@@ -68,6 +74,7 @@ async fn bench(args: Args, screen: &Screen) -> Result<bool> {
         backups,
         reads,
         faults,
+        migrates,
     } = args;
     screen.step("starting a hub and two members");
     let builder = MEMBERS.iter().fold(Stack::builder("bench"), |stack, name| {
@@ -85,6 +92,8 @@ async fn bench(args: Args, screen: &Screen) -> Result<bool> {
         "{reads} reads of one object, with and without the proxy"
     ));
     let (direct, proxied) = read_times(&stack, &tenant, &last, reads).await?;
+    screen.step(&format!("{migrates} Migrates from one member to the other"));
+    let migrates = migrates::measure(&stack, &tenant, migrates).await?;
     screen.step(&format!("{faults} cuts of one member"));
     let faults = fault_times(&stack, &tenant, &relay, faults).await?;
 
@@ -103,6 +112,9 @@ async fn bench(args: Args, screen: &Screen) -> Result<bool> {
     screen.text(&times("read, direct", &direct, ""));
     screen.text(&times("read, through the proxy", &proxied, ""));
     screen.text(&ratios("  ratio", &direct, &proxied));
+    for row in migrates.rows() {
+        screen.text(&row);
+    }
     stack.stop().await?;
     Ok(promised.iter().all(Promised::is_kept))
 }
