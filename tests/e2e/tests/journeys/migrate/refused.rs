@@ -10,14 +10,14 @@ use testbed::apply_yaml;
 
 use super::{
     assert_made_once, assert_nothing_made, begin, from, in_phase, of_target, only, ready_reason,
-    wait_gone,
+    reason_of, wait, wait_gone,
 };
 use crate::kubectl::{kubectl, refused};
 use crate::restore::Held;
 use crate::world::{ONE, TWO, stack, tenant_of, view};
 
 /// A Migrate with these sources, as a file.
-async fn file(name: &str, namespace: &str, sources: &[&str]) -> std::path::PathBuf {
+async fn written(name: &str, namespace: &str, sources: &[&str]) -> std::path::PathBuf {
     let clusters: Vec<_> = sources
         .iter()
         .map(|name| json!({ "kind": "AttachedCluster", "name": name }))
@@ -46,15 +46,15 @@ async fn a_migrate_without_its_one_source_or_onto_itself_is_refused() {
     // Nothing begins: one of its clusters is not attached.
     let tenant = tenant_of(NAME, &[ONE]).await;
     for (name, sources) in [("none", &[][..]), ("two", &[ONE, TWO][..])] {
-        let path = file(name, NAME, sources).await;
-        let said = refused(stack, &["apply", "-f", path.to_str().unwrap()]).await;
+        let file = written(name, NAME, sources).await;
+        let said = refused(stack, &["apply", "-f", file.to_str().unwrap()]).await;
         let mend = "sourceCluster names exactly one cluster: write one entry under \
                     sourceCluster.clusters";
         assert!(said.contains(mend), "{said}");
     }
 
-    let path = file("later", NAME, &["nowhere"]).await;
-    kubectl(stack, &["apply", "-f", path.to_str().unwrap()]).await;
+    let file = written("later", NAME, &["nowhere"]).await;
+    kubectl(stack, &["apply", "-f", file.to_str().unwrap()]).await;
     let patch = |patch: &'static str| {
         [
             "-n",
@@ -126,11 +126,14 @@ async fn what_a_target_does_not_serve_is_named_and_the_rest_is_migrated() {
     let mut policy = only(NAME);
     policy["resourceFilter"]["includedResources"] = json!(["configmaps", definition]);
     begin(&tenant, "warned", from(ONE, &[TWO], policy)).await;
-    let migrate: Migrate = in_phase(&tenant, "warned", Phase::Completed).await;
+    let why = "ApiVersionNotServed";
+    let warns = |seen: &Migrate| reason_of(seen, TWO) == why;
+    wait(&tenant, "warned", why, warns).await;
+    let migrate = in_phase(&tenant, "warned", Phase::Completed).await;
     assert_made_once(&migrate, ONE, &[TWO]).await;
     let entry = of_target(&migrate, TWO).unwrap();
     assert_eq!(entry.phase, EntryPhase::Completed);
-    assert_eq!(entry.reason.as_deref(), Some("ApiVersionNotServed"));
+    assert_eq!(entry.reason.as_deref(), Some(why), "once said it stays");
     let said = entry.message.as_deref().unwrap();
     assert!(said.contains("migrate.example.com/v1 widgets"), "{said}");
     assert!(!said.contains("configmaps"), "{said}");
