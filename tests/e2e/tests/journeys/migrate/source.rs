@@ -10,9 +10,9 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::{
-    assert_made_once, assert_nothing_made, begin, cancel, from, has_completed, in_phase, migrates,
-    of_source, of_target, only, ready_reason, reason_of, source_ready, stored_name, wait,
-    wait_gone,
+    assert_made_once, assert_nothing_made, assert_nothing_restored, begin, cancel, from, frozen,
+    has_completed, in_phase, migrates, of_source, of_target, only, ready_reason, reason_of,
+    source_ready, stored_name, wait, wait_gone,
 };
 use crate::elsewhere::{location_of, wait_clean};
 use crate::locations::wait_location;
@@ -55,6 +55,30 @@ async fn targets_finish_without_a_source_that_is_lost_after_its_backup() {
 }
 
 #[tokio::test]
+async fn a_source_whose_backup_fails_takes_its_targets_along() {
+    const NAME: &str = "migrate-failed";
+    let spare = spare().await;
+    let tenant = tenant_of(NAME, &[ONE, spare.name]).await;
+    Held::deploy(&spare.view.client, NAME).await;
+    let spec = from(spare.name, &[ONE], only(NAME));
+    let name = frozen(&spare, &tenant, "failed", &spec).await;
+    spare.velero().restart(&spare.view.client).await.unwrap();
+    let failed = in_phase(&tenant, &name, Phase::Failed).await;
+    assert_eq!(ready_reason(&failed), "SourceBackupFailed");
+    assert!(!source_ready(&failed));
+    let entry = of_source(&failed);
+    assert_eq!(entry.phase, EntryPhase::Failed);
+    assert_eq!(
+        entry.reason.as_deref(),
+        Some("VeleroRestarted"),
+        "{entry:?}"
+    );
+    assert_eq!(reason_of(&failed, ONE), "SourceBackupFailed");
+    assert_nothing_restored(&failed, &[ONE]).await;
+    wait_gone(&tenant, &name).await;
+}
+
+#[tokio::test]
 async fn what_is_backed_up_only_in_part_is_restored_where_that_is_asked_for() {
     const NAME: &str = "migrate-partial";
     let tenant = tenant_of(NAME, &[ONE, TWO]).await;
@@ -83,7 +107,7 @@ async fn what_is_backed_up_only_in_part_is_restored_where_that_is_asked_for() {
     assert_eq!(why, Some("SourceBackupPartiallyFailed"), "{entry:?}");
     let said = entry.message.as_deref().unwrap();
     assert!(said.contains("partialFailure: Continue"), "{said}");
-    assert_nothing_made(&stopped, &[TWO]).await;
+    assert_nothing_restored(&stopped, &[TWO]).await;
 
     let went_on = in_phase(&tenant, "continue", Phase::PartiallyFailed).await;
     let status = went_on.status.as_ref().unwrap();
