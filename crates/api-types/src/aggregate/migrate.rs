@@ -98,14 +98,17 @@ pub fn decide_migrate(of: &Migration<'_>) -> Option<Decision> {
 
 fn source_runs(of: &Migration<'_>) -> Decision {
     let source = std::slice::from_ref(of.source);
-    if of.source.phase == EntryPhase::Pending {
-        return at_least(of, Phase::Pending, reason::SOURCE_NOT_READY);
-    }
-    if silent_for_long(source, of.now) {
+    let (phase, why) = match of.source.phase {
+        EntryPhase::Pending => (Phase::Pending, reason::SOURCE_NOT_READY),
+        _ => (Phase::BackupInProgress, reason::BACKUP_IN_PROGRESS),
+    };
+    // One that was not claimed has the deadline.
+    let begun = phase != Phase::Pending || of.source.member_uid.is_some();
+    if begun && silent_for_long(source, of.now) {
         let why = reason::CLUSTERS_UNREACHABLE;
-        return unfinished(reached(of, Phase::BackupInProgress), why, Motion::Stalled);
+        return unfinished(reached(of, phase), why, Motion::Stalled);
     }
-    at_least(of, Phase::BackupInProgress, reason::BACKUP_IN_PROGRESS)
+    at_least(of, phase, why)
 }
 
 fn targets_run(of: &Migration<'_>) -> Decision {

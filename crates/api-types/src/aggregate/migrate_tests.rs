@@ -239,6 +239,21 @@ fn five_minutes_of_silence_where_it_matters_are_told() {
         (why.as_str(), motion),
         ("ClustersUnreachable", Motion::Stalled)
     );
+    // Nobody knows whether its backup was made.
+    let mut claimed = source(EntryPhase::Pending);
+    claimed.unreachable_since = silent(300);
+    let (_, why, motion, _) = says(&of(&claimed, &pending));
+    assert_eq!(
+        (why.as_str(), motion),
+        ("SourceNotReady", Motion::Reconciling)
+    );
+    claimed.member_uid = Some("kube-system".to_owned());
+    let (phase, why, motion, _) = says(&of(&claimed, &pending));
+    assert_eq!(phase, Phase::Pending);
+    assert_eq!(
+        (why.as_str(), motion),
+        ("ClustersUnreachable", Motion::Stalled)
+    );
 }
 
 #[test]

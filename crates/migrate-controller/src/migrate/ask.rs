@@ -115,7 +115,13 @@ impl Pass<'_> {
         let key = target.key.clone();
         match (what, answers.remove(&key)) {
             (PREPARE, Some(Answer::Readable(answer, _))) => {
-                if answer.is_ok() || matches!(answer, Err(NotNow::Waits(_))) {
+                let is_made = match &answer {
+                    Ok(()) => true,
+                    // It is there, and Velero has still to look at it.
+                    Err(NotNow::Waits(why)) => why.reason == reason::STORAGE_LOCATION_UNAVAILABLE,
+                    Err(NotNow::Failed(_)) => false,
+                };
+                if is_made {
                     self.draft.ctx.memory.with(&self.in_target.uid, |memory| {
                         memory.clusters.entry(key).or_default().own.prepared = true;
                     });

@@ -45,7 +45,7 @@ pub fn gather(ctx: &Context, migrate: &Migrate, spec: &Validated, now: Timestamp
     end_inherited(&mut stored, &mut entries, now);
     let source = source(ctx, migrate, (key, stored, problem));
     let place = source.stored.storage.as_ref();
-    let place = place.or(source.location.as_ref().ok());
+    let place = place.or_else(|| source.location.as_ref().ok());
     let targets = entries.into_iter();
     let targets = targets.map(|entry| target(ctx, migrate, entry, place));
     Known {

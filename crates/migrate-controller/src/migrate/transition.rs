@@ -173,7 +173,7 @@ fn next_of_target(
     {
         return Next::Fail(replaced(name, "restore"));
     }
-    let lost = unreadable(target, source, gate, terms);
+    let never = unreadable(target, source, gate, terms);
     let last = last_problem(stored.reason.as_deref(), stored.message.as_deref());
     if target.has_chosen() {
         let before = Claimed {
@@ -186,7 +186,7 @@ fn next_of_target(
             Gate::Open(_) => transfer(&target.readable, Next::Create),
             _ => Next::Hold,
         };
-        let stop = terms.stop(&what, last).or(lost);
+        let stop = terms.stop(&what, last).or(never);
         let next = before.next(&target.seen, velero::Restore::phase, stop, create);
         return match (ended(stored), next) {
             // However it went since, it ended so.
@@ -196,7 +196,7 @@ fn next_of_target(
             (_, next) => next,
         };
     }
-    if let Some(problem) = lost {
+    if let Some(problem) = never {
         return Next::Fail(problem);
     }
     let obstacle = target.member.obstacle();

@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::deletion;
-use api_types::external::velero::BackupRecord;
 use api_types::key::ClusterKey;
 use jiff::Timestamp;
 use kube::Resource;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use super::calls::Slot;
 use super::context::Process;
 use super::refusal::Refusal;
+use crate::reading::elsewhere::Asked;
 use crate::reading::look::Looked;
 use crate::results::read::Reading;
 
@@ -33,8 +33,8 @@ pub struct Remembered<P: Process> {
     pub clusters: HashMap<ClusterKey, OfCluster<P>>,
     /// What the deletion waited for last, and since when it has been just that.
     pub deletion: Option<(String, Timestamp)>,
-    /// What its targets take over of other members, by member and name.
-    pub records: HashMap<(ClusterKey, String), Arc<OnceCell<BackupRecord>>>,
+    /// What its targets take over of other members, by member and name. Whoever holds one asks for all.
+    pub records: HashMap<(ClusterKey, String), Arc<AsyncMutex<Asked>>>,
     /// What only this process's operations have.
     pub own: P::OfOperation,
 }

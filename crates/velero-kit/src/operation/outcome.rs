@@ -10,6 +10,7 @@ use api_types::phase::EntryPhase;
 use api_types::restore::RestoreDetail;
 use controller_kit::condition::MESSAGE_BYTES;
 use controller_kit::text::truncate;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Detail;
 use super::conclude::velero_is_done;
@@ -28,7 +29,7 @@ pub struct Beside<'a> {
 
 /// Writes down what a Velero Backup says.
 pub fn of_backup(detail: &mut BackupDetail, object: &velero::Backup, beside: Beside<'_>) {
-    let Some(state) = state(detail, object.phase(), &object.metadata.deletion_timestamp) else {
+    let Some(state) = state(detail, object.phase(), &object.metadata) else {
         return;
     };
     let copy = sanitize_backup(&object.status);
@@ -45,7 +46,7 @@ pub fn of_backup(detail: &mut BackupDetail, object: &velero::Backup, beside: Bes
 
 /// Writes down what a Velero Restore says.
 pub fn of_restore(detail: &mut RestoreDetail, object: &velero::Restore, beside: Beside<'_>) {
-    let Some(state) = state(detail, object.phase(), &object.metadata.deletion_timestamp) else {
+    let Some(state) = state(detail, object.phase(), &object.metadata) else {
         return;
     };
     let copy = sanitize_restore(&object.status);
@@ -89,10 +90,10 @@ pub fn ended(detail: &RestoreDetail) -> Option<velero::Restore> {
 }
 
 /// What the phase of an object makes of its entry; `None`: the entry stays.
-fn state<D: Detail, T>(detail: &D, phase: &str, deleting: &Option<T>) -> Option<EntryState> {
+fn state<D: Detail>(detail: &D, phase: &str, meta: &ObjectMeta) -> Option<EntryState> {
     let seen = Seen::Present {
         phase,
-        deleting: deleting.is_some(),
+        deleting: meta.deletion_timestamp.is_some(),
     };
     api_types::aggregate::entry_state(D::WORK, detail.phase(), seen, false)
 }

@@ -2,6 +2,7 @@
 //! a location for reading it, marked as ours, and a copy of the Velero Backup in it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api_types::condition::reason;
 use api_types::external::velero::{self, BackupRecord, BackupStorageLocation};
@@ -11,6 +12,7 @@ use api_types::names::MemberId;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use proxy_client::{Error as CallError, ListOptions};
+use tokio::time::{Instant, timeout};
 
 use super::look::newest;
 use super::opening::open_all;
@@ -99,11 +101,45 @@ pub fn up_member<'a>(ctx: &Context<impl Process>, origin: &'a Origin) -> Option<
 }
 
 /// Why no copy is made by us: only a minute is lost by that.
-struct NotSafe(String);
+enum NotSafe {
+    /// For what is known of it.
+    Known(String),
+    /// Its member cannot tell.
+    Silent(String),
+}
 
 impl From<CallError> for NotSafe {
     fn from(error: CallError) -> Self {
-        Self(error.to_string())
+        Self::Silent(error.to_string())
+    }
+}
+
+/// A member is asked for this long for all that is to be known of one backup: many targets may wait.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a member has told of one of its backups.
+#[derive(Debug, Default)]
+pub enum Asked {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The backup as it has it. Nothing is added to one that has ended.
+    Told(Box<BackupRecord>),
+    /// It could not tell, then.
+    Silent(Instant, String),
+}
+
+impl Asked {
+    /// What is known without asking again; a silence holds for `limit`, so that targets do not ask one
+    /// after the other.
+    fn known(&self, limit: Duration) -> Option<Result<BackupRecord, NotSafe>> {
+        match self {
+            Self::Nothing => None,
+            Self::Told(record) => Some(Ok(BackupRecord::clone(record))),
+            Self::Silent(at, why) => {
+                (at.elapsed() < limit).then(|| Err(NotSafe::Silent(why.clone())))
+            }
+        }
     }
 }
 
@@ -156,7 +192,8 @@ impl<P: Process> Reading<'_, P> {
         let found = match found {
             Some(found) if complete => found,
             found => {
-                let record = self.record(name).await.map_err(|NotSafe(why)| {
+                let record = self.record(name).await;
+                let record = record.map_err(|(NotSafe::Known(why) | NotSafe::Silent(why))| {
                     tracing::debug!(cluster = %self.origin.cluster, %name, %why, "no own copy");
                     NotNow::Waits(self.not_synced(name))
                 })?;
@@ -210,38 +247,55 @@ impl<P: Process> Reading<'_, P> {
     }
 
     /// The backup as its own member has it, if that answers and a copy by us would lack nothing. It
-    /// is asked once for all targets; nothing is added to a backup that has ended.
+    /// is asked once for all targets.
     async fn record(&self, name: &str) -> Result<BackupRecord, NotSafe> {
         let source = &self.origin.cluster;
         let cell = self.ctx.memory.with(&self.owner.uid, |memory| {
             let key = (source.clone(), name.to_owned());
             Arc::clone(memory.records.entry(key).or_default())
         });
-        let ask = || async {
-            let up = up_member(self.ctx, self.origin)
-                .ok_or_else(|| NotSafe(format!("{} does not answer", source.name)))?;
-            if *source == self.target.key || self.origin.places().len() > 1 {
-                let why = "in which of its places it lies, only Velero's sync tells";
-                return Err(NotSafe(why.to_owned()));
-            }
-            let own = MemberId::from_uid(&up.uid);
-            // A copy there does not tell whether the backup has volumes.
-            let is_own = |record: &BackupRecord| {
-                record.labels().get(labels::MEMBER).map(String::as_str) == Some(own.as_str())
-            };
-            let records = objects::velero::<BackupRecord>(self.ctx, source);
-            let record = records.get_opt(name).await?.filter(is_own);
-            let record = record.filter(|record| copy::is_plain(record) && self.lies_at(up, record));
-            let record = record
-                .ok_or_else(|| NotSafe("it has snapshots, has moved or is gone".to_owned()))?;
-            let by_file = objects::velero::<velero::PodVolumeBackup>(self.ctx, source);
-            let moved = objects::velero::<velero::DataUpload>(self.ctx, source);
-            if copy::has_volumes(&by_file, name).await? || copy::has_volumes(&moved, name).await? {
-                return Err(NotSafe("it has volumes".to_owned()));
-            }
-            Ok(record)
+        let mut asked = cell.lock().await;
+        if let Some(known) = asked.known(self.ctx.timings.look_again) {
+            return known;
+        }
+        let told = timeout(PATIENCE, self.ask(name)).await;
+        let told = told.unwrap_or_else(|_| {
+            let why = format!("{} did not answer within {PATIENCE:?}", source.name);
+            Err(NotSafe::Silent(why))
+        });
+        match &told {
+            Ok(record) => *asked = Asked::Told(Box::new(record.clone())),
+            Err(NotSafe::Silent(why)) => *asked = Asked::Silent(Instant::now(), why.clone()),
+            Err(NotSafe::Known(_)) => {}
+        }
+        told
+    }
+
+    /// Asks its own member for a backup.
+    async fn ask(&self, name: &str) -> Result<BackupRecord, NotSafe> {
+        let source = &self.origin.cluster;
+        let known = |why: &str| NotSafe::Known(why.to_owned());
+        let up = up_member(self.ctx, self.origin).ok_or_else(|| known("it does not answer"))?;
+        if *source == self.target.key || self.origin.places().len() > 1 {
+            return Err(known(
+                "in which of its places it lies, only Velero's sync tells",
+            ));
+        }
+        let own = MemberId::from_uid(&up.uid);
+        // A copy there does not tell whether the backup has volumes.
+        let is_own = |record: &BackupRecord| {
+            record.labels().get(labels::MEMBER).map(String::as_str) == Some(own.as_str())
         };
-        cell.get_or_try_init(ask).await.cloned()
+        let records = objects::velero::<BackupRecord>(self.ctx, source);
+        let record = records.get_opt(name).await?.filter(is_own);
+        let record = record.filter(|record| copy::is_plain(record) && self.lies_at(up, record));
+        let record = record.ok_or_else(|| known("it has snapshots, has moved or is gone"))?;
+        let by_file = objects::velero::<velero::PodVolumeBackup>(self.ctx, source);
+        let moved = objects::velero::<velero::DataUpload>(self.ctx, source);
+        if copy::has_volumes(&by_file, name).await? || copy::has_volumes(&moved, name).await? {
+            return Err(known("it has volumes"));
+        }
+        Ok(record)
     }
 
     /// Whether the location that its own member shows a backup in is where that member stores, as far
@@ -299,18 +353,8 @@ impl<P: Process> Reading<'_, P> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixtures::{closed, said};
     use super::*;
-
-    fn closed(bucket: &str) -> NotNow {
-        NotNow::Waits(Problem::new(reason::STORAGE_LOCATION_UNAVAILABLE, bucket))
-    }
-
-    fn said<T>(result: Result<T, NotNow>) -> String {
-        match result.err() {
-            Some(NotNow::Waits(problem) | NotNow::Failed(problem)) => problem.message,
-            None => String::new(),
-        }
-    }
 
     #[test]
     fn what_was_found_counts_if_no_place_that_cannot_be_read_may_hide_the_right_one() {
@@ -322,5 +366,15 @@ mod tests {
         assert_eq!(said(among::<u8>(none(), None, |_| true)), "not there");
         let missing = among::<u8>(none(), Some(closed("north")), |_| true);
         assert_eq!(said(missing), "north");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_cannot_tell_is_not_asked_by_every_target_in_turn() {
+        let limit = Duration::from_secs(10);
+        assert!(Asked::default().known(limit).is_none());
+        let silent = Asked::Silent(Instant::now(), "a timeout".to_owned());
+        assert!(matches!(silent.known(limit), Some(Err(_))));
+        tokio::time::advance(limit).await;
+        assert!(silent.known(limit).is_none());
     }
 }

@@ -1,10 +1,12 @@
 //! What the tests of these rooms are made of: a run of Backup `nightly-shop` in member `oslo`.
 
 use api_types::common::StoragePlace;
+use api_types::condition::reason;
 use api_types::external::velero;
 use serde_json::json;
 
 use super::origin::{Member, Origin};
+use crate::operation::calls::NotNow;
 use crate::operation::fixtures::{MEMBER_UID, NAME, OWNER_UID, at, key};
 use crate::problem::Problem;
 
@@ -62,4 +64,17 @@ pub(super) fn usable_location() -> velero::BackupStorageLocation {
 
 pub(super) fn problem(reason: &'static str) -> Problem {
     Problem::new(reason, "something is in the way")
+}
+
+/// A place that cannot be read, for this reason.
+pub(super) fn closed(why: &str) -> NotNow {
+    NotNow::Waits(Problem::new(reason::STORAGE_LOCATION_UNAVAILABLE, why))
+}
+
+/// What a look has failed with.
+pub(super) fn said<T>(result: Result<T, NotNow>) -> String {
+    match result.err() {
+        Some(NotNow::Waits(problem) | NotNow::Failed(problem)) => problem.message,
+        None => String::new(),
+    }
 }

@@ -131,7 +131,7 @@ pub fn cannot_open(
     let name = |place| own_location(ctx, key, place).unwrap_or_else(|| borrowed::name(place));
     let opened = place.and_then(|place| named(&name(place)));
     let default = named(labels::DEFAULT_STORAGE_LOCATION);
-    shut(opened.as_deref(), default.as_deref())
+    shut(opened.as_deref(), default.as_deref(), place)
 }
 
 /// Why a place cannot be read through the location `opened` for it, or one that is to be made from the
@@ -139,12 +139,16 @@ pub fn cannot_open(
 fn shut(
     opened: Option<&BackupStorageLocation>,
     default: Option<&BackupStorageLocation>,
+    place: Option<&StoragePlace>,
 ) -> Option<Problem> {
+    let unusable = |of: &BackupStorageLocation| location::available(&of.name_any(), of).err();
     match (opened, default) {
         // Velero has not looked at it yet.
         (Some(opened), _) if opened.phase().is_empty() => None,
-        (Some(location), _) | (None, Some(location)) => {
-            location::available(&location.name_any(), location).err()
+        (Some(opened), _) => unusable(opened),
+        (None, Some(default)) => {
+            let other = place.and_then(|place| borrowed::build(place, default).err());
+            other.or_else(|| unusable(default))
         }
         (None, None) => Some(no_default()),
     }
@@ -200,18 +204,8 @@ async fn borrow(
 mod tests {
     use serde_json::json;
 
+    use super::super::fixtures::{closed, said};
     use super::*;
-
-    fn closed(bucket: &str) -> NotNow {
-        NotNow::Waits(Problem::new(reason::STORAGE_LOCATION_UNAVAILABLE, bucket))
-    }
-
-    fn said<T>(result: Result<T, NotNow>) -> String {
-        match result.err() {
-            Some(NotNow::Waits(problem) | NotNow::Failed(problem)) => problem.message,
-            None => String::new(),
-        }
-    }
 
     #[test]
     fn a_place_that_cannot_be_read_does_not_hide_the_others() {
@@ -234,14 +228,16 @@ mod tests {
     fn a_place_that_cannot_be_read_is_told_before_anybody_asks() {
         let location = |name: &str, phase: &str| -> BackupStorageLocation {
             let object = json!({
-                "metadata": { "name": name }, "spec": {}, "status": { "phase": phase },
+                "metadata": { "name": name },
+                "spec": { "provider": "aws" },
+                "status": { "phase": phase },
             });
             serde_json::from_value(object).unwrap()
         };
         let of = |opened: Option<&str>, default: Option<&str>| {
             let opened = opened.map(|phase| location("kurator-from-0123456789", phase));
             let default = default.map(|phase| location("default", phase));
-            shut(opened.as_ref(), default.as_ref()).map(|problem| problem.reason)
+            shut(opened.as_ref(), default.as_ref(), None).map(|problem| problem.reason)
         };
         let bad = Some("StorageLocationUnavailable");
         assert_eq!(of(None, None), Some("StorageLocationNotFound"));
@@ -250,5 +246,15 @@ mod tests {
         assert_eq!(of(Some(""), Some("Unavailable")), None, "not looked at yet");
         assert_eq!(of(Some("Available"), Some("Unavailable")), None);
         assert_eq!(of(Some("Unavailable"), Some("Available")), bad);
+        let elsewhere = StoragePlace {
+            provider: "gcp".to_owned(),
+            ..StoragePlace::default()
+        };
+        let other = shut(
+            None,
+            Some(&location("default", "Available")),
+            Some(&elsewhere),
+        );
+        assert!(other.unwrap().message.contains("gcp"));
     }
 }
