@@ -29,8 +29,6 @@ use controller_kit::http::{self, Readiness};
 use controller_kit::reconcile::{Observer, ReconcileMetrics};
 use controller_kit::trigger::Trigger;
 use controller_kit::{hub as kit_hub, lease, shutdown, telemetry};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, ResourceExt};
 use prometheus_client::registry::Registry;
 use proxy_client::{Members, Selection};
 use tokio_util::sync::CancellationToken;
@@ -90,12 +88,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let config = kit_hub::config(hub.kubeconfig.as_deref()).await?;
     let client = kit_hub::client(hub.kubeconfig.as_deref()).await?;
     let (leadership, lease_task) = lease::seek(config, &lease, LEASE, release.clone()).await?;
-    if !kinds_served(&client, &readiness, &stop).await {
+    if !crds::served(&client, &kinds(), &readiness, &stop).await {
         release.cancel();
         return Ok(lease_task.ended().await?);
     }
 
-    let hub_uid = hub_uid(&client).await?;
+    let hub_uid = kit_hub::uid(&client).await?;
     let members = Members::connect(&proxy.proxy_endpoint, CALLER)?;
     let made_for = |name_label| Selection {
         namespace: Some(NAMESPACE.to_owned()),
@@ -153,35 +151,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(Box::pin(lease_task.around(work, &release)).await?)
 }
 
-/// Waits until the hub serves the kinds that are followed. `false`: told to end before.
-async fn kinds_served(
-    client: &kube::Client,
-    readiness: &Readiness,
-    stop: &CancellationToken,
-) -> bool {
-    let wanted = [
+/// The kinds of the hub that are followed.
+fn kinds() -> [Wanted; controller::HUB_KINDS] {
+    [
         Wanted::of::<Backup>(),
         Wanted::of::<Restore>(),
         Wanted::of::<Fleet>(),
         Wanted::of::<AttachedCluster>(),
-    ];
-    tokio::select! {
-        () = crds::wait(client, &wanted, readiness) => true,
-        () = stop.cancelled() => false,
-    }
-}
-
-/// What tells this hub from another one.
-async fn hub_uid(client: &kube::Client) -> anyhow::Result<String> {
-    let namespaces = Api::<Namespace>::all(client.clone());
-    let identity = namespaces.get_metadata(labels::IDENTITY_NAMESPACE).await;
-    let identity = identity.with_context(|| {
-        format!(
-            "cannot read namespace {} of the hub",
-            labels::IDENTITY_NAMESPACE
-        )
-    })?;
-    identity.uid().context("a namespace of the hub has no uid")
+    ]
 }
 
 /// Ready once the hub's objects are known.

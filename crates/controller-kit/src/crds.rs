@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kube::{Client, Resource};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::http::Readiness;
 
@@ -32,6 +33,17 @@ impl Wanted {
     fn name(&self) -> String {
         format!("{}.{}", self.plural, self.api_version)
     }
+}
+
+/// Waits until the hub serves all of them; `false`: told to end before.
+pub async fn served(
+    client: &Client,
+    wanted: &[Wanted],
+    readiness: &Readiness,
+    stop: &CancellationToken,
+) -> bool {
+    let wait = stop.run_until_cancelled(wait(client, wanted, readiness));
+    wait.await.is_some()
 }
 
 /// Returns when the hub serves all of them. Until then the check [`CHECK`] lists what is missing.

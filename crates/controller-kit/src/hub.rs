@@ -6,8 +6,10 @@ use std::{
     time::Duration,
 };
 
+use api_types::labels::IDENTITY_NAMESPACE;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Client, Config, Resource, ResourceExt as _,
+    Api, Client, Config, Resource, ResourceExt as _,
     api::{Patch, PatchParams},
     config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError},
     core::{PartialObjectMeta, Request},
@@ -42,6 +44,12 @@ pub enum HubError {
     /// The client refuses the configuration.
     #[error("no client for the hub")]
     Client(#[source] Box<kube::Error>),
+    /// The hub does not tell which one it is.
+    #[error("cannot read namespace {IDENTITY_NAMESPACE} of the hub")]
+    Identity(#[source] Box<kube::Error>),
+    /// What tells it from another one has no uid.
+    #[error("namespace {IDENTITY_NAMESPACE} of the hub has no uid")]
+    Anonymous,
 }
 
 /// How the hub is reached: by the kubeconfig, else by the usual places and the pod's account.
@@ -65,6 +73,14 @@ pub async fn config(kubeconfig: Option<&Path>) -> Result<Config, HubError> {
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     Ok(config)
+}
+
+/// What tells this hub from another one: the uid of its namespace `kube-system`.
+pub async fn uid(client: &Client) -> Result<String, HubError> {
+    let namespaces = Api::<Namespace>::all(client.clone());
+    let identity = namespaces.get_metadata(IDENTITY_NAMESPACE).await;
+    let identity = identity.map_err(|error| HubError::Identity(Box::new(error)))?;
+    identity.uid().ok_or(HubError::Anonymous)
 }
 
 /// A client for the hub. It repeats nothing: what failed is tried again by the next reconcile.
