@@ -143,7 +143,10 @@ pub async fn locations<P: Process>(ctx: Arc<Context<P>>) {
             }
         };
         let Some(change) = change else { return };
-        settle(&ctx, &change);
+        if let Some(cluster) = settled_in(&ctx, &change) {
+            P::touch_cluster(&ctx, cluster);
+            continue;
+        }
         match change {
             Change::Object {
                 cluster, old, new, ..
@@ -160,20 +163,23 @@ pub async fn locations<P: Process>(ctx: Arc<Context<P>>) {
     }
 }
 
-/// Takes in when Velero has looked into a location.
-fn settle(ctx: &Context<impl Process>, change: &Change<BackupStorageLocation>) {
+/// Takes in when Velero has looked into a location. The cluster, once it is certain of one more what
+/// lies there.
+fn settled_in<'a>(
+    ctx: &Context<impl Process>,
+    change: &'a Change<BackupStorageLocation>,
+) -> Option<&'a ClusterKey> {
     let Change::Object {
         cluster, key, new, ..
     } = change
     else {
-        return;
+        return None;
     };
-    match new {
-        Some(location) => {
-            ctx.settled.note(cluster, location);
-        }
-        None => ctx.settled.forget(cluster, &key.name),
-    }
+    let Some(location) = new else {
+        ctx.settled.forget(cluster, &key.name);
+        return None;
+    };
+    ctx.settled.proves(cluster, location).then_some(cluster)
 }
 
 fn touch_owner<P: Process>(ctx: &Context<P>, cluster: &ClusterKey, meta: Option<&ObjectMeta>) {

@@ -34,6 +34,8 @@ struct Seen {
     synced: Option<Timestamp>,
     /// How often it has moved since the location is at this place.
     syncs: u8,
+    /// Whether [`Settled::proves`] has said so.
+    told: bool,
 }
 
 impl Seen {
@@ -43,6 +45,7 @@ impl Seen {
             place: location::storage(location),
             synced: location.last_synced_time(),
             syncs: 0,
+            told: false,
         }
     }
 }
@@ -62,6 +65,16 @@ impl Settled {
             (seen.synced, seen.syncs) = (synced, seen.syncs.saturating_add(1));
         }
         seen.syncs >= PROOF
+    }
+
+    /// The same, true only the first time: nothing else tells those who wait for it.
+    pub fn proves(&self, key: &ClusterKey, location: &BackupStorageLocation) -> bool {
+        if !self.note(key, location) {
+            return false;
+        }
+        let mut all = self.lock();
+        let seen = all.get_mut(&(key.clone(), location.name_any()));
+        seen.is_some_and(|seen| !std::mem::replace(&mut seen.told, true))
     }
 
     /// A location that is gone.
@@ -127,11 +140,14 @@ mod tests {
         assert!(settled.note(&oslo, &location("old/", 120)), "the same");
         assert!(!settled.note(&key("bergen"), &location("old", 120)));
 
+        assert!(settled.proves(&oslo, &location("old", 120)));
+        assert!(!settled.proves(&oslo, &location("old", 180)), "it was told");
+
         // It moves: what was seen at the old place proves nothing.
         assert!(!settled.note(&oslo, &location("new", 120)));
         assert!(!settled.note(&oslo, &location("new", 180)));
-        assert!(!settled.note(&oslo, &location("new", 120)), "a late news");
-        assert!(settled.note(&oslo, &location("new", 240)));
+        assert!(!settled.proves(&oslo, &location("new", 120)), "a late news");
+        assert!(settled.proves(&oslo, &location("new", 240)));
         let mut anew = location("new", 300);
         anew.metadata.uid = Some("another".to_owned());
         assert!(!settled.note(&oslo, &anew));
