@@ -31,7 +31,12 @@ pub(crate) async fn hub() -> (&'static Stack, MutexGuard<'static, ()>) {
         hub.start().await.unwrap()
     };
     let hub = HUBS[which].get_or_init(start).await;
-    for process in [hub.proxy(), hub.fleet_controller(), hub.backup_controller()] {
+    for process in [
+        hub.proxy(),
+        hub.fleet_controller(),
+        hub.backup_controller(),
+        hub.migrate_controller(),
+    ] {
         if !process.process().is_running() {
             process.start_again().await.unwrap();
         }

@@ -1,12 +1,15 @@
 //! What is refused, and what is only warned about.
 
+use anyhow::ensure;
 use api_types::migrate::Migrate;
 use api_types::phase::{EntryPhase, Phase};
+use e2e::PATIENCE;
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::DeleteParams;
 use serde_json::json;
-use testbed::apply_yaml;
+use testbed::{apply_yaml, wait_ok};
 
 use super::{
     assert_made_once, assert_nothing_made, begin, from, in_phase, of_target, only, ready_reason,
@@ -117,7 +120,7 @@ async fn what_a_target_does_not_serve_is_named_and_the_rest_is_migrated() {
         conditions.any(|of| of.type_ == "Established" && of.status == "True")
     };
     let what = "Established";
-    e2e::await_object(&definitions, definition, what, e2e::PATIENCE, served)
+    e2e::await_object(&definitions, definition, what, PATIENCE, served)
         .await
         .unwrap();
 
@@ -130,6 +133,19 @@ async fn what_a_target_does_not_serve_is_named_and_the_rest_is_migrated() {
     let warns = |seen: &Migrate| reason_of(seen, TWO) == why;
     wait(&tenant, "warned", why, warns).await;
     let migrate = in_phase(&tenant, "warned", Phase::Completed).await;
+    wait_ok("what is to be created", PATIENCE, async || {
+        let events = tenant.events("warned").await?;
+        let preflight = |event: &&Event| event.reason.as_deref() == Some("Preflight");
+        let told = events
+            .iter()
+            .find(preflight)
+            .and_then(|event| event.note.as_deref());
+        let created = told.is_some_and(|told| told.contains(&format!("it creates {NAME}")));
+        ensure!(created, "{told:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
     assert_made_once(&migrate, ONE, &[TWO]).await;
     let entry = of_target(&migrate, TWO).unwrap();
     assert_eq!(entry.phase, EntryPhase::Completed);

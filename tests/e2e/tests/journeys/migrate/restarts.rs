@@ -5,24 +5,14 @@ use api_types::external::velero;
 use api_types::migrate::Migrate;
 use api_types::phase::Phase;
 use e2e::{PATIENCE, Service, Stack, Tenant, await_gone, await_object};
-use tokio::sync::MutexGuard;
 
 use super::{
     assert_made_once, assert_nothing_made, begin, delete, from, in_phase, is_phase, is_running,
     migrates, of_source, of_target, only, source_ready, stored_name, wait,
 };
-use crate::restarts;
+use crate::restarts::{hub, tenant};
 use crate::restore::Held;
 use crate::world::{ONE, Spare, spare, stored, view};
-
-async fn hub() -> (&'static Stack, MutexGuard<'static, ()>) {
-    let (hub, turn) = restarts::hub().await;
-    let process = hub.migrate_controller();
-    if !process.process().is_running() {
-        process.start_again().await.unwrap();
-    }
-    (hub, turn)
-}
 
 #[tokio::test]
 async fn migrate_controller_may_be_killed_at_each_transition() {
@@ -62,7 +52,7 @@ async fn killed_at_each_transition(
     (there, back): (&'static str, &'static str),
 ) {
     let spare = spare().await;
-    let tenant = restarts::tenant(hub, there, &spare).await;
+    let tenant = tenant(hub, there, &spare).await;
     Held::deploy(&spare.view.client, there).await;
     Held::deploy(&view(ONE).await.client, back).await;
     let held = Held::deploy(&spare.view.client, back).await;
