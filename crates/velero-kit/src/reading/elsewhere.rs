@@ -101,16 +101,11 @@ pub fn up_member<'a>(ctx: &Context<impl Process>, origin: &'a Origin) -> Option<
 }
 
 /// Why no copy is made by us: only a minute is lost by that.
-enum NotSafe {
-    /// For what is known of it.
-    Known(String),
-    /// Its member cannot tell.
-    Silent(String),
-}
+struct NotSafe(String);
 
 impl From<CallError> for NotSafe {
     fn from(error: CallError) -> Self {
-        Self::Silent(error.to_string())
+        Self(error.to_string())
     }
 }
 
@@ -125,20 +120,18 @@ pub enum Asked {
     Nothing,
     /// The backup as it has it. Nothing is added to one that has ended.
     Told(Box<BackupRecord>),
-    /// It could not tell, then.
-    Silent(Instant, String),
+    /// Why no copy can be made by us, as it was then.
+    Not(Instant, String),
 }
 
 impl Asked {
-    /// What is known without asking again; a silence holds for `limit`, so that targets do not ask one
-    /// after the other.
+    /// What is known without asking again; a refusal or a silence holds for `limit`, so that targets do
+    /// not ask one after the other.
     fn known(&self, limit: Duration) -> Option<Result<BackupRecord, NotSafe>> {
         match self {
             Self::Nothing => None,
             Self::Told(record) => Some(Ok(BackupRecord::clone(record))),
-            Self::Silent(at, why) => {
-                (at.elapsed() < limit).then(|| Err(NotSafe::Silent(why.clone())))
-            }
+            Self::Not(at, why) => (at.elapsed() < limit).then(|| Err(NotSafe(why.clone()))),
         }
     }
 }
@@ -193,7 +186,7 @@ impl<P: Process> Reading<'_, P> {
             Some(found) if complete => found,
             found => {
                 let record = self.record(name).await;
-                let record = record.map_err(|(NotSafe::Known(why) | NotSafe::Silent(why))| {
+                let record = record.map_err(|NotSafe(why)| {
                     tracing::debug!(cluster = %self.origin.cluster, %name, %why, "no own copy");
                     NotNow::Waits(self.not_synced(name))
                 })?;
@@ -250,6 +243,12 @@ impl<P: Process> Reading<'_, P> {
     /// is asked once for all targets.
     async fn record(&self, name: &str) -> Result<BackupRecord, NotSafe> {
         let source = &self.origin.cluster;
+        let up = up_member(self.ctx, self.origin);
+        let up = up.ok_or_else(|| NotSafe("it does not answer".to_owned()))?;
+        if *source == self.target.key || self.origin.places().len() > 1 {
+            let why = "in which of its places it lies, only Velero's sync tells";
+            return Err(NotSafe(why.to_owned()));
+        }
         let cell = self.ctx.memory.with(&self.owner.uid, |memory| {
             let key = (source.clone(), name.to_owned());
             Arc::clone(memory.records.entry(key).or_default())
@@ -258,29 +257,22 @@ impl<P: Process> Reading<'_, P> {
         if let Some(known) = asked.known(self.ctx.timings.look_again) {
             return known;
         }
-        let told = timeout(PATIENCE, self.ask(name)).await;
+        let told = timeout(PATIENCE, self.ask(up, name)).await;
         let told = told.unwrap_or_else(|_| {
             let why = format!("{} did not answer within {PATIENCE:?}", source.name);
-            Err(NotSafe::Silent(why))
+            Err(NotSafe(why))
         });
-        match &told {
-            Ok(record) => *asked = Asked::Told(Box::new(record.clone())),
-            Err(NotSafe::Silent(why)) => *asked = Asked::Silent(Instant::now(), why.clone()),
-            Err(NotSafe::Known(_)) => {}
-        }
+        *asked = match &told {
+            Ok(record) => Asked::Told(Box::new(record.clone())),
+            Err(NotSafe(why)) => Asked::Not(Instant::now(), why.clone()),
+        };
         told
     }
 
     /// Asks its own member for a backup.
-    async fn ask(&self, name: &str) -> Result<BackupRecord, NotSafe> {
+    async fn ask(&self, up: &Member, name: &str) -> Result<BackupRecord, NotSafe> {
         let source = &self.origin.cluster;
-        let known = |why: &str| NotSafe::Known(why.to_owned());
-        let up = up_member(self.ctx, self.origin).ok_or_else(|| known("it does not answer"))?;
-        if *source == self.target.key || self.origin.places().len() > 1 {
-            return Err(known(
-                "in which of its places it lies, only Velero's sync tells",
-            ));
-        }
+        let known = |why: &str| NotSafe(why.to_owned());
         let own = MemberId::from_uid(&up.uid);
         // A copy there does not tell whether the backup has volumes.
         let is_own = |record: &BackupRecord| {
@@ -372,9 +364,9 @@ mod tests {
     async fn a_member_that_cannot_tell_is_not_asked_by_every_target_in_turn() {
         let limit = Duration::from_secs(10);
         assert!(Asked::default().known(limit).is_none());
-        let silent = Asked::Silent(Instant::now(), "a timeout".to_owned());
-        assert!(matches!(silent.known(limit), Some(Err(_))));
+        let not = Asked::Not(Instant::now(), "it has volumes".to_owned());
+        assert!(matches!(not.known(limit), Some(Err(_))));
         tokio::time::advance(limit).await;
-        assert!(silent.known(limit).is_none());
+        assert!(not.known(limit).is_none());
     }
 }
