@@ -82,7 +82,10 @@ impl Job {
         let claimed = claimed.zip(row.entry.claimed_name());
         let strays = claimed.map(|(uid, name)| {
             let member = MemberId::from_uid(uid);
-            removal::backups::strays(ctx, owner, (key, &member), name)
+            // One that has ended so hides what the bucket has under its name.
+            let needed = !matches!(row.next, Next::Fail(_));
+            let needed = needed.then_some(name);
+            removal::backups::strays(ctx, owner, (key, &member), needed)
         });
         let ended = match &row.next {
             Next::Follow(object) if ended => Some(Arc::clone(object)),

@@ -187,7 +187,8 @@ impl<'a> Pass<'a> {
         sooner(again, self.read_results(&step))
     }
 
-    /// Removes refused objects of earlier names. Beside the passes, since nothing waits for it.
+    /// Removes refused objects of earlier names, and at the end that of the last one: they would hide
+    /// what the bucket has under these names. Beside the passes, since nothing waits for it.
     fn tidy(&self) {
         let Some((uid, claimed)) = self.source.claimed() else {
             return;
@@ -195,9 +196,11 @@ impl<'a> Pass<'a> {
         if !matches!(&self.source.member.link, Link::Up { member_uid } if member_uid == uid) {
             return;
         }
+        let goes_on = !matches!(self.step().source, Next::Fail(_) | Next::Final);
+        let needed = goes_on.then_some(claimed);
         let (ctx, key) = (self.draft.ctx, &self.source.key);
         let place = (key, &MemberId::from_uid(uid));
-        for stray in backups::strays(ctx, &self.in_source, place, claimed) {
+        for stray in backups::strays(ctx, &self.in_source, place, needed) {
             let (ctx, key) = (Arc::clone(ctx), key.clone());
             let dropping = async move { backups::drop_stray(&ctx, &key, &stray).await };
             tokio::spawn(dropping.in_current_span());

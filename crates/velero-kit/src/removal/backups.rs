@@ -90,7 +90,7 @@ impl<'a, P: Process> OnMember<'a, P> {
         let [name] = known.names.as_slice() else {
             return Ok(Step::Done);
         };
-        for stray in strays(self.ctx, self.owner, (self.key, &self.member), name) {
+        for stray in strays(self.ctx, self.owner, (self.key, &self.member), Some(name)) {
             drop_stray(self.ctx, self.key, &stray).await;
         }
         // Before the Backup: what a sync has brought back must be seen with that sync.
@@ -258,17 +258,18 @@ pub fn left_by(step: Result<Step, Problem>, look_again: Duration) -> (Option<Pro
     }
 }
 
-/// Objects of earlier names of ours that Velero refused because the bucket holds them.
+/// Objects of ours that Velero refused because the bucket holds their names, but for the one of the
+/// name that is `needed`.
 pub fn strays(
     ctx: &Context<impl Process>,
     owner: &Owner,
     (key, member): (&ClusterKey, &MemberId),
-    claimed: &str,
+    needed: Option<&str>,
 ) -> Vec<Arc<velero::Backup>> {
     let mut found = ctx.backups.list(key);
     found.retain(|object| {
         owner.owns(&object.metadata, member)
-            && object.name_any() != claimed
+            && object.metadata.name.as_deref() != needed
             && classify::name_in_bucket(object)
     });
     found
