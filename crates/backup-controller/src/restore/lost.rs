@@ -80,7 +80,8 @@ impl Lost {
     }
 
     /// Whether Kurator v0.5.0 has made this run, which says nothing of itself: exactly its labels, and
-    /// exactly the name, of the run or of its Schedule, that spells cluster, namespace and Backup.
+    /// exactly the name, of the run or of its Schedule, that spells cluster, namespace and Backup. Where
+    /// the word between them is in one of them too, others may be spelt alike.
     fn is_of_v050(&self, found: &velero::Backup) -> bool {
         let (labels, annotations) = (found.labels(), found.annotations());
         let says = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
@@ -88,11 +89,14 @@ impl Lost {
         let newer = newer.iter().any(|key| labels.contains_key(*key))
             || annotations.contains_key(labels::HUB_OBJECT);
         let cluster = &self.cluster.name;
+        let word = Purpose::Backup.as_str();
+        let mut parts = cluster.split('-').chain(self.namespace.split('-'));
+        let is_unique = parts.all(|part| part != word);
         let full = full_name(cluster, Purpose::Backup, &self.namespace, &self.backup);
         let named = found.metadata.name.as_ref() == Some(&full)
             || says(labels::VELERO_SCHEDULE_NAME, &velero_label_value(&full));
         let ours = says(labels::BACKUP_NAME, &self.backup) && says(labels::PLUGIN, "backup");
-        named && ours && !newer
+        is_unique && named && ours && !newer
     }
 
     /// The run that is to be restored, of all that are there.

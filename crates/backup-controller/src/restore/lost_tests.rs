@@ -133,6 +133,11 @@ fn a_run_of_v0_5_0_is_known_by_its_name_and_labels() {
     assert!(newest().is(&of_v050(NAME, None)));
     assert!(newest().is(&of_v050(&format!("{NAME}-20251120030000"), Some(NAME))));
 
+    // It may as well be one of cluster `oslo-backup-team-a` in namespace `b`.
+    let mut unclear = newest();
+    unclear.namespace = "team-a-backup-b".to_owned();
+    let name = "oslo-backup-team-a-backup-b-nightly-shop";
+    assert!(!unclear.is(&of_v050(name, None)));
     // Of another cluster, or no run of that Schedule.
     assert!(!newest().is(&of_v050("bergen-backup-team-a-nightly-shop", None)));
     assert!(!newest().is(&of_v050(&format!("{NAME}-20251120030000"), None)));
