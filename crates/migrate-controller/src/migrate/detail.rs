@@ -169,7 +169,8 @@ fn gives_way(detail: &RestoreDetail) -> bool {
     plain && detail.phase != EntryPhase::Failed
 }
 
-/// What else is to be known of a target that goes on or has completed. Once said it stays said.
+/// What else is to be known of a target that goes on or has completed. Once said it stays said, but
+/// where a new process finds another reason in its place.
 fn caveat(target: &Target, from: &From<'_>) -> Option<Problem> {
     let partial = matches!(from.gate, Gate::Open(Run { partial: true, .. })).then(|| {
         Problem::new(

@@ -171,7 +171,10 @@ fn next_of_target(
     if let Some((member_uid, _)) = claimed
         && target.member.is_replaced(member_uid)
     {
-        return Next::Fail(replaced(name, "restore"));
+        return match ended(stored) {
+            Some(ended) => Next::Follow(Arc::new(ended)),
+            None => Next::Fail(replaced(name, "restore")),
+        };
     }
     let never = unreadable(target, source, gate, terms);
     let last = last_problem(stored.reason.as_deref(), stored.message.as_deref());
@@ -190,10 +193,8 @@ fn next_of_target(
         let next = before.next(&target.seen, velero::Restore::phase, stop, create);
         return match (ended(stored), next) {
             // However it went since, it ended so.
-            (Some(ended), Next::Hold | Next::Confirm | Next::Fail(_) | Next::Retry(_)) => {
-                Next::Follow(Arc::new(ended))
-            }
-            (_, next) => next,
+            (Some(_), next @ Next::Follow(_)) | (None, next) => next,
+            (Some(ended), _) => Next::Follow(Arc::new(ended)),
         };
     }
     if let Some(problem) = never {
