@@ -28,6 +28,10 @@ use crate::operation::entry;
 use crate::operation::objects::PARALLEL;
 use work::Work;
 
+/// Searches for copies after a location has gone, none of which may find any: Velero goes on with a sync
+/// that it had begun, and what that brings would lie there until the next sweep of all members.
+const SEARCHES: u8 = 2;
+
 /// Members that are to be swept. What waits is a set, so it is bounded by the number of members.
 #[derive(Debug, Default)]
 pub struct Sweeps {
@@ -68,7 +72,7 @@ pub async fn run(ctx: Arc<Context>) {
         ctx: Arc::clone(&ctx),
         turns: Arc::new(Semaphore::new(PARALLEL)),
         due: BTreeMap::new(),
-        unsearched: BTreeSet::new(),
+        searches: BTreeMap::new(),
         at_work: Work::default(),
         unreadable: BTreeMap::new(),
     };
@@ -111,8 +115,8 @@ pub async fn run(ctx: Arc<Context>) {
 struct Swept {
     /// When to sweep again, if nothing changes before.
     again: Option<Duration>,
-    /// All copies were looked at.
-    searched: bool,
+    /// How often copies are still to be looked for.
+    searches: u8,
     /// Marks of use that cannot be read.
     unreadable: BTreeSet<String>,
 }
@@ -122,6 +126,7 @@ impl Swept {
     fn failed(again: Duration) -> Self {
         Self {
             again: Some(again),
+            searches: 1,
             ..Self::default()
         }
     }
@@ -132,8 +137,8 @@ struct Broom {
     ctx: Arc<Context>,
     turns: Arc<Semaphore>,
     due: BTreeMap<ClusterKey, Instant>,
-    /// Members where copies of a location that is gone may lie.
-    unsearched: BTreeSet<ClusterKey>,
+    /// How often copies of locations that are gone are to be looked for.
+    searches: BTreeMap<ClusterKey, u8>,
     at_work: Work<Swept>,
     /// Marks of use that cannot be read, as last told.
     unreadable: BTreeMap<ClusterKey, BTreeSet<String>>,
@@ -142,9 +147,14 @@ struct Broom {
 impl Broom {
     fn everywhere(&mut self) {
         for key in self.ctx.locations.clusters() {
-            self.unsearched.insert(key.clone());
+            self.search(key.clone(), 1);
             self.sweep(key, Duration::ZERO);
         }
+    }
+
+    fn search(&mut self, key: ClusterKey, times: u8) {
+        let known = self.searches.entry(key).or_default();
+        *known = (*known).max(times);
     }
 
     fn sweep(&mut self, key: ClusterKey, after: Duration) {
@@ -159,12 +169,12 @@ impl Broom {
                 cluster, key, new, ..
             } if borrowed::is_borrowed(&key.name) => {
                 if new.is_none() {
-                    self.unsearched.insert(cluster.clone());
+                    self.search(cluster.clone(), SEARCHES);
                 }
                 self.sweep(cluster, Duration::ZERO);
             }
             Change::State { cluster } => {
-                self.unsearched.insert(cluster.clone());
+                self.search(cluster.clone(), 1);
                 self.sweep(cluster, Duration::ZERO);
             }
             Change::Lagged => self.everywhere(),
@@ -191,20 +201,20 @@ impl Broom {
             .collect();
         for key in due {
             self.due.remove(&key);
-            let search = self.unsearched.remove(&key);
+            let searches = self.searches.remove(&key).unwrap_or_default();
             let (ctx, turns) = (Arc::clone(&self.ctx), Arc::clone(&self.turns));
             let member = key.clone();
             self.at_work.start(key, async move {
                 // The semaphore is never closed.
                 let _turn = turns.acquire().await.ok();
-                sweep::sweep(&ctx, &member, search).await
+                sweep::sweep(&ctx, &member, searches).await
             });
         }
     }
 
     fn done(&mut self, key: &ClusterKey, swept: Swept) {
-        if !swept.searched {
-            self.unsearched.insert(key.clone());
+        if swept.searches > 0 {
+            self.search(key.clone(), swept.searches);
         }
         if let Some(again) = swept.again {
             self.sweep(key.clone(), again);

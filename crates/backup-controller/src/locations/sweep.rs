@@ -29,21 +29,19 @@ use crate::operation::{State, objects, sooner};
 /// The kind whose operations another controller works on.
 const MIGRATE: &str = "Migrate";
 
-/// Ends uses, removes what is not used, and with `search` looks for copies that nobody can read.
-pub(super) async fn sweep(ctx: &Context, key: &ClusterKey, search: bool) -> Swept {
+/// Ends uses, removes what is not used, and if there is a search to do looks for copies that nobody
+/// can read.
+pub(super) async fn sweep(ctx: &Context, key: &ClusterKey, searches: u8) -> Swept {
+    let mut swept = Swept {
+        searches,
+        ..Swept::default()
+    };
     let reachable = matches!(member::link(ctx, key), Link::Up { .. })
         && member::is_live(&ctx.locations.state(key));
     // Its state is told when it changes.
     if !ctx.leadership.is_leader() || !reachable {
-        return Swept {
-            searched: !search,
-            ..Swept::default()
-        };
+        return swept;
     }
-    let mut swept = Swept {
-        searched: true,
-        ..Swept::default()
-    };
     let mut locations = ctx.locations.list(key);
     locations.retain(|location| borrowed::is_borrowed(&location.name_any()));
     for location in &locations {
@@ -53,15 +51,26 @@ pub(super) async fn sweep(ctx: &Context, key: &ClusterKey, search: bool) -> Swep
             swept.again = sooner(swept.again, Some(ctx.timings.look_again));
         }
     }
-    if search && let Err(error) = drop_orphans(ctx, key).await {
-        // Without Velero there are no copies.
-        swept.searched = matches!(error, CallError::NotServed(_));
-        if !swept.searched {
-            tracing::debug!(cluster = %key, %error, "cannot look for copies");
+    if searches > 0 {
+        match drop_orphans(ctx, key).await {
+            Ok(Found::Nothing) => swept.searches = searches - 1,
+            Ok(Found::Copies) => {}
+            // Without Velero there are no copies.
+            Err(CallError::NotServed(_)) => swept.searches = 0,
+            Err(error) => tracing::debug!(cluster = %key, %error, "cannot look for copies"),
+        }
+        if swept.searches > 0 {
             swept.again = sooner(swept.again, Some(ctx.timings.look_again));
         }
     }
     swept
+}
+
+/// What a search for copies that nobody can read has found.
+enum Found {
+    Nothing,
+    /// Some, which are gone now. A sync of Velero's that brought them may bring more.
+    Copies,
 }
 
 /// Ends the uses of one location, or removes it. What has changed meanwhile is told by the watch.
@@ -152,16 +161,19 @@ where
 /// Removes the copies of locations that are not there any more. The copies are read before the
 /// locations, and a location once more before each of its copies goes: one whose location is made
 /// anew meanwhile is kept.
-async fn drop_orphans(ctx: &Context, key: &ClusterKey) -> Result<(), CallError> {
+async fn drop_orphans(ctx: &Context, key: &ClusterKey) -> Result<Found, CallError> {
     let backups = objects::velero::<Backup>(ctx, key);
     let copies = ListOptions {
         labels: Some(foreign(ctx, key)),
         ..ListOptions::default()
     };
     let mut copies = backups.clone().metadata_only().list(&copies).await?;
-    copies.retain(|found| copy::borrowed_from(found).is_some());
+    copies.retain(|found| {
+        copy::borrowed_from(found).is_some() && found.metadata.deletion_timestamp.is_none()
+    });
+    let mut result = Found::Nothing;
     if copies.is_empty() {
-        return Ok(());
+        return Ok(result);
     }
     let locations = objects::velero::<BackupStorageLocation>(ctx, key).metadata_only();
     let listed = locations.list(&ListOptions::default()).await?;
@@ -172,6 +184,7 @@ async fn drop_orphans(ctx: &Context, key: &ClusterKey) -> Result<(), CallError> 
         if locations.get_opt(of).await?.is_some() {
             continue;
         }
+        result = Found::Copies;
         let only_if = Preconditions {
             uid: orphan.uid(),
             resource_version: None,
@@ -181,7 +194,7 @@ async fn drop_orphans(ctx: &Context, key: &ClusterKey) -> Result<(), CallError> 
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(result)
 }
 
 /// Selects what does not lie in a location of the member's own.
