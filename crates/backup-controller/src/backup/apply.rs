@@ -1,6 +1,7 @@
 //! The writes to members: for many at once, bounded, and each with a result of its own.
 
 use api_types::backup::{Backup, BackupPolicy};
+use api_types::common::StoragePlace;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
 use api_types::names::Purpose;
@@ -22,18 +23,30 @@ pub fn full_name(owner: &Owner, key: &ClusterKey) -> String {
     objects::full_name(owner, Purpose::Backup, key)
 }
 
-/// Creates the claimed object, after the ConfigMap that it refers to.
+/// What the objects are built from.
+#[derive(Debug)]
+pub struct Order {
+    pub policy: Option<BackupPolicy>,
+    /// Name of the location in each member.
+    pub location: String,
+    /// What is carried along.
+    pub config_map: Option<ConfigMap>,
+}
+
+/// Creates the claimed object, after the ConfigMap that it refers to, if its location can be used and
+/// is where that is `written` down to be.
 pub async fn create(
     ctx: &Context,
     owner: &Owner,
     target: &Target,
-    (policy, location): (Option<&BackupPolicy>, &str),
-    config_map: Option<&ConfigMap>,
+    order: &Order,
+    written: Option<&StoragePlace>,
 ) -> Applied {
-    if let Err(problem) = objects::location_usable(ctx, &target.key, location).await {
+    let unmoved = objects::location_unmoved(ctx, &target.key, &order.location, written).await;
+    if let Err(problem) = unmoved {
         return Applied::Failed(problem);
     }
-    let carried = match config_map {
+    let carried = match &order.config_map {
         Some(source) => match objects::carry_over(ctx, owner, target, source).await {
             Ok(name) => Some(name),
             Err(problem) => return Applied::Failed(problem),
@@ -45,7 +58,7 @@ pub async fn create(
         member: &target.member,
         name: &target.name,
     };
-    let object = build::build(owner, place, policy, carried.as_deref());
+    let object = build::build(owner, place, order.policy.as_ref(), carried.as_deref());
     objects::create(ctx, owner, target, &object).await
 }
 

@@ -3,7 +3,6 @@
 use api_types::backup::BackupDetail;
 use api_types::external::velero;
 use jiff::Timestamp;
-use velero_kit::location;
 
 use super::plan::{Entry, Next};
 use crate::operation::entry::{self, say, say_being_created};
@@ -36,9 +35,7 @@ fn follow(detail: &mut BackupDetail, entry: &Entry, object: &velero::Backup) {
         ..Beside::default()
     };
     outcome::of_backup(detail, object, beside);
-    if detail.storage.is_none() {
-        detail.storage = entry.facts.location.as_deref().map(location::storage);
-    }
+    outcome::lies_at(detail, object, entry.facts.place());
 }
 
 #[cfg(test)]

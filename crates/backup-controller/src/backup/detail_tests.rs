@@ -80,6 +80,14 @@ fn a_place_that_was_recorded_stays_although_the_location_changes() {
     entry.facts.location = Some(std::sync::Arc::new(moved));
     let detail = after(&entry, &Next::Follow(in_phase("InProgress")));
     assert_eq!(detail.storage.unwrap().bucket, "fleet-backups");
+    // Velero looks when it begins.
+    for waits in ["", "New", "Queued"] {
+        let detail = after(&entry, &Next::Follow(in_phase(waits)));
+        assert_eq!(detail.storage.unwrap().bucket, "another", "{waits:?}");
+    }
+    assert!(entry.has_moved());
+    entry.stored.storage = entry.facts.place();
+    assert!(!entry.has_moved());
 }
 
 #[test]

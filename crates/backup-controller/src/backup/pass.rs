@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::backup::{Backup, BackupPolicy, BackupStatus};
+use api_types::backup::{Backup, BackupStatus};
 use api_types::condition::reason;
 use api_types::external::velero;
 use api_types::names::{MemberId, Purpose};
@@ -11,9 +11,8 @@ use controller_kit::reconcile::Outcome;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
 use velero_kit::identity::Owner;
-use velero_kit::location;
 
-use super::apply::{self, Applied};
+use super::apply::{self, Applied, Order};
 use super::plan::{self, Entry, Link, Next, Terms, plan};
 use super::validate::{InvalidSpec, Validated};
 use super::{Error, Problem, agenda, dereference, housekeeping, status};
@@ -41,15 +40,6 @@ impl Row {
             claimed: false,
         }
     }
-}
-
-/// What the objects are built from.
-struct Wanted {
-    policy: Option<BackupPolicy>,
-    /// Name of the location in each member.
-    location: String,
-    /// What is carried along.
-    config_map: Option<ConfigMap>,
 }
 
 /// One pass.
@@ -100,7 +90,7 @@ impl<'a> Pass<'a> {
         if self.0.is_late() {
             return Ok(stale());
         }
-        let wanted = Wanted {
+        let wanted = Order {
             policy: self.0.object.spec.policy.clone(),
             location: spec.location.clone(),
             config_map: config_map.and_then(Result::ok),
@@ -134,6 +124,16 @@ impl<'a> Pass<'a> {
         {
             self.rename(row);
         }
+        for row in rows
+            .iter_mut()
+            .filter(|row| matches!(row.next, Next::Create { expired: false }))
+        {
+            // Its location was given another place since the claim.
+            if row.entry.has_moved() {
+                row.entry.stored.storage = row.entry.facts.place();
+                row.claimed = true;
+            }
+        }
         let rows = rows
             .iter_mut()
             .filter(|row| matches!(row.next, Next::Claim));
@@ -150,7 +150,7 @@ impl<'a> Pass<'a> {
                     let stored = &mut row.entry.stored;
                     stored.member_uid = Some(member_uid.clone());
                     stored.backup_name_in_cluster = Some(name);
-                    stored.storage = row.entry.facts.location.as_deref().map(location::storage);
+                    stored.storage = row.entry.facts.place();
                     row.claimed = true;
                     Next::Create { expired: false }
                 }
@@ -200,7 +200,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Creates and confirms objects, each on its own.
-    async fn apply(&self, rows: &mut [Row], wanted: Wanted) {
+    async fn apply(&self, rows: &mut [Row], wanted: Order) {
         let wanted = Arc::new(wanted);
         let rows: Vec<&mut Row> = rows.iter_mut().filter(|row| touches_member(row)).collect();
         let calls = rows
@@ -217,7 +217,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Creates the claimed object, or asks for it.
-    fn object_call(&self, row: &Row, wanted: &Arc<Wanted>) -> Option<Call> {
+    fn object_call(&self, row: &Row, wanted: &Arc<Order>) -> Option<Call> {
         let target = target(&row.entry)?;
         let create = matches!(row.next, Next::Create { expired: false });
         let verb = if create { "create" } else { "confirm" };
@@ -227,11 +227,10 @@ impl<'a> Pass<'a> {
             self.0.owner.clone(),
             Arc::clone(wanted),
         );
+        let written = row.entry.stored.storage.clone();
         Some(Call::new(row.entry.key.clone(), purpose, async move {
             Answer::Backup(if create {
-                let what = (wanted.policy.as_ref(), wanted.location.as_str());
-                let config_map = wanted.config_map.as_ref();
-                apply::create(&ctx, &owner, &target, what, config_map).await
+                apply::create(&ctx, &owner, &target, &wanted, written.as_ref()).await
             } else {
                 objects::confirm(&ctx, &owner, &target).await
             })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use api_types::backup::BackupDetail;
+use api_types::common::StoragePlace;
 use api_types::condition::reason;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
@@ -35,6 +36,11 @@ impl Facts {
     /// Whether calls to the member can be made.
     pub fn is_up(&self) -> bool {
         matches!(self.link, Link::Up { .. })
+    }
+
+    /// Where a backup that is made now would lie.
+    pub fn place(&self) -> Option<StoragePlace> {
+        self.location.as_deref().map(location::storage)
     }
 }
 
@@ -96,6 +102,13 @@ impl Entry {
             .member_uid
             .as_ref()
             .and(self.stored.backup_name_in_cluster.as_deref())
+    }
+
+    /// Whether a backup that is made now would lie elsewhere than is written down.
+    pub fn has_moved(&self) -> bool {
+        let written = self.stored.storage.as_ref();
+        let place = self.facts.place();
+        place.is_some_and(|place| !written.is_some_and(|known| location::is_same(known, &place)))
     }
 
     /// Whether the object was ever seen: its status is copied from then on, be it empty.

@@ -11,16 +11,15 @@ use api_types::labels;
 use api_types::names::MemberId;
 use proxy_client::Error as CallError;
 use tokio::time::Instant;
+use velero_kit::borrowed;
 use velero_kit::build::Place as At;
 use velero_kit::identity::Owner;
 use velero_kit::operation::calls::{self, FRESH, NotNow};
 use velero_kit::operation::objects::{self, Applied, Target as Place};
 use velero_kit::operation::sooner;
-use velero_kit::problem::Problem;
 use velero_kit::reading::origin::{Member, Origin};
 use velero_kit::reading::wanted::{Wanted, Which};
 use velero_kit::reading::{look, opening};
-use velero_kit::{borrowed, location};
 
 use super::build;
 use super::facts::{Readable, Seen, Source};
@@ -296,15 +295,8 @@ async fn create_backup(
     (object, storage): (&velero::Backup, Option<&StoragePlace>),
 ) -> Applied<velero::Backup> {
     let name = labels::DEFAULT_STORAGE_LOCATION;
-    match objects::location_usable(ctx, &place.key, name).await {
-        Ok(here) if storage.is_some_and(|storage| location::is_same(storage, &here)) => {
-            objects::create(ctx, owner, place, object).await
-        }
-        // The watch will show it, and then the new place is written down.
-        Ok(_) => Applied::Failed(Problem::new(
-            reason::STORAGE_LOCATION_UNAVAILABLE,
-            format!("BackupStorageLocation {name} has just been given another place"),
-        )),
+    match objects::location_unmoved(ctx, &place.key, name, storage).await {
+        Ok(()) => objects::create(ctx, owner, place, object).await,
         Err(problem) => Applied::Failed(problem),
     }
 }

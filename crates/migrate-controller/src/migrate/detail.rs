@@ -82,9 +82,7 @@ pub(super) fn of_source(
                 ..Beside::default()
             };
             outcome::of_backup(&mut detail, object, beside);
-            if detail.storage.is_none() {
-                detail.storage = source.location.clone().ok();
-            }
+            outcome::lies_at(&mut detail, object, source.location.clone().ok());
         }
         Next::Fail(problem) => entry::fail(&mut detail, problem),
     }

@@ -122,6 +122,24 @@ pub async fn location_usable(
     }
 }
 
+/// Whether a location can be used, and is where the backup that is to be made in it is written down to
+/// lie. Where it is not, its watch will show its new place, and then that is written down.
+pub async fn location_unmoved(
+    ctx: &Context<impl Process>,
+    key: &ClusterKey,
+    name: &str,
+    written: Option<&StoragePlace>,
+) -> Result<(), Problem> {
+    let here = location_usable(ctx, key, name).await?;
+    if written.is_some_and(|written| location::is_same(written, &here)) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        reason::STORAGE_LOCATION_UNAVAILABLE,
+        format!("BackupStorageLocation {name} has just been given another place"),
+    ))
+}
+
 /// Creates a claimed object.
 pub async fn create<O: MemberResource>(
     ctx: &Context<impl Process>,

@@ -3,8 +3,9 @@
 use crate::classify;
 use crate::problem::Problem;
 use crate::results::read::Results;
-use api_types::aggregate::{EntryState, Seen, sanitize_backup, sanitize_restore};
+use api_types::aggregate::{EntryState, Seen, VeleroPhase, sanitize_backup, sanitize_restore};
 use api_types::backup::BackupDetail;
+use api_types::common::StoragePlace;
 use api_types::external::velero;
 use api_types::phase::EntryPhase;
 use api_types::restore::RestoreDetail;
@@ -42,6 +43,15 @@ pub fn of_backup(detail: &mut BackupDetail, object: &velero::Backup, beside: Bes
     told.write(detail, state, object.phase(), beside);
     detail.backup_status_in_cluster = Some(copy.status);
     detail.backup_name_in_cluster = Some(name);
+}
+
+/// Writes down where a Velero Backup lies. Velero looks its location up when it begins: what has changed
+/// of that before counts, and what changes later does not.
+pub fn lies_at(detail: &mut BackupDetail, object: &velero::Backup, present: Option<StoragePlace>) {
+    let waits = VeleroPhase::of(object.phase()) == VeleroPhase::Waiting;
+    if let Some(place) = present.filter(|_| waits || detail.storage.is_none()) {
+        detail.storage = Some(place);
+    }
 }
 
 /// Writes down what a Velero Restore says.
