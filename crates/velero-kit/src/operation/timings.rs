@@ -27,6 +27,9 @@ pub struct Timings {
     /// A deletion without progress for this long: `Stalled`, `DeletionBlocked`.
     #[serde(deserialize_with = "millis")]
     pub deletion_stalled: Duration,
+    /// Least time between two writes of one status; twice as long as the former took, if that is more.
+    #[serde(deserialize_with = "millis")]
+    pub pace: Duration,
     /// Least time between two writes that only show progress.
     #[serde(deserialize_with = "millis")]
     pub progress_pace: Duration,
@@ -83,6 +86,7 @@ impl Default for Timings {
             probe_answer: Duration::from_secs(15),
             probe_again: Duration::from_mins(1),
             deletion_stalled: Duration::from_mins(10),
+            pace: Duration::from_millis(100),
             progress_pace: Duration::from_secs(1),
             progress_pace_per_entry: Duration::from_millis(10),
             look_again: Duration::from_secs(10),
@@ -99,6 +103,20 @@ impl Default for Timings {
             results: Duration::from_secs(10),
             pass_limit: Duration::from_secs(30),
         }
+    }
+}
+
+impl Timings {
+    /// Least time after a write that took so long (`api.md` 3.6).
+    pub fn pace_of_changes(&self, took: Duration) -> Duration {
+        self.pace.max(took.saturating_mul(2))
+    }
+
+    /// Least time after a write to one that only shows progress, with so many entries.
+    pub fn pace_of_progress(&self, entries: usize) -> Duration {
+        let entries = u32::try_from(entries).unwrap_or(u32::MAX);
+        let of_entries = self.progress_pace_per_entry.saturating_mul(entries);
+        self.progress_pace.max(of_entries)
     }
 }
 
@@ -124,5 +142,21 @@ mod tests {
         assert_eq!(timings.velero_silence, Duration::from_millis(500));
         assert_eq!(timings.no_progress, Timings::default().no_progress);
         assert!(r#"{"veleroSilenze": 500}"#.parse::<Timings>().is_err());
+    }
+
+    #[test]
+    fn a_large_status_is_written_more_seldom_and_a_slow_hub_is_given_time() {
+        let timings = Timings::default();
+        let pace = |took| {
+            timings
+                .pace_of_changes(Duration::from_millis(took))
+                .as_millis()
+        };
+        assert_eq!((pace(1), pace(50), pace(700)), (100, 100, 1400));
+        let progress = |entries| timings.pace_of_progress(entries).as_millis();
+        assert_eq!(
+            (progress(2), progress(100), progress(1000)),
+            (1000, 1000, 10_000)
+        );
     }
 }
