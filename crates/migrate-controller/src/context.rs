@@ -18,7 +18,7 @@ use velero_kit::problem::Problem;
 
 use crate::controller;
 use crate::migrate::facts::Notes;
-use crate::migrate::survey::View;
+use crate::migrate::survey::{Moved, Survey};
 
 /// Clients, local stores and this process's memory.
 pub type Context = context::Context<MigrateController>;
@@ -45,17 +45,17 @@ pub struct Own {
 /// What is remembered of a Migrate.
 #[derive(Debug, Default)]
 pub struct OfMigrate {
-    /// When its members were first asked what they have.
-    pub survey: Option<Instant>,
+    /// What its members are asked before anything is made, until the source is claimed.
+    pub survey: Option<Survey>,
 }
 
 /// What is remembered of one of its members.
 #[derive(Debug, Default)]
 pub struct OfMember {
-    /// What it has, until the source is claimed.
-    pub view: Option<Arc<View>>,
     /// What a target says of itself besides.
     pub notes: Notes,
+    /// When the survey began that it was told in.
+    pub told: Option<Instant>,
     /// Its location for reading the source's place was opened before the backup had ended.
     pub prepared: bool,
 }
@@ -63,8 +63,10 @@ pub struct OfMember {
 /// What came of a call.
 #[derive(Debug, Clone)]
 pub enum Answer {
-    /// What the member has.
-    View(Arc<View>),
+    /// What is migrated, as the source has it.
+    Moved(Arc<Moved>),
+    /// What a target lacks of that, and which namespaces it comes into.
+    Notes(Notes),
     /// The name that is free.
     Name(Result<String, Problem>),
     /// The Velero Backup that is there under the claimed name.

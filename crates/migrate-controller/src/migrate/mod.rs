@@ -39,6 +39,7 @@ use velero_kit::operation::{Error, hold, is_settled};
 
 use crate::context::{Context, Draft};
 use pass::Pass;
+use status::Entries;
 
 /// One pass over a Migrate.
 pub async fn reconcile(ctx: &Arc<Context>, migrate: Arc<Migrate>) -> Result<Outcome, Error> {
@@ -57,7 +58,10 @@ pub async fn reconcile(ctx: &Arc<Context>, migrate: Arc<Migrate>) -> Result<Outc
     let draft = Draft::new(ctx, migrate, owner);
     match validated {
         Ok(spec) => Box::pin(Pass::new(draft, spec).run()).await,
-        Err(invalid) => pass::refuse(draft, &invalid).await,
+        Err(invalid) => {
+            let entries = Entries::stored(&draft.object);
+            pass::refuse(draft, entries, &invalid).await
+        }
     }
 }
 

@@ -68,6 +68,8 @@ fn a_partial_source_that_goes_on_says_so_in_every_target_and_ends_at_best_partia
     let entry = &status.target_cluster_status[0];
     assert_eq!(entry.phase, EntryPhase::Completed);
     assert_eq!(entry.reason.as_deref(), Some("SourceBackupPartiallyFailed"));
+    let told = &find(&status.conditions, READY).unwrap().message;
+    assert!(told.contains("1 of 1 targets completed; oslo: "), "{told}");
 }
 
 #[test]

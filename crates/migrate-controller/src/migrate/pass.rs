@@ -78,7 +78,15 @@ impl<'a> Pass<'a> {
     pub async fn run(mut self) -> Result<Outcome, Error> {
         let targets = self.targets.iter().map(|target| &target.key);
         if let Err(invalid) = self.spec.check_targets(&self.source.key, targets) {
-            return refuse(self.draft, &invalid).await;
+            let entries = Entries {
+                source: self.source.stored,
+                targets: self
+                    .targets
+                    .into_iter()
+                    .map(|target| target.stored)
+                    .collect(),
+            };
+            return refuse(self.draft, entries, &invalid).await;
         }
         let too_many = self
             .draft
@@ -86,17 +94,15 @@ impl<'a> Pass<'a> {
         if too_many.is_some() {
             self.source.member.problem = too_many;
         }
+        let mut step = self.step();
         let mut current = false;
         for _ in 0..ROUNDS {
-            let step = self.step();
             if matches!(step.source, Next::Survey) {
                 if !self.survey().await {
                     break;
                 }
                 self.terms.surveyed = true;
-                continue;
-            }
-            if self.write_down(&step).await {
+            } else if self.write_down(&step).await {
                 if !self.write().await? {
                     return Ok(stale());
                 }
@@ -104,37 +110,36 @@ impl<'a> Pass<'a> {
                     self.end_survey();
                 }
                 current = true;
-                continue;
-            }
-            if !self.has_questions(&step) {
+            } else if self.has_questions(&step) {
+                if !current && !self.draft.is_current().await? || self.draft.is_late() {
+                    return Ok(stale());
+                }
+                current = true;
+                self.ask(&step).await;
+            } else {
                 break;
             }
-            if !current && !self.draft.is_current().await? {
-                return Ok(stale());
-            }
-            if self.draft.is_late() {
-                return Ok(stale());
-            }
-            current = true;
-            self.ask(&step).await;
+            step = self.step();
         }
-        let due = self.follow();
-        self.tidy();
-        let wanted = self.status();
+        let due = self.follow(&step);
+        self.tidy(&step);
+        // What was found beside the objects is told as well.
+        let step = self.step();
+        let gate = step.gate.clone();
+        let wanted = self.status(step);
         let pace = match self.draft.pace(&wanted) {
             Some(wait) => Some(wait),
             None if self.draft.write(wanted).await? => None,
             None => return Ok(stale()),
         };
-        Ok(self.outcome(sooner(pace, due)))
+        Ok(self.outcome(&gate, sooner(pace, due)))
     }
 
     pub(super) fn step(&self) -> Step {
         step(&self.source, &self.targets, &self.terms)
     }
 
-    fn status(&self) -> MigrateStatus {
-        let step = self.step();
+    fn status(&self, step: Step) -> MigrateStatus {
         let mut entries = Entries {
             source: step.source_detail,
             targets: step.target_details,
@@ -153,14 +158,13 @@ impl<'a> Pass<'a> {
     }
 
     async fn write(&mut self) -> Result<bool, Error> {
-        let wanted = self.status();
+        let wanted = self.status(self.step());
         self.draft.write(wanted).await
     }
 
     /// What is known of the objects that Velero works on, beside what they say. Returns when to look
     /// again.
-    fn follow(&mut self) -> Option<Duration> {
-        let step = self.step();
+    fn follow(&mut self, step: &Step) -> Option<Duration> {
         let ctx = self.draft.ctx;
         let mut again = None;
         if let (Next::Follow(object), Link::Up { member_uid }) =
@@ -184,19 +188,19 @@ impl<'a> Pass<'a> {
                 again = sooner(again, Some(wait));
             }
         }
-        sooner(again, self.read_results(&step))
+        sooner(again, self.read_results(step))
     }
 
     /// Removes refused objects of earlier names, and at the end that of the last one: they would hide
     /// what the bucket has under these names. Beside the passes, since nothing waits for it.
-    fn tidy(&self) {
+    fn tidy(&self, step: &Step) {
         let Some((uid, claimed)) = self.source.claimed() else {
             return;
         };
         if !matches!(&self.source.member.link, Link::Up { member_uid } if member_uid == uid) {
             return;
         }
-        let goes_on = !matches!(self.step().source, Next::Fail(_) | Next::Final);
+        let goes_on = !matches!(step.source, Next::Fail(_) | Next::Final);
         let needed = goes_on.then_some(claimed);
         let (ctx, key) = (self.draft.ctx, &self.source.key);
         let place = (key, &MemberId::from_uid(uid));
@@ -231,7 +235,7 @@ impl<'a> Pass<'a> {
     }
 
     /// When to look again, for what no watch tells.
-    fn outcome(&self, after: Option<Duration>) -> Outcome {
+    fn outcome(&self, gate: &Gate, after: Option<Duration>) -> Outcome {
         let migrate = &self.draft.object;
         let Some(status) = migrate.status.as_ref() else {
             return look_again(after);
@@ -248,7 +252,7 @@ impl<'a> Pass<'a> {
             until_stalled(&status.target_cluster_status, self.draft.now),
         );
         let deadline = until(self.spec.deadline, self.draft.now);
-        let expires = match self.step().gate {
+        let expires = match gate {
             Gate::Open(run) => run.expires.and_then(|end| until(end, self.draft.now)),
             _ => None,
         };
@@ -302,12 +306,11 @@ fn has_results(target: &Target, object: &velero::Restore) -> Option<Place> {
 }
 
 /// The spec can never work: say so, once and for all.
-pub async fn refuse(mut draft: Draft<'_>, invalid: &InvalidSpec) -> Result<Outcome, Error> {
-    let stored = draft.object.status.clone().unwrap_or_default();
-    let entries = Entries {
-        source: stored.source_cluster_status.unwrap_or_default(),
-        targets: stored.target_cluster_status,
-    };
+pub async fn refuse(
+    mut draft: Draft<'_>,
+    entries: Entries,
+    invalid: &InvalidSpec,
+) -> Result<Outcome, Error> {
     let wanted = status::refused(&draft.object, entries, invalid, draft.now);
     let written = draft.write(wanted).await?;
     Ok(if written { Outcome::Done } else { stale() })

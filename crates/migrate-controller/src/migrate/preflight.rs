@@ -106,21 +106,34 @@ pub fn selects(filter: &ResourceFilter, of: &Served) -> bool {
     in_scope && scoped(&filter.included_resources, &filter.excluded_resources, true)
 }
 
-/// What a target does not serve of what the filter selects, in the version that the source backs it
-/// up in. `None`: it serves all of it.
-pub fn not_served(
-    filter: &ResourceFilter,
-    source: &[Served],
-    (target, served): (&str, &[Served]),
-) -> Option<Problem> {
+/// A type that the source backs up.
+#[derive(Debug, Clone)]
+pub struct Selected {
+    /// In the version that it is backed up in.
+    of: Served,
+    /// Whether its definition is migrated with it.
+    comes_along: bool,
+}
+
+/// The types that the filter selects of those that the source serves.
+pub fn selected(filter: &ResourceFilter, source: &[Served]) -> Vec<Selected> {
+    preferred(source)
+        .filter(|of| of.can_move() && selects(filter, of))
+        .map(|of| Selected {
+            of: of.clone(),
+            comes_along: comes_along(filter, of),
+        })
+        .collect()
+}
+
+/// What a target does not serve of what is backed up, in the version that it is backed up in. `None`:
+/// it serves all of it.
+pub fn not_served(selected: &[Selected], (target, served): (&str, &[Served])) -> Option<Problem> {
     let mut missing = BTreeSet::new();
-    for of in preferred(source) {
-        if !of.can_move() || !selects(filter, of) {
-            continue;
-        }
+    for Selected { of, comes_along } in selected {
         let there: Vec<&Served> = served.iter().filter(|it| it.is_same_type(of)).collect();
         let fits = there.iter().any(|it| it.version == of.version);
-        if fits || there.is_empty() && comes_along(filter, of) {
+        if fits || there.is_empty() && *comes_along {
             continue;
         }
         missing.insert(tell(of, &there));
@@ -190,14 +203,12 @@ pub struct Namespaces {
     pub going: BTreeSet<String>,
 }
 
-/// The namespaces of a target that objects come into, by the names of those that the source has and
-/// of those that the target has.
-pub fn namespaces(
+/// The names that the namespaces get which the filter selects of those that the source has.
+pub fn arriving(
     filter: &ResourceFilter,
     mapping: &StringMap,
     source: &[Namespace],
-    target: &[Namespace],
-) -> Namespaces {
+) -> BTreeSet<String> {
     let included = &filter.included_namespaces;
     let taken = |of: &&Namespace| {
         let name = &of.name;
@@ -209,10 +220,17 @@ pub fn namespaces(
                 .any(|pattern| matches(pattern, name))
             && (name != velero_kit::NAMESPACE || included.contains(name))
     };
+    let taken = source.iter().filter(taken);
+    taken
+        .map(|of| mapping.get(&of.name).unwrap_or(&of.name).clone())
+        .collect()
+}
+
+/// What the namespaces of these names find in a target that has those of `there`.
+pub fn namespaces(arriving: &BTreeSet<String>, there: &[Namespace]) -> Namespaces {
     let mut namespaces = Namespaces::default();
-    for of in source.iter().filter(taken) {
-        let name = mapping.get(&of.name).unwrap_or(&of.name);
-        let list = match target.iter().find(|there| there.name == *name) {
+    for name in arriving {
+        let list = match there.iter().find(|there| there.name == *name) {
             None => &mut namespaces.created,
             Some(Namespace { going: true, .. }) => &mut namespaces.going,
             Some(_) => &mut namespaces.present,
@@ -259,8 +277,8 @@ fn matches(pattern: &str, name: &str) -> bool {
     reached[name.len()]
 }
 
-/// The first names, as many as a message has room for.
-fn some_of(names: &BTreeSet<String>) -> Option<String> {
+/// The first names, as many as a message has room for. `None`: there are none.
+pub fn some_of(names: &BTreeSet<String>) -> Option<String> {
     let mut text = String::new();
     for (number, name) in names.iter().enumerate() {
         if number > 0 && text.len() + name.len() > NAMES_BYTES {

@@ -35,7 +35,8 @@ fn of_source() -> Vec<Served> {
 }
 
 fn warned(of: Value, target: &[Served]) -> Option<String> {
-    not_served(&filter(of), &of_source(), ("bergen", target)).map(|problem| {
+    let selected = selected(&filter(of), &of_source());
+    not_served(&selected, ("bergen", target)).map(|problem| {
         assert_eq!(problem.reason, "ApiVersionNotServed");
         problem.message
     })
@@ -110,7 +111,8 @@ fn a_warning_has_room_for_so_many_names_and_counts_the_rest() {
     let many: Vec<Served> = (0..100)
         .map(|number| served("many.k8s.io/v1", &format!("things{number:03}"), true))
         .collect();
-    let problem = not_served(&ResourceFilter::default(), &many, ("bergen", &[])).unwrap();
+    let all = selected(&ResourceFilter::default(), &many);
+    let problem = not_served(&all, ("bergen", &[])).unwrap();
     assert!(problem.message.len() <= 256, "{problem:?}");
     assert!(problem.message.contains("things000"), "{problem:?}");
     assert!(problem.message.contains(" more: "), "{problem:?}");
@@ -179,8 +181,8 @@ fn what_velero_cannot_move_is_not_warned_of() {
         served("v1", "nodes", false),
         served("velero.io/v1", "schedules", true),
     ];
-    let all = ResourceFilter::default();
-    assert_eq!(not_served(&all, &source, ("bergen", &[])), None);
+    let all = selected(&ResourceFilter::default(), &source);
+    assert_eq!(not_served(&all, ("bergen", &[])), None);
 }
 
 fn names(of: &[&str]) -> Vec<Namespace> {
@@ -216,7 +218,7 @@ fn namespaces_are_told_by_the_names_that_they_get() {
     source[5].left_out = true;
     let mut target = names(&["bank", "shop", "default", "shop-old"]);
     target[3].going = true;
-    let namespaces = namespaces(&filter, &mapping, &source, &target);
+    let namespaces = namespaces(&arriving(&filter, &mapping, &source), &target);
     assert_eq!(namespaces.created, set(&["bank-oslo", "shop-db"]));
     assert_eq!(namespaces.present, set(&["shop"]));
     assert_eq!(namespaces.going, set(&["shop-old"]));
@@ -231,8 +233,8 @@ fn namespaces_are_told_by_the_names_that_they_get() {
 #[test]
 fn velero_s_namespace_comes_only_where_it_is_named() {
     let source = names(&["shop", "velero"]);
-    let all = namespaces(&ResourceFilter::default(), &StringMap::new(), &source, &[]);
-    assert_eq!(all.created, set(&["shop"]));
+    let all = arriving(&ResourceFilter::default(), &StringMap::new(), &source);
+    assert_eq!(all, set(&["shop"]));
 }
 
 #[test]

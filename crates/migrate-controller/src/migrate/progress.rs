@@ -29,8 +29,7 @@ fn has_begun(target: &RestoreDetail) -> bool {
 }
 
 /// The part of all items of the backup and the restores that is done, such as `66%`; `None` while
-/// Velero has counted none. A restore that has not begun is taken to have as many as the backup, and
-/// one that never will to have none.
+/// Velero has counted none. A restore that has not begun is taken to have as many as the backup.
 pub(super) fn progress(status: &MigrateStatus) -> Option<String> {
     if status.phase == Some(Phase::Completed) {
         return Some("100%".to_owned());
@@ -46,7 +45,7 @@ pub(super) fn progress(status: &MigrateStatus) -> Option<String> {
         } else if target.phase == EntryPhase::Completed {
             done += i64::from(backup.items_done);
             total += i64::from(backup.items_done);
-        } else if has_begun(target) || !target.phase.is_final() {
+        } else {
             total += i64::from(backup.items_total);
         }
     }

@@ -24,6 +24,17 @@ pub struct Entries {
     pub targets: Vec<RestoreDetail>,
 }
 
+impl Entries {
+    /// Those that are known already.
+    pub fn stored(migrate: &Migrate) -> Self {
+        let stored = migrate.status.clone().unwrap_or_default();
+        Self {
+            source: stored.source_cluster_status.unwrap_or_default(),
+            targets: stored.target_cluster_status,
+        }
+    }
+}
+
 /// The status of a Migrate that is not being deleted. A final one is given back as it is stored.
 pub fn status(migrate: &Migrate, entries: Entries, terms: &Terms) -> MigrateStatus {
     let stored = migrate.status.clone().unwrap_or_default();
@@ -51,6 +62,10 @@ pub fn status(migrate: &Migrate, entries: Entries, terms: &Terms) -> MigrateStat
     let message = match nobody {
         Some(problem) => problem.message.clone(),
         None => message(&decision, &entries),
+    };
+    let message = match (terms.cancel, decision.succeeded) {
+        (true, None) => format!("cancelled, so nothing new begins; {message}"),
+        _ => message,
     };
     let mut status = stored;
     if entries.source.member_uid.is_some() && status.start_time.is_none() {
@@ -218,9 +233,11 @@ fn message(decision: &Decision, entries: &Entries) -> String {
                     && (!completed(target) || decision.phase == Phase::Completed)
             };
             let first = entries.targets.iter().find(telling);
-            let cause = first.map_or_else(String::new, |target| {
-                told(&target.cluster_name, target.message.as_deref())
-            });
+            let cause = match first {
+                Some(target) => told(&target.cluster_name, target.message.as_deref()),
+                None if source.phase != EntryPhase::Completed => of_source.clone(),
+                None => String::new(),
+            };
             match decision.phase {
                 Phase::Completed => format!("completed in all {total} targets{cause}"),
                 _ if total == 0 => format!("nothing was migrated{of_source}"),

@@ -3,170 +3,233 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use api_types::common::{ResourceFilter, StringMap};
 use api_types::key::ClusterKey;
+use api_types::migrate::MigratePolicy;
 use controller_kit::event::{Event, Severity};
 use k8s_openapi::api::core::v1::Namespace as Object;
 use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
 use proxy_client::ListOptions;
-use tokio::time::Instant;
-use velero_kit::operation::memory::Remembered;
-use velero_kit::operation::{calls, events, sooner};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout};
+use velero_kit::operation::{calls, sooner};
 
-use super::facts::Notes;
+use super::facts::{Notes, Target};
 use super::pass::Pass;
-use super::preflight::{self, Namespace, Served};
-use crate::context::{Answer, Call, Context, MigrateController};
+use super::preflight::{self, Namespace, Selected, Served};
+use crate::context::{Answer, Call, Context};
 
 /// The event that names the namespaces of a target.
 const PREFLIGHT: &str = "Preflight";
 /// Velero backs no namespace up that has this.
 const LEFT_OUT: (&str, &str) = ("velero.io/exclude-from-backup", "true");
 
-/// What a member has, as far as it has told.
-#[derive(Debug, Default)]
-pub struct View {
-    /// What it serves.
-    served: Option<Vec<Served>>,
-    /// Its namespaces.
-    namespaces: Option<Vec<Namespace>>,
-}
-
 /// What was told is worth something for as many times as long as it is waited for.
 const AGE: u32 = 6;
 
-type Views = BTreeMap<ClusterKey, Arc<View>>;
+/// The questions that are put to the members of one Migrate.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    began: Instant,
+    /// Of the spec that they are about.
+    generation: Option<i64>,
+    /// The source's answer.
+    moved: Option<Arc<Moved>>,
+}
+
+/// What a Migrate takes along, as far as its source has told.
+#[derive(Debug)]
+pub struct Moved {
+    types: Option<Vec<Selected>>,
+    /// Names that the namespaces get.
+    namespaces: Option<BTreeSet<String>>,
+}
+
+impl Moved {
+    fn is_known(&self) -> bool {
+        self.types.is_some() || self.namespaces.is_some()
+    }
+}
 
 impl Pass<'_> {
     /// Notes what each target lacks of what is migrated, and which namespaces that comes into. It stops
     /// nothing, and who does not answer in time is not waited for. False: somebody still has time.
     pub(super) async fn survey(&mut self) -> bool {
-        let up = self.targets.iter().filter(|target| target.member.is_up());
-        let keys = up.map(|target| target.key.clone());
-        let keys: BTreeSet<ClusterKey> = keys.chain([self.source.key.clone()]).collect();
-        let (ctx, uid) = (self.draft.ctx, &self.in_target.uid);
-        let patience = ctx.timings.survey;
-        let (began, mut views) = ctx.memory.with(uid, |memory| {
-            let began = memory.own.survey;
-            let began = began.filter(|began| began.elapsed() < patience.saturating_mul(AGE));
-            if began.is_none() {
-                forget_views(memory);
-            }
-            let began = *memory.own.survey.insert(began.unwrap_or_else(Instant::now));
-            let views = memory.clusters.iter();
-            let views = views.filter_map(|(key, of)| Some((key.clone(), of.own.view.clone()?)));
-            (began, views.collect::<Views>())
-        });
-        let call = |key: &ClusterKey| {
-            let (ctx, key) = (Arc::clone(ctx), key.clone());
-            Call::new(key.clone(), "what it has".to_owned(), async move {
-                Answer::View(Arc::new(view(&ctx, &key).await))
-            })
+        let patience = self.draft.ctx.timings.survey;
+        let Survey { began, moved, .. } = self.surveyed();
+        let moved = match moved {
+            None => self.ask_source().await,
+            known => known,
         };
-        let missing = keys.iter().filter(|key| !views.contains_key(key));
-        let calls = missing.map(call).collect();
-        let answers = calls::answers(ctx, &self.in_target, calls).await;
-        // Kept for the next pass, should another one not have answered yet.
-        ctx.memory.with(uid, |memory| {
-            for (key, answer) in answers {
-                let Answer::View(view) = answer else { continue };
-                let of = memory.clusters.entry(key.clone()).or_default();
-                of.own.view = Some(Arc::clone(&view));
-                views.insert(key, view);
-            }
-        });
+        let all_told = match moved {
+            Some(moved) if moved.is_known() => self.ask_targets(&moved, began).await,
+            // There is nothing to compare them with.
+            Some(_) => true,
+            None => false,
+        };
         let left = patience.saturating_sub(began.elapsed());
-        if keys.iter().any(|key| !views.contains_key(key)) && !left.is_zero() {
-            self.again = sooner(self.again, Some(left));
-            return false;
+        if all_told || left.is_zero() {
+            return true;
         }
-        self.compare(&views);
-        true
+        self.again = sooner(self.again, Some(left));
+        false
     }
 
-    /// Notes what the targets are to say.
-    fn compare(&mut self, views: &Views) {
-        let Some(source) = views.get(&self.source.key) else {
-            return;
-        };
-        let policy = self.draft.object.spec.policy.clone().unwrap_or_default();
-        let filter = policy.resource_filter.unwrap_or_default();
-        for target in &mut self.targets {
-            let Some(there) = views.get(&target.key) else {
-                continue;
-            };
-            let what = (&filter, &policy.namespace_mapping);
-            target.notes = notes(what, source, (&target.key.name, there));
-            self.draft.ctx.memory.with(&self.in_target.uid, |memory| {
-                let of = memory.clusters.entry(target.key.clone()).or_default();
-                of.own.notes = target.notes.clone();
+    /// The survey that is under way, or a new one.
+    fn surveyed(&self) -> Survey {
+        let oldest = self.draft.ctx.timings.survey.saturating_mul(AGE);
+        let generation = self.draft.object.metadata.generation;
+        let counts =
+            |known: &Survey| known.generation == generation && known.began.elapsed() < oldest;
+        let uid = &self.in_target.uid;
+        self.draft.ctx.memory.with(uid, |memory| {
+            let known = memory.own.survey.take().filter(counts);
+            let survey = known.unwrap_or_else(|| Survey {
+                began: Instant::now(),
+                generation,
+                moved: None,
             });
-        }
+            memory.own.survey.insert(survey).clone()
+        })
+    }
+
+    async fn ask_source(&self) -> Option<Arc<Moved>> {
+        let policy = self.draft.object.spec.policy.clone().unwrap_or_default();
+        let (ctx, key) = (Arc::clone(self.draft.ctx), self.source.key.clone());
+        let call = Call::new(key.clone(), "what is migrated".to_owned(), async move {
+            Answer::Moved(Arc::new(moved(&ctx, &key, &policy).await))
+        });
+        let mut answers = calls::answers(self.draft.ctx, &self.in_target, vec![call]).await;
+        let Some(Answer::Moved(moved)) = answers.remove(&self.source.key) else {
+            return None;
+        };
+        // Kept for the next pass, should a target not have answered yet.
+        self.draft.ctx.memory.with(&self.in_target.uid, |memory| {
+            if let Some(survey) = &mut memory.own.survey {
+                survey.moved = Some(Arc::clone(&moved));
+            }
+        });
+        Some(moved)
+    }
+
+    /// True: whoever can be asked has answered.
+    async fn ask_targets(&mut self, moved: &Arc<Moved>, began: Instant) -> bool {
+        let (ctx, uid) = (self.draft.ctx, &self.in_target.uid);
+        let told = ctx.memory.with(uid, |memory| {
+            let told = memory.clusters.iter();
+            let told = told.filter(|(_, of)| of.own.told == Some(began));
+            told.map(|(key, _)| key.clone()).collect::<BTreeSet<_>>()
+        });
+        let up = self.targets.iter().filter(|target| target.member.is_up());
+        let asked: Vec<_> = up.filter(|target| !told.contains(&target.key)).collect();
+        let call = |target: &&Target| {
+            let (ctx, key, moved) = (Arc::clone(ctx), target.key.clone(), Arc::clone(moved));
+            Call::new(key.clone(), "what it has".to_owned(), async move {
+                Answer::Notes(notes(&ctx, &key, &moved).await)
+            })
+        };
+        let number = asked.len();
+        let calls = asked.iter().map(call).collect();
+        let answers = calls::answers(ctx, &self.in_target, calls).await;
+        let all_told = answers.len() == number;
+        ctx.memory.with(uid, |memory| {
+            for (key, answer) in answers {
+                let Answer::Notes(notes) = answer else {
+                    continue;
+                };
+                let own = &mut memory.clusters.entry(key).or_default().own;
+                (own.notes, own.told) = (notes, Some(began));
+            }
+            for target in &mut self.targets {
+                if let Some(of) = memory.clusters.get(&target.key) {
+                    target.notes = of.own.notes.clone();
+                }
+            }
+        });
+        all_told
     }
 
     /// The source was claimed: what was found before that is told, and what it was found in is not
-    /// needed any more.
+    /// needed any more. Targets with the same to tell share an event.
     pub(super) fn end_survey(&self) {
         let ctx = self.draft.ctx;
-        ctx.memory.with(&self.in_target.uid, forget_views);
-        let namespace = Some(self.in_target.namespace.as_str());
+        let uid = &self.in_target.uid;
+        ctx.memory.with(uid, |memory| memory.own.survey = None);
+        let mut told: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         for target in &self.targets {
-            let Some(note) = &target.notes.namespaces else {
-                continue;
-            };
+            if let Some(note) = &target.notes.namespaces {
+                told.entry(note)
+                    .or_default()
+                    .insert(target.key.name.clone());
+            }
+        }
+        for (note, names) in told {
+            let names = preflight::some_of(&names).unwrap_or_default();
             let event = Event {
                 severity: Severity::Normal,
                 reason: PREFLIGHT,
                 action: self.in_target.kind,
-                note: format!("{}: {note}", target.key.name),
+                note: format!("{names}: {note}"),
                 related: None,
             };
-            let event = events::about(namespace, &target.stored, event);
             ctx.events.publish_cluster(&self.draft.object, event);
         }
     }
 }
 
-fn forget_views(memory: &mut Remembered<MigrateController>) {
-    for of in memory.clusters.values_mut() {
-        of.own.view = None;
+/// Asks the source.
+async fn moved(ctx: &Context, key: &ClusterKey, policy: &MigratePolicy) -> Moved {
+    let (served, namespaces) = view(ctx, key).await;
+    let filter = policy.resource_filter.clone().unwrap_or_default();
+    let mapping = &policy.namespace_mapping;
+    Moved {
+        types: served.map(|all| preflight::selected(&filter, &all)),
+        namespaces: namespaces.map(|all| preflight::arriving(&filter, mapping, &all)),
     }
 }
 
-/// What a target is to say, by what it and the source have.
-fn notes(
-    (filter, mapping): (&ResourceFilter, &StringMap),
-    source: &View,
-    (name, target): (&str, &View),
-) -> Notes {
-    let served = source.served.as_ref().zip(target.served.as_ref());
-    let warning =
-        served.and_then(|(source, there)| preflight::not_served(filter, source, (name, there)));
-    let namespaces = source.namespaces.as_ref().zip(target.namespaces.as_ref());
-    let namespaces = namespaces
-        .and_then(|(source, there)| preflight::namespaces(filter, mapping, source, there).note());
+/// Asks a target. What it has is compared here, so that no more of it is kept than there is to tell.
+async fn notes(ctx: &Context, key: &ClusterKey, moved: &Moved) -> Notes {
+    let (served, namespaces) = view(ctx, key).await;
+    let types = moved.types.as_ref().zip(served);
+    let names = moved.namespaces.as_ref().zip(namespaces);
     Notes {
-        warning,
-        namespaces,
+        warning: types
+            .and_then(|(types, served)| preflight::not_served(types, (&key.name, &served))),
+        namespaces: names.and_then(|(names, there)| preflight::namespaces(names, &there).note()),
     }
 }
 
-/// Asks one member.
-async fn view(ctx: &Context, key: &ClusterKey) -> View {
+/// What a member serves, and its namespaces, as far as it tells in time.
+async fn view(ctx: &Context, key: &ClusterKey) -> (Option<Vec<Served>>, Option<Vec<Namespace>>) {
     let namespaces = ctx.members.api::<PartialObjectMeta<Object>>(key);
     let namespaces = namespaces.metadata_only();
     let all = ListOptions::default();
-    let (served, namespaces) = tokio::join!(ctx.members.discover(key, None), namespaces.list(&all));
-    let silent = |error: &proxy_client::Error| {
-        tracing::debug!(cluster = %key, %error, "what a member has is not known before it begins");
+    // Beyond that nobody waits for it, and the next call to this member should have its turn.
+    let patience = ctx.timings.survey;
+    let (served, namespaces) = tokio::join!(
+        timeout(patience, ctx.members.discover(key, None)),
+        timeout(patience, namespaces.list(&all)),
+    );
+    let served = in_time(key, served);
+    let namespaces = in_time(key, namespaces);
+    (
+        served.map(|all| all.into_iter().map(told).collect()),
+        namespaces.map(|all| all.iter().map(named).collect()),
+    )
+}
+
+fn in_time<T>(
+    key: &ClusterKey,
+    answer: Result<Result<T, proxy_client::Error>, Elapsed>,
+) -> Option<T> {
+    let error = match answer {
+        Ok(Ok(told)) => return Some(told),
+        Ok(Err(error)) => error.to_string(),
+        Err(late) => late.to_string(),
     };
-    let served = served.inspect_err(silent).ok();
-    let namespaces = namespaces.inspect_err(silent).ok();
-    View {
-        served: served.map(|all| all.into_iter().map(told).collect()),
-        namespaces: namespaces.map(|all| all.iter().map(named).collect()),
-    }
+    tracing::debug!(cluster = %key, error, "what a member has is not known before it begins");
+    None
 }
 
 fn told(served: proxy_client::Served) -> Served {
