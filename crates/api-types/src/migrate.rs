@@ -61,7 +61,7 @@ pub struct MigrateSpec {
     /// The cluster to migrate from: exactly one entry in its clusters.
     #[x_kube(validation = rules::C30)]
     pub source_cluster: Destination,
-    /// The clusters to migrate to. The source may be among them.
+    /// The clusters to migrate to. The source may be among them if namespaceMapping renames all that is migrated.
     pub target_cluster: Destination,
     /// What to migrate and how; absent means everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,9 +6,11 @@ use velero_kit::problem::Problem;
 
 /// The key of the decision in the plugin's details.
 pub const LAYOUT: &str = "layout";
-/// Keys of a cluster's details.
+/// The key of the endpoint in a cluster's details.
 pub const ENDPOINT: &str = "endpoint";
+/// The key of the bucket there.
 pub const BUCKET: &str = "bucket";
+/// The key of the folder there.
 pub const PREFIX: &str = "prefix";
 
 /// How many names a message lists.

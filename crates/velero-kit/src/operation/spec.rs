@@ -82,6 +82,10 @@ pub fn parse_selector(
     })
 }
 
+/// Parses a duration as Go writes it, such as `1h30m`.
+///
+/// # Errors
+/// Names the field if it is none, or is out of bounds.
 pub fn parse_duration(
     field: &'static str,
     text: &Duration,
