@@ -15,7 +15,7 @@ use kube::{Resource, ResourceExt};
 
 use crate::claim;
 use crate::fleet::members::Object;
-use crate::operation::{Holder, Operation};
+use crate::operation::{Begun, Holder, Operation};
 use crate::operations::{Operations, unread};
 use controller_kit::follow::Intake;
 
@@ -103,6 +103,14 @@ impl Hub {
     pub fn holders_of_fleet(&self, fleet: &Fleet) -> Vec<Holder> {
         let namespace = fleet.namespace().unwrap_or_default();
         self.operations(&namespace).needing_fleet(&fleet.name_any())
+    }
+
+    /// What holders of a Fleet have begun on its clusters, as far as the watches have brought it; at
+    /// most `limit` holders and clusters of each.
+    pub fn begun(&self, fleet: &Fleet, holders: &[Holder], limit: usize) -> Vec<Begun> {
+        let namespace = fleet.namespace().unwrap_or_default();
+        self.operations(&namespace)
+            .begun(&fleet.name_any(), holders, limit)
     }
 
     /// What beside readable Fleets still needs a cluster, as far as the watches have brought it, for

@@ -4,6 +4,7 @@
 //! memory, and an object that this version cannot decode as a whole still holds what it names.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
@@ -59,11 +60,14 @@ struct Status {
     targets: Option<Vec<Entry>>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// A cluster that a status names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Entry {
-    cluster_name: Option<Box<str>>,
-    cluster_kind: Option<Box<str>>,
+pub struct Entry {
+    /// Its name.
+    pub cluster_name: Option<Box<str>>,
+    /// Its kind; not every version has written one.
+    pub cluster_kind: Option<Box<str>>,
 }
 
 /// A cluster that left a scheduled Backup.
@@ -74,6 +78,21 @@ struct Former {
     entry: Entry,
     released: bool,
     replaced: bool,
+}
+
+impl Status {
+    /// The clusters of the one destination: those of now, and former ones that are still worked on.
+    fn of_destination(&self) -> impl Iterator<Item = &Entry> {
+        let details = [&self.backup_details, &self.restore_details];
+        let former = self.former_clusters.iter().flatten();
+        let former = former.filter(|former| !former.released && !former.replaced);
+        let details = details.into_iter().flatten().flatten();
+        details.chain(former.map(|former| &former.entry))
+    }
+
+    fn of_targets(&self) -> impl Iterator<Item = &Entry> {
+        self.targets.iter().flatten()
+    }
 }
 
 /// Why an operation still needs what it names.
@@ -105,14 +124,29 @@ pub struct Holder {
 impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { kind, name, need } = self;
-        match need {
-            Need::Deleting => write!(f, "{kind} {name} (being deleted)"),
-            Need::Scheduled => write!(f, "{kind} {name} (scheduled)"),
-            Need::Unfinished(phase) => write!(f, "{kind} {name} ({phase})"),
-            Need::DeletesData => write!(f, "{kind} {name} (deletionPolicy Delete)"),
-            Need::Unreadable => write!(f, "{kind} {name} (cannot be read)"),
+        write!(f, "{kind} {name} ({need})")
+    }
+}
+
+impl std::fmt::Display for Need {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Deleting => f.write_str("being deleted"),
+            Self::Scheduled => f.write_str("scheduled"),
+            Self::Unfinished(phase) => f.write_str(phase),
+            Self::DeletesData => f.write_str("deletionPolicy Delete"),
+            Self::Unreadable => f.write_str("cannot be read"),
         }
     }
+}
+
+/// A holder and the clusters in which it may have made something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// The holder.
+    pub holder: Holder,
+    /// The clusters of the Fleet in question that its status names.
+    pub clusters: Vec<Entry>,
 }
 
 impl<K: Resource<DynamicType = ()>> Operation<K> {
@@ -178,21 +212,30 @@ impl<K: Resource<DynamicType = ()>> Operation<K> {
         let Some(status) = &self.status else {
             return false;
         };
-        let lists = [
-            &status.backup_details,
-            &status.restore_details,
-            &status.targets,
-        ];
-        let former = status.former_clusters.iter().flatten();
-        let former = former.filter(|former| !former.released && !former.replaced);
         self.metadata.namespace.as_deref() == Some(&cluster.namespace)
-            && lists
-                .into_iter()
-                .flatten()
-                .flatten()
-                .chain(former.map(|former| &former.entry))
+            && status
+                .of_destination()
+                .chain(status.of_targets())
                 .chain(&status.source)
                 .any(|entry| entry.means(cluster))
+    }
+
+    /// The first `limit` clusters of a Fleet, one that it holds, that its status names and that it
+    /// still works on. A Migrate has those of two Fleets.
+    pub fn clusters_of(&self, fleet: &str, limit: usize) -> Vec<Entry> {
+        let Some(status) = &self.status else {
+            return Vec::new();
+        };
+        let is_its = |named: &Option<FleetName>| {
+            named.as_ref().and_then(|named| named.fleet.as_deref()) == Some(fleet)
+        };
+        let source = status.source.iter();
+        let source = source.filter(|_| is_its(&self.spec.source_cluster));
+        let targets = status.of_targets();
+        let targets = targets.filter(|_| is_its(&self.spec.target_cluster));
+        let clusters = status.of_destination().chain(source).chain(targets);
+        let clusters: BTreeSet<&Entry> = clusters.collect();
+        clusters.into_iter().take(limit).cloned().collect()
     }
 
     /// Whether another state of it holds the same things for the same reasons.
@@ -357,6 +400,38 @@ mod tests {
             named
         );
         assert!(!operation.names(&ClusterKey::attached("elsewhere", "bergen")));
+    }
+
+    #[test]
+    fn the_clusters_of_a_fleet_are_told_apart_from_those_of_another() {
+        let names = |entries: Vec<Entry>| -> Vec<String> {
+            let names = entries.into_iter().filter_map(|entry| entry.cluster_name);
+            names.map(String::from).collect()
+        };
+        let spec =
+            json!({"sourceCluster": {"fleet": "north"}, "targetCluster": {"fleet": "south"}});
+        let status = json!({
+            "sourceClusterStatus": {"clusterName": "bergen"},
+            "targetClusterStatus": [{"clusterName": "roma"}, {"clusterName": "bari"}],
+        });
+        let migrate = operation::<Migrate>(json!({"spec": spec, "status": status}));
+        assert_eq!(names(migrate.clusters_of("north", 9)), ["bergen"]);
+        assert_eq!(names(migrate.clusters_of("south", 9)), ["bari", "roma"]);
+        assert_eq!(names(migrate.clusters_of("south", 1)), ["bari"]);
+
+        let status = json!({
+            "backupDetails": [{"clusterName": "bergen"}, {"clusterName": "hamar"}],
+            "formerClusters": [
+                {"clusterName": "bergen"},
+                {"clusterName": "bodo"},
+                {"clusterName": "moss", "released": true},
+            ],
+        });
+        let backup = operation::<Backup>(json!({"status": status}));
+        let clusters = names(backup.clusters_of("north", 9));
+        assert_eq!(clusters, ["bergen", "bodo", "hamar"]);
+        let fresh = operation::<Backup>(json!({}));
+        assert_eq!(fresh.clusters_of("north", 9), []);
     }
 
     #[test]

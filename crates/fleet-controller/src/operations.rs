@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::claim;
 use crate::error::Error;
-use crate::operation::{Holder, Need, Operation};
+use crate::operation::{Begun, Entry, Holder, Need, Operation};
 
 /// Objects that are read at a time: a status may have 1 MiB.
 const PAGE: u32 = 50;
@@ -58,6 +58,23 @@ impl Operations {
         })
     }
 
+    /// What holders of a Fleet have begun on its clusters: of the first `limit` holders, and of each
+    /// the first `limit` clusters.
+    pub fn begun(&self, fleet: &str, holders: &[Holder], limit: usize) -> Vec<Begun> {
+        let clusters = |holder: &Holder| -> Vec<Entry> {
+            let of_backup = find(&self.backups, holder).map(|of| of.clusters_of(fleet, limit));
+            let of_restore = || find(&self.restores, holder).map(|of| of.clusters_of(fleet, limit));
+            let of_migrate = || find(&self.migrates, holder).map(|of| of.clusters_of(fleet, limit));
+            let found = of_backup.or_else(of_restore).or_else(of_migrate);
+            found.unwrap_or_default()
+        };
+        let begun = holders.iter().take(limit).map(|holder| Begun {
+            holder: holder.clone(),
+            clusters: clusters(holder),
+        });
+        begun.collect()
+    }
+
     /// Those that still need a cluster.
     pub fn needing_cluster(&self, cluster: &ClusterKey) -> Vec<Holder> {
         self.holders(&Wanted {
@@ -86,6 +103,16 @@ struct Wanted<'a> {
 
 fn names<K: Resource<DynamicType = ()>>(operation: &Operation<K>, fleet: &str) -> bool {
     operation.fleets().any(|named| named == fleet)
+}
+
+fn find<'a, K: Resource<DynamicType = ()>>(
+    operations: &'a [Arc<Operation<K>>],
+    holder: &Holder,
+) -> Option<&'a Operation<K>> {
+    let of_kind = K::kind(&()) == holder.kind;
+    let mut operations = operations.iter().filter(|_| of_kind);
+    let found = operations.find(|operation| operation.meta().name.as_ref() == Some(&holder.name));
+    found.map(AsRef::as_ref)
 }
 
 fn needing<K: Resource<DynamicType = ()>>(

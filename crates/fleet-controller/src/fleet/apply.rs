@@ -11,7 +11,7 @@ use kube::ResourceExt;
 
 use super::dereference::Dereferenced;
 use super::validate::Validated;
-use super::{event, pace_left, status as built};
+use super::{deletion, event, leftovers, pace_left, status as built};
 use crate::context::Context;
 use crate::error::Error;
 use crate::text;
@@ -64,13 +64,22 @@ pub(super) async fn status(
     Ok(None)
 }
 
-/// Removes the finalizer: the Fleet goes, unless somebody else's holds it.
-pub(super) async fn let_go(context: &Context, known: &Dereferenced) -> Result<(), Error> {
+/// Removes the finalizer: the Fleet goes, unless somebody else's holds it. The status names what it
+/// leaves behind already; an event tells it to those who see the Fleet no more.
+pub(super) async fn let_go(
+    context: &Context,
+    known: &Dereferenced,
+    validated: &Validated,
+) -> Result<(), Error> {
     let fleet = &*known.fleet;
-    if !known.holders.is_empty() {
+    if !deletion::is_held(fleet) {
+        return Ok(());
+    }
+    if !validated.leftovers.is_empty() {
         let note = format!(
-            "deleted by force while needed by {}: what they left on clusters stays there",
-            text::list(&known.holders)
+            "deleted by force while needed by {}; left behind: {}",
+            text::list(&known.holders),
+            leftovers::told(&validated.leftovers)
         );
         let event = Event {
             severity: Severity::Warning,

@@ -2,6 +2,7 @@
 
 use api_types::fleet::Fleet;
 use api_types::labels;
+use api_types::phase::FleetPhase;
 use kube::ResourceExt;
 
 use crate::operation::Holder;
@@ -22,6 +23,8 @@ pub enum Step {
     Members(Vec<String>),
     /// Nothing: it may go.
     Done,
+    /// Nothing any more: a person gives up on these, who still need it.
+    LetGo(Vec<Holder>),
 }
 
 /// The first step that is not done.
@@ -33,9 +36,26 @@ pub fn step(fleet: &Fleet, holders: Vec<Holder>, labelled: Vec<String>) -> Step 
         Step::Plugins(plugins)
     } else if !labelled.is_empty() {
         Step::Members(labelled)
+    } else if !holders.is_empty() {
+        Step::LetGo(holders)
     } else {
         Step::Done
     }
+}
+
+/// Whether it is none of our business any more: all is said, and only somebody else's finalizer
+/// holds it. What is made or ends now changes nothing in what it has left behind.
+pub fn is_over(fleet: &Fleet) -> bool {
+    let phase = fleet.status.as_ref().and_then(|status| status.phase);
+    fleet.metadata.deletion_timestamp.is_some()
+        && !is_held(fleet)
+        && phase == Some(FleetPhase::TerminateSucceeded)
+}
+
+/// Whether it carries our finalizer.
+pub fn is_held(fleet: &Fleet) -> bool {
+    let mut finalizers = fleet.finalizers().iter();
+    finalizers.any(|held| held == labels::FLEET_FINALIZER)
 }
 
 /// Whether it is so far that its members may lose their labels.
@@ -62,6 +82,11 @@ fn plugin_finalizers(fleet: &Fleet) -> Vec<String> {
 }
 
 impl Step {
+    /// Whether the Fleet may go.
+    pub fn is_last(&self) -> bool {
+        matches!(self, Self::Done | Self::LetGo(_))
+    }
+
     /// What it waits for, for people.
     pub fn message(&self) -> String {
         let message = match self {
@@ -83,6 +108,10 @@ impl Step {
                 format!("the clusters leave the fleet: {}", text::list(members))
             }
             Self::Done => "nothing of the fleet is left".to_owned(),
+            Self::LetGo(holders) => format!(
+                "let go by force, although needed, status.leftovers names what stays: {}",
+                text::list(holders)
+            ),
         };
         text::cut(&message)
     }
@@ -90,6 +119,8 @@ impl Step {
 
 #[cfg(test)]
 mod tests {
+    use api_types::fleet::FleetStatus;
+
     use super::*;
     use crate::fixture::{deleted, fleet};
     use crate::operation::Need;
@@ -153,8 +184,30 @@ mod tests {
             Step::Plugins(_)
         ));
         fleet.metadata.finalizers = Some(vec!["fleet.kurator.dev".into()]);
-        assert_eq!(step(&fleet, vec![holder()], vec![]), Step::Done);
+        assert_eq!(
+            step(&fleet, vec![holder()], vec![]),
+            Step::LetGo(vec![holder()])
+        );
+        assert_eq!(step(&fleet, vec![], vec![]), Step::Done);
         assert!(letting_go(&fleet, || vec![holder()]));
+    }
+
+    #[test]
+    fn a_fleet_is_over_once_only_others_hold_it_and_all_is_said() {
+        let ended = |finalizers: &[&str], phase| {
+            let mut fleet = terminating(finalizers);
+            fleet.status = Some(FleetStatus {
+                phase: Some(phase),
+                ..FleetStatus::default()
+            });
+            fleet
+        };
+        let both = ["fleet.kurator.dev", "someone.else/waits"];
+        let (held, freed) = (&both[..], &both[1..]);
+        assert!(is_over(&ended(freed, FleetPhase::TerminateSucceeded)));
+        assert!(!is_over(&ended(held, FleetPhase::TerminateSucceeded)));
+        assert!(!is_over(&ended(freed, FleetPhase::Terminating)));
+        assert!(!is_over(&terminating(freed)));
     }
 
     #[test]

@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::members::{Member, Object};
+use super::{deletion, leftovers};
 use crate::attached_cluster::health::Health;
 use crate::claim;
 use crate::context::Context;
-use crate::operation::Holder;
+use crate::operation::{Begun, Holder};
 
 /// What a decision about a Fleet rests on.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Dereferenced {
     pub members: Vec<Member>,
     /// While it is being deleted: who still needs it.
     pub holders: Vec<Holder>,
+    /// While its deletion is forced: what these have begun, as far as it can be named.
+    pub begun: Vec<Begun>,
     /// While it is being deleted: the `AttachedClusters` that carry its label.
     pub labelled: Vec<String>,
 }
@@ -55,10 +58,16 @@ pub fn dereference(context: &Context, fleet: Arc<Fleet>) -> Dereferenced {
         ),
         None => (Vec::new(), Vec::new()),
     };
+    let begun = if deletion::forced(&fleet) {
+        context.hub.begun(&fleet, &holders, leftovers::MOST)
+    } else {
+        Vec::new()
+    };
     Dereferenced {
         fleet,
         members,
         holders,
+        begun,
         labelled,
     }
 }

@@ -3,6 +3,7 @@
 pub mod deletion;
 pub mod dereference;
 pub mod event;
+pub mod leftovers;
 pub mod members;
 pub mod status;
 pub mod validate;
@@ -15,18 +16,23 @@ use std::time::Duration;
 use api_types::condition;
 use api_types::fleet::Fleet;
 use api_types::phase::FleetPhase;
+use controller_kit::hub::WriteError;
 use controller_kit::reconcile::Outcome;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::time::Instant;
 
 use self::deletion::Step;
+use self::validate::Validated;
 use crate::attached_cluster::damping::left;
 use crate::context::Context;
 use crate::error::Error;
 
 /// Brings one Fleet up to date.
 pub async fn reconcile(context: &Context, fleet: Arc<Fleet>) -> Result<Outcome, Error> {
+    if deletion::is_over(&fleet) {
+        return Ok(Outcome::Done);
+    }
     let (now, began) = (Timestamp::now(), Instant::now());
     let mut known = dereference::dereference(context, fleet);
     let mut validated = validate::validate(&known);
@@ -49,14 +55,15 @@ pub async fn reconcile(context: &Context, fleet: Arc<Fleet>) -> Result<Outcome, 
     let stalled = stalls.is_some_and(|at| at <= now);
     let old = fleet.status.as_ref();
     let status = status::status(&validated, fleet.metadata.generation, old, stalled, now);
-    if let Some(after) = apply::status(context, fleet, &status, &version, now).await? {
+    let written = apply::status(context, fleet, &status, &version, now).await;
+    if let Some(after) = unless_forced(&validated, written)? {
         return Ok(Outcome::Waiting {
             reason: "Paced",
             after,
         });
     }
-    if validated.deletion == Some(Step::Done) {
-        apply::let_go(context, &known).await?;
+    if validated.deletion.as_ref().is_some_and(Step::is_last) {
+        apply::let_go(context, &known, &validated).await?;
         return Ok(Outcome::Done);
     }
     // The time when it stalls; afterwards only a change can bring anything new.
@@ -68,6 +75,24 @@ pub async fn reconcile(context: &Context, fleet: Arc<Fleet>) -> Result<Outcome, 
         reason: "Deletion",
         after,
     }))
+}
+
+/// Who gives up on what cannot be awaited does not wait for a status that the hub refuses either:
+/// the event names the same.
+fn unless_forced(
+    validated: &Validated,
+    written: Result<Option<Duration>, Error>,
+) -> Result<Option<Duration>, Error> {
+    match (&validated.deletion, written) {
+        (
+            Some(Step::LetGo(_)),
+            Err(Error::Write(error @ (WriteError::Rejected(..) | WriteError::Forbidden(..)))),
+        ) => {
+            tracing::warn!(%error, "what is left behind is not in the status");
+            Ok(None)
+        }
+        (_, written) => written,
+    }
 }
 
 /// When the deletion counts as stalled. What stood still before this process was started has stood

@@ -68,6 +68,7 @@ pub fn status(
             plugins: format!("{ready_plugins}/{}", validated.plugins.len()),
         }),
         members,
+        leftovers: validated.leftovers.clone(),
         ..FleetStatus::default()
     }
 }
@@ -143,16 +144,14 @@ fn summary(validated: &Validated, stalled: bool) -> Summary {
 fn terminating(step: &Step, stalled: bool) -> Summary {
     let message = step.message();
     let (phase, reason, message) = match step {
-        Step::Done => (FleetPhase::TerminateSucceeded, reason::TERMINATING, message),
+        _ if step.is_last() => (FleetPhase::TerminateSucceeded, reason::TERMINATING, message),
         _ if stalled => (
             FleetPhase::TerminateFailed,
             reason::DELETION_BLOCKED,
             message,
         ),
         Step::InUse(_) => (FleetPhase::Terminating, reason::IN_USE, message),
-        Step::Plugins(_) | Step::Members(_) => {
-            (FleetPhase::Terminating, reason::TERMINATING, message)
-        }
+        _ => (FleetPhase::Terminating, reason::TERMINATING, message),
     };
     Summary {
         phase,

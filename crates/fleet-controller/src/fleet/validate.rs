@@ -1,5 +1,6 @@
 //! What the facts about a Fleet mean.
 
+use api_types::common::Leftover;
 use api_types::fleet::{
     Fleet, PLUGIN_BACKUP, PLUGIN_DISTRIBUTED_STORAGE, PLUGIN_GRAFANA, PLUGIN_METRIC, PLUGIN_POLICY,
     PluginConfig,
@@ -10,6 +11,7 @@ use kube::ResourceExt;
 
 use super::deletion::{self, Step};
 use super::dereference::Dereferenced;
+use super::leftovers;
 use super::members::{self, Judged};
 
 /// What is to become of a Fleet.
@@ -25,6 +27,8 @@ pub struct Validated {
     pub control_plane: Option<String>,
     /// What its deletion waits for, while it is being deleted.
     pub deletion: Option<Step>,
+    /// What it leaves behind, when it is let go by force.
+    pub leftovers: Vec<Leftover>,
     /// Whether our finalizer has to be added.
     pub adds_finalizer: bool,
 }
@@ -52,18 +56,20 @@ pub fn validate(known: &Dereferenced) -> Validated {
     let namespace = fleet.metadata.namespace.as_deref().unwrap_or_default();
     let deleting = fleet.metadata.deletion_timestamp.is_some();
     let control_plane = fleet.annotations().get(labels::CONTROL_PLANE);
+    let deletion =
+        deleting.then(|| deletion::step(fleet, known.holders.clone(), known.labelled.clone()));
+    let leftovers = match &deletion {
+        Some(Step::LetGo(_)) => leftovers::leftovers(&known.begun),
+        _ => Vec::new(),
+    };
     Validated {
         members: members::judge(namespace, &known.members),
         plugins: plugins(fleet),
         failed_plugins: failed_plugins(fleet),
         control_plane: control_plane.filter(|value| !value.is_empty()).cloned(),
-        deletion: deleting
-            .then(|| deletion::step(fleet, known.holders.clone(), known.labelled.clone())),
-        adds_finalizer: !deleting
-            && !fleet
-                .finalizers()
-                .iter()
-                .any(|held| held == labels::FLEET_FINALIZER),
+        deletion,
+        leftovers,
+        adds_finalizer: !deleting && !deletion::is_held(fleet),
     }
 }
 

@@ -4,11 +4,15 @@ use api_types::backup::Backup;
 use api_types::cluster::AttachedCluster;
 use api_types::fleet::Fleet;
 use api_types::phase::FleetPhase;
+use futures::StreamExt;
+use kube::api::{WatchEvent, WatchParams};
+use kube::{Api, ResourceExt};
 use rstest::rstest;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::space::{Space, fleet_message, fleet_reason, label, ready_reason};
-use crate::world::shared;
+use crate::world::{DEADLINE, shared};
 
 async fn fleet_of_one(namespace: &str) -> Space {
     let space = shared().await.space(namespace).await;
@@ -189,6 +193,88 @@ async fn a_person_can_force_a_cluster_out_of_its_fleet() {
     };
     space.until("north", missed).await;
     space.event("bergen", "ObjectsLeftBehind").await;
+}
+
+#[tokio::test]
+async fn a_fleet_that_is_forced_names_what_it_leaves_before_it_lets_go() {
+    let space = fleet_of_one("forced-fleet").await;
+    let both = json!(["fleet.kurator.dev", "example.com/audit"]);
+    space
+        .merge::<Fleet>("north", json!({"metadata": {"finalizers": both}}))
+        .await;
+    let spec = json!({"destination": {"fleet": "north"}});
+    space.create::<Backup>("nightly", spec.clone()).await;
+    space
+        .merge_status::<Backup>("nightly", details("InProgress"))
+        .await;
+    space.create::<Backup>("unbegun", spec).await;
+    space.delete::<Fleet>("north").await;
+    let waiting = space
+        .until("north", |fleet: &Fleet| {
+            fleet_reason(fleet) == "InUse"
+                && fleet_message(fleet).contains("Backup nightly (InProgress)")
+                && fleet_message(fleet).contains("Backup unbegun (Pending)")
+        })
+        .await;
+    let named = |fleet: &Fleet| !fleet.status.as_ref().unwrap().leftovers.is_empty();
+    assert!(!named(&waiting), "nothing is left behind yet");
+
+    let force = json!({"metadata": {"annotations": {"kurator.dev/force-delete": "true"}}});
+    space.merge::<Fleet>("north", force).await;
+    let freed = space
+        .until("north", |fleet: &Fleet| {
+            fleet.metadata.finalizers.as_deref() == Some(&["example.com/audit".to_owned()])
+        })
+        .await;
+    let status = freed.status.unwrap();
+    assert_eq!(status.phase, Some(FleetPhase::TerminateSucceeded));
+    let left = json!([
+        {
+            "clusterName": "bergen", "clusterKind": "AttachedCluster",
+            "kind": "Backup", "name": "nightly",
+            "message": "InProgress: what it made there does not go with the fleet",
+        },
+        {
+            "clusterName": "", "clusterKind": "", "kind": "Backup", "name": "unbegun",
+            "message": "Pending: it names no cluster of the fleet",
+        },
+    ]);
+    assert_eq!(serde_json::to_value(&status.leftovers).unwrap(), left);
+    let note = space.event("north", "ObjectsLeftBehind").await;
+    assert!(note.contains("bergen: Backup nightly"), "{note}");
+
+    space
+        .merge::<Fleet>("north", json!({"metadata": {"finalizers": null}}))
+        .await;
+    space.until_gone::<Fleet>("north").await;
+    let seen = states_after(&space, &waiting).await;
+    let first = seen.iter().find(|fleet| named(fleet)).unwrap();
+    let held = first.metadata.finalizers.as_deref().unwrap_or_default();
+    assert!(
+        held.contains(&"fleet.kurator.dev".to_owned()),
+        "it is named before the finalizer goes: {held:?}"
+    );
+    assert!(named(seen.last().unwrap()), "and in what is seen last");
+}
+
+/// All states of a Fleet that is gone, from one that was seen on; the last is the one it went with.
+async fn states_after(space: &Space, seen: &Fleet) -> Vec<Fleet> {
+    let api: Api<Fleet> = space.api();
+    let watched = WatchParams::default().fields(&format!("metadata.name={}", seen.name_any()));
+    let version = seen.resource_version().unwrap();
+    let mut changes = api.watch(&watched, &version).await.unwrap().boxed();
+    let mut states = Vec::new();
+    let read = async {
+        loop {
+            match changes.next().await.unwrap().unwrap() {
+                WatchEvent::Modified(fleet) => states.push(fleet),
+                WatchEvent::Deleted(fleet) => break states.push(fleet),
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    timeout(DEADLINE, read).await.unwrap();
+    states
 }
 
 async fn delete(space: &Space, kind: char) {

@@ -2,6 +2,7 @@ use super::super::members::Problem;
 use super::*;
 use crate::fixture::at;
 use crate::operation::{Holder, Need};
+use api_types::common::Leftover;
 use api_types::condition::ConditionStatus;
 use api_types::fleet::{PLUGIN_BACKUP, PluginStatus};
 
@@ -23,6 +24,7 @@ fn validated(members: Vec<Judged>) -> Validated {
         failed_plugins: Vec::new(),
         control_plane: None,
         deletion: None,
+        leftovers: Vec::new(),
         adds_finalizer: false,
     }
 }
@@ -133,6 +135,36 @@ fn a_deletion_without_progress_has_failed_and_says_what_it_waits_for() {
         "{}",
         stalled.message
     );
+}
+
+#[test]
+fn what_a_forced_deletion_leaves_behind_is_in_the_last_status() {
+    let mut fleet = validated(vec![judged("bergen", None)]);
+    let Step::InUse(holders) = in_use() else {
+        unreachable!();
+    };
+    fleet.deletion = Some(Step::LetGo(holders));
+    fleet.leftovers = vec![Leftover {
+        cluster_name: "bergen".into(),
+        kind: "Backup".into(),
+        name: "nightly".into(),
+        ..Leftover::default()
+    }];
+    let waiting = FleetStatus::default();
+    let last = status(&fleet, Some(1), Some(&waiting), true, at(0));
+    assert_eq!(last.phase, Some(FleetPhase::TerminateSucceeded));
+    assert_eq!(last.leftovers, fleet.leftovers);
+    let ready = condition::find(&last.conditions, condition::READY).unwrap();
+    assert!(
+        ready.message.ends_with("Backup nightly (scheduled)"),
+        "{}",
+        ready.message
+    );
+    let without = FleetStatus {
+        leftovers: Vec::new(),
+        ..last.clone()
+    };
+    assert!(!says_the_same(Some(&without), &last));
 }
 
 #[test]
