@@ -129,3 +129,34 @@ fn pace_left(context: &Context, fleet: &Fleet, members: usize, now: Timestamp) -
         .fleet(&namespace, &name, |memory| memory.last_write());
     last.map_or(Duration::ZERO, |last| left(last, pace, now))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(error: WriteError, deletion: Step) -> Result<Option<Duration>, Error> {
+        let validated = Validated {
+            members: Vec::new(),
+            plugins: Vec::new(),
+            failed_plugins: Vec::new(),
+            control_plane: None,
+            deletion: Some(deletion),
+            leftovers: Vec::new(),
+            adds_finalizer: false,
+        };
+        unless_forced(&validated, Err(error.into()))
+    }
+
+    #[test]
+    fn only_force_goes_on_without_its_status_and_only_when_that_is_refused() {
+        let fleet = || "Fleet oslo/north".to_owned();
+        let refused = || WriteError::Rejected(fleet(), "too large".into());
+        let forced = || Step::LetGo(Vec::new());
+        assert_eq!(written(refused(), forced()).unwrap(), None);
+        let forbidden = WriteError::Forbidden(fleet(), "a webhook says no".into());
+        assert_eq!(written(forbidden, forced()).unwrap(), None);
+        assert!(written(WriteError::Conflict(fleet()), forced()).is_err());
+        assert!(written(WriteError::Timeout(fleet()), forced()).is_err());
+        assert!(written(refused(), Step::Done).is_err());
+    }
+}

@@ -144,14 +144,18 @@ fn summary(validated: &Validated, stalled: bool) -> Summary {
 fn terminating(step: &Step, stalled: bool) -> Summary {
     let message = step.message();
     let (phase, reason, message) = match step {
-        _ if step.is_last() => (FleetPhase::TerminateSucceeded, reason::TERMINATING, message),
+        Step::Done | Step::LetGo(_) => {
+            (FleetPhase::TerminateSucceeded, reason::TERMINATING, message)
+        }
         _ if stalled => (
             FleetPhase::TerminateFailed,
             reason::DELETION_BLOCKED,
             message,
         ),
         Step::InUse(_) => (FleetPhase::Terminating, reason::IN_USE, message),
-        _ => (FleetPhase::Terminating, reason::TERMINATING, message),
+        Step::Plugins(_) | Step::Members(_) => {
+            (FleetPhase::Terminating, reason::TERMINATING, message)
+        }
     };
     Summary {
         phase,
