@@ -63,6 +63,18 @@ pub(crate) fn uses(location: &BackupStorageLocation) -> Vec<String> {
         .collect()
 }
 
+/// Waits until an operation uses a location no more.
+pub(crate) async fn wait_unused(locations: &Api<BackupStorageLocation>, name: &str, uid: &str) {
+    wait_ok("an end of the use", PATIENCE, async || {
+        let location = locations.get_opt(name).await?;
+        let left = location.as_ref().map(uses).unwrap_or_default();
+        ensure!(!left.iter().any(|left| left == uid), "there are {left:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
 /// Waits until a Restore waits for Velero's sync: it looks once a minute, perhaps just now.
 pub(crate) async fn waits_for_sync(tenant: &Tenant, name: &str, target: &str) -> bool {
     let waits = |restore: &Restore| reason(restore, target) == "BackupNotSynced";

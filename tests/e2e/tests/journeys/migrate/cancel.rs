@@ -1,21 +1,20 @@
 //! A Migrate that is cancelled, in each of its states.
 
-use anyhow::ensure;
+use api_types::common::DeletionPolicy;
 use api_types::external::velero::{self, BackupStorageLocation};
-use api_types::migrate::Migrate;
+use api_types::migrate::{Migrate, MigrateSpec};
 use api_types::phase::{EntryPhase, Phase};
-use e2e::{PATIENCE, Tenant};
+use e2e::{PATIENCE, Tenant, await_object};
 use kube::{Api, ResourceExt};
-use testbed::wait_ok;
 
 use super::{
-    NOWHERE, assert_made_once, assert_nothing_restored, begin, cancel, from, frozen, in_phase,
-    is_phase, is_running, of_source, of_target, only, ready_reason, reason_of, source_ready,
-    stored_name, wait,
+    NOWHERE, assert_made_once, assert_nothing_made, assert_nothing_restored, begin, cancel, from,
+    frozen, in_phase, is_phase, is_running, migrates, of_source, of_target, only, ready_reason,
+    reason_of, source_ready, stored_name, wait, wait_gone,
 };
-use crate::elsewhere::{location_of, uses, wait_clean};
+use crate::elsewhere::{location_of, uses, wait_clean, wait_unused};
 use crate::restore::Held;
-use crate::world::{ONE, Spare, spare, tenant_of, view};
+use crate::world::{ONE, Spare, spare, stored, tenant_of, view};
 
 const NAME: &str = "migrate-cancel";
 
@@ -32,8 +31,18 @@ async fn a_cancelled_migrate_begins_nothing_new_and_awaits_what_runs() {
 }
 
 async fn during_the_backup(tenant: &Tenant, spare: &Spare) {
-    let spec = from(spare.name, &[ONE], only(NAME));
+    let spec = MigrateSpec {
+        deletion_policy: DeletionPolicy::Delete,
+        ..from(spare.name, &[ONE], only(NAME))
+    };
     let name = frozen(spare, tenant, "backup", &spec).await;
+    let uid = migrates(tenant).get(&name).await.unwrap().uid().unwrap();
+    let location = location_of(spare.name).await;
+    let locations: Api<BackupStorageLocation> = view(ONE).await.velero();
+    let used = |seen: &BackupStorageLocation| uses(seen).contains(&uid);
+    await_object(&locations, &location, "a use", PATIENCE, used)
+        .await
+        .unwrap();
     cancel(tenant, &name).await;
     let what = "a target that never begins";
     let stopped = |seen: &Migrate| {
@@ -49,17 +58,11 @@ async fn during_the_backup(tenant: &Tenant, spare: &Spare) {
     // It stays until the Migrate is deleted; the location is used no more.
     let backups: Api<velero::Backup> = spare.view.velero();
     backups.get(&stored_name(&ended)).await.unwrap();
-    let location = location_of(spare.name).await;
-    let locations: Api<BackupStorageLocation> = view(ONE).await.velero();
-    let uid = ended.uid().unwrap();
-    wait_ok("an end of the use", PATIENCE, async || {
-        let found = locations.get_opt(&location).await?;
-        let left = found.as_ref().map(uses).unwrap_or_default();
-        ensure!(!left.contains(&uid), "there are {left:?}");
-        Ok(())
-    })
-    .await
-    .unwrap();
+    wait_unused(&locations, &location, &uid).await;
+    wait_gone(tenant, &name).await;
+    assert_nothing_made(&ended, &[ONE, spare.name]).await;
+    let left = stored(spare.name, &stored_name(&ended)).await;
+    assert_eq!(left, Vec::<String>::new());
 }
 
 /// Before any restore, and while one target is restored.

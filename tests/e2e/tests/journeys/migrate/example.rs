@@ -1,5 +1,7 @@
 //! The announcement's example, and what it leaves behind.
 
+use std::future::ready;
+
 use anyhow::ensure;
 use api_types::condition::{self, ConditionStatus};
 use api_types::external::velero::{self, BackupStorageLocation};
@@ -9,13 +11,15 @@ use api_types::migrate::Migrate;
 use api_types::phase::{EntryPhase, Phase};
 use e2e::specs::cluster_ref;
 use e2e::{PATIENCE, Tenant, examples};
+use futures::{StreamExt, TryStreamExt, pin_mut};
 use kube::ResourceExt;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
 use serde_json::json;
 use testbed::{apply_yaml, wait_ok};
+use tokio::time::timeout;
 
 use super::{assert_made_once, begin, from, in_phase, wait_gone};
-use crate::elsewhere::{location_of, uses};
+use crate::elsewhere::{location_of, uses, wait_unused};
 use crate::kubectl::kubectl;
 use crate::restore::App;
 use crate::world::{ONE, TWO, stack, tenant_of, view};
@@ -99,6 +103,24 @@ async fn other_fleet(tenant: &Tenant, member: &str) {
     fleets.create(&PostParams::default(), &fleet).await.unwrap();
 }
 
+/// Waits until an operation has used a location since this version of the locations, be it now or not.
+async fn wait_used(locations: &Api<BackupStorageLocation>, since: &str, name: &str, uid: &str) {
+    let params = WatchParams::default().fields(&format!("metadata.name={name}"));
+    let changes = locations.watch(&params, since).await.unwrap();
+    let used = changes.try_filter(|change| {
+        let used = match change {
+            WatchEvent::Added(seen) | WatchEvent::Modified(seen) => {
+                uses(seen).iter().any(|used| used == uid)
+            }
+            _ => false,
+        };
+        ready(used)
+    });
+    pin_mut!(used);
+    let found = timeout(PATIENCE, used.next()).await.unwrap();
+    found.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn what_is_migrated_comes_up_in_the_target_and_nothing_stays_that_only_served_that() {
     const APP: App = App("migrate-app");
@@ -109,26 +131,22 @@ async fn what_is_migrated_comes_up_in_the_target_and_nothing_stays_that_only_ser
     let filter = APP.backup().policy.unwrap().resource_filter;
     let mut spec = from(ONE, &[TWO], json!({ "resourceFilter": filter }));
     OTHER.clone_into(&mut spec.target_cluster.fleet);
+    let target = view(TWO).await;
+    let locations: Api<BackupStorageLocation> = target.velero();
+    let before_all = locations.list(&ListParams::default()).await.unwrap();
+    let before_all = before_all.metadata.resource_version.unwrap();
     let made = begin(&tenant, "all", spec).await;
+    let (name, uid) = (location_of(ONE).await, made.uid().unwrap());
+    wait_used(&locations, &before_all, &name, &uid).await;
     let migrate = in_phase(&tenant, "all", Phase::Completed).await;
     assert_migrated(&migrate);
     assert_made_once(&migrate, ONE, &[TWO]).await;
     assert_eq!(APP.objects(TWO, APP.0).await, before);
-    let target = view(TWO).await;
-    let restores = target.restores_of(&made.uid().unwrap()).await.unwrap();
+    let restores = target.restores_of(&uid).await.unwrap();
     assert_eq!(restores[0].labels()[labels::FLEET_NAME], OTHER);
     tell(&tenant, "all", &["SourceReady", "Completed"]).await;
     // Others may read from the same location.
-    let (name, uid) = (location_of(ONE).await, made.uid().unwrap());
-    let locations: Api<BackupStorageLocation> = target.velero();
-    wait_ok("an end of the use", PATIENCE, async || {
-        let location = locations.get_opt(&name).await?;
-        let left = location.as_ref().map(uses).unwrap_or_default();
-        ensure!(!left.contains(&uid), "there are {left:?}");
-        Ok(())
-    })
-    .await
-    .unwrap();
+    wait_unused(&locations, &name, &uid).await;
 
     wait_gone(&tenant, "all").await;
     let restores = target.restores_of(&uid).await.unwrap();
