@@ -103,6 +103,35 @@ async fn other_fleet(tenant: &Tenant, member: &str) {
     fleets.create(&PostParams::default(), &fleet).await.unwrap();
 }
 
+/// Checks that a Migrate is no Backup and no Restore of the hub.
+async fn assert_only_migrated(tenant: &Tenant) {
+    let all = ListParams::default();
+    let backups = tenant.backups().list(&all).await.unwrap().items;
+    assert!(backups.is_empty(), "{backups:?}");
+    let restores = tenant.restores().list(&all).await.unwrap().items;
+    assert!(restores.is_empty(), "{restores:?}");
+}
+
+/// Waits until the metrics count a Migrate that has completed; there may be others.
+async fn measured() {
+    let controller = stack().await.migrate_controller();
+    wait_ok("the metrics", PATIENCE, async || {
+        let metrics = controller.metrics().await?;
+        for metric in [
+            r#"kurator_migrate_objects{phase="Completed"} "#,
+            r#"kurator_migrate_phase_changes_total{phase="Completed"} "#,
+            r#"kurator_migrate_cluster_outcomes_total{phase="Completed",reason=""} "#,
+        ] {
+            let mut counts = metrics.lines().filter_map(|line| line.strip_prefix(metric));
+            let counted = counts.any(|count| count != "0");
+            ensure!(counted, "{metric} counts nothing in {metrics}");
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
 /// Waits until an operation has used a location since this version of the locations, be it now or not.
 async fn wait_used(locations: &Api<BackupStorageLocation>, since: &str, name: &str, uid: &str) {
     let params = WatchParams::default().fields(&format!("metadata.name={name}"));
@@ -145,6 +174,8 @@ async fn what_is_migrated_comes_up_in_the_target_and_nothing_stays_that_only_ser
     let restores = target.restores_of(&uid).await.unwrap();
     assert_eq!(restores[0].labels()[labels::FLEET_NAME], OTHER);
     tell(&tenant, "all", &["SourceReady", "Completed"]).await;
+    assert_only_migrated(&tenant).await;
+    measured().await;
     // Others may read from the same location.
     wait_unused(&locations, &name, &uid).await;
 
