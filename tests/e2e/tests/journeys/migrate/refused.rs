@@ -3,7 +3,7 @@
 use anyhow::ensure;
 use api_types::migrate::Migrate;
 use api_types::phase::{EntryPhase, Phase};
-use e2e::PATIENCE;
+use e2e::{PATIENCE, Tenant};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
@@ -103,11 +103,33 @@ spec:
     schema: {openAPIV3Schema: {type: object}}
 ";
 
+/// Waits for what the event about a target's namespaces ends with.
+async fn tells_beforehand(tenant: &Tenant, migrate: &str, note: &str) {
+    wait_ok("what is created and what is found", PATIENCE, async || {
+        let events = tenant.events(migrate).await?;
+        let preflight = |event: &&Event| event.reason.as_deref() == Some("Preflight");
+        let told = events
+            .iter()
+            .find(preflight)
+            .and_then(|event| event.note.as_deref());
+        ensure!(told.is_some_and(|told| told.ends_with(note)), "{told:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
 async fn what_a_target_does_not_serve_is_named_and_the_rest_is_migrated() {
     const NAME: &str = "migrate-warned";
-    let one = view(ONE).await.client;
-    Held::deploy(&one, NAME).await;
+    const MAPPED: &str = "migrate-warned-mapped";
+    const THERE: &str = "migrate-warned-there";
+    let (one, two) = (view(ONE).await.client, view(TWO).await.client);
+    for name in [NAME, MAPPED] {
+        Held::deploy(&one, name).await;
+    }
+    let there = Held::deploy(&two, THERE).await;
+    there.greet("stays").await;
     apply_yaml(&one, DEFINITION).await.unwrap();
     let definitions: Api<CustomResourceDefinition> = Api::all(one);
     let definition = "widgets.migrate.example.com";
@@ -127,25 +149,16 @@ async fn what_a_target_does_not_serve_is_named_and_the_rest_is_migrated() {
     // What a member serves is known for a while: it is asked when it is attached.
     let tenant = tenant_of(NAME, &[ONE, TWO]).await;
     let mut policy = only(NAME);
+    policy["resourceFilter"]["includedNamespaces"] = json!([NAME, MAPPED]);
+    policy["namespaceMapping"] = json!({ MAPPED: THERE });
     policy["resourceFilter"]["includedResources"] = json!(["configmaps", definition]);
     begin(&tenant, "warned", from(ONE, &[TWO], policy)).await;
     let why = "ApiVersionNotServed";
     let warns = |seen: &Migrate| reason_of(seen, TWO) == why;
     wait(&tenant, "warned", why, warns).await;
     let migrate = in_phase(&tenant, "warned", Phase::Completed).await;
-    wait_ok("what is to be created", PATIENCE, async || {
-        let events = tenant.events("warned").await?;
-        let preflight = |event: &&Event| event.reason.as_deref() == Some("Preflight");
-        let told = events
-            .iter()
-            .find(preflight)
-            .and_then(|event| event.note.as_deref());
-        let created = told.is_some_and(|told| told.contains(&format!("it creates {NAME}")));
-        ensure!(created, "{told:?}");
-        Ok(())
-    })
-    .await
-    .unwrap();
+    let note = format!("it creates {NAME}; finds {THERE}, where what is there stays as it is");
+    tells_beforehand(&tenant, "warned", &note).await;
     assert_made_once(&migrate, ONE, &[TWO]).await;
     let entry = of_target(&migrate, TWO).unwrap();
     assert_eq!(entry.phase, EntryPhase::Completed);
@@ -153,9 +166,8 @@ async fn what_a_target_does_not_serve_is_named_and_the_rest_is_migrated() {
     let said = entry.message.as_deref().unwrap();
     assert!(said.contains("migrate.example.com/v1 widgets"), "{said}");
     assert!(!said.contains("configmaps"), "{said}");
-    Held::at(&view(TWO).await.client, NAME)
-        .assert_restored()
-        .await;
+    Held::at(&two, NAME).assert_restored().await;
+    assert_eq!(there.greeting().await, "stays");
     let params = DeleteParams::default();
     definitions.delete(definition, &params).await.unwrap();
 }

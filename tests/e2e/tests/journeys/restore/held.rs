@@ -69,10 +69,24 @@ impl Held {
         self.namespaces().get(self.name).await.unwrap().uid()
     }
 
+    /// Changes what is in it.
+    pub(crate) async fn greet(&self, greeting: &str) {
+        let patch = Patch::Merge(json!({ "data": { "greeting": greeting } }));
+        self.settings()
+            .patch("settings", &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    }
+
+    /// What is in it.
+    pub(crate) async fn greeting(&self) -> String {
+        let settings = self.settings().get("settings").await.unwrap();
+        settings.data.unwrap().remove("greeting").unwrap()
+    }
+
     /// Checks that what was in it is there.
     pub(crate) async fn assert_restored(&self) {
-        let settings = self.settings().get("settings").await.unwrap();
-        assert_eq!(settings.data.unwrap()["greeting"], "hello");
+        assert_eq!(self.greeting().await, "hello");
     }
 
     /// Removes it.
