@@ -1,6 +1,7 @@
 //! What runs in one cluster comes up in others, by one object; and whatever happens on the way is told,
 //! done once, and cleaned up.
 
+mod again;
 mod cancel;
 mod deletion;
 mod example;
