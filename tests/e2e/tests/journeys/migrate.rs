@@ -2,6 +2,7 @@
 //! done once, and cleaned up.
 
 mod again;
+mod blocked;
 mod cancel;
 mod deletion;
 mod example;
