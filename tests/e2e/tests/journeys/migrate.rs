@@ -4,6 +4,7 @@
 mod again;
 mod blocked;
 mod cancel;
+mod chosen;
 mod deletion;
 mod example;
 mod refused;
