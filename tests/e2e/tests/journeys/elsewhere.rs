@@ -13,6 +13,7 @@ use api_types::phase::{EntryPhase, Phase};
 use api_types::restore::{Restore, RestoreSpec, SourceCluster};
 use e2e::specs::{cluster_ref, demo_policy_in};
 use e2e::{MemberView, PATIENCE, Tenant, await_gone, await_object};
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt;
@@ -21,6 +22,7 @@ use serde_json::json;
 use testbed::{apply_yaml, wait_ok};
 
 use crate::locations::one_place;
+use crate::points::as_copy_of;
 use crate::restarts;
 use crate::restore::{App, entry, in_phase, into, objects_of, policy, reason, wait_created};
 use crate::world::{ONE, TWO, name_in, spare, stack, stored, tenant_of, view};
@@ -230,38 +232,65 @@ async fn a_source_that_does_not_answer_is_waited_for_and_its_return_is_noticed()
     assert_restored_from(&restore, TWO, ONE, &backup).await;
 }
 
-#[tokio::test]
-async fn what_has_volumes_is_left_to_velero_s_own_sync() {
-    const APP: App = App("elsewhere-volume");
-    let spare = spare().await;
-    let tenant = tenant_of("elsewhere-volume", &[ONE, spare.name]).await;
-    APP.deploy(&[ONE]).await;
-    let backup = backed_up(&tenant, "all", only(ONE, APP.backup())).await;
-    let run = name_in(&backup, ONE);
-    // As a node agent would have left it, whose record only Velero's sync brings along.
-    let volume = format!(
+/// Marks backups of one cluster as having volumes, the first two by records such as a node agent leaves and
+/// the third by what Velero itself counts. Only Velero's sync brings such records along.
+async fn give_volumes(member: &MemberView, [by_file, moved, snapshots]: &[String; 3]) {
+    let records = format!(
         "
 apiVersion: velero.io/v1
 kind: PodVolumeBackup
-metadata: {{name: elsewhere-volume, namespace: velero, labels: {{velero.io/backup-name: {run}}}}}
+metadata: {{name: {by_file}, namespace: velero, labels: {{velero.io/backup-name: {by_file}}}}}
 spec: {{backupStorageLocation: default, node: none, pod: {{}}, repoIdentifier: none, volume: data}}
+status: {{phase: Completed}}
+---
+apiVersion: velero.io/v2alpha1
+kind: DataUpload
+metadata: {{name: {moved}, namespace: velero, labels: {{velero.io/backup-name: {moved}}}}}
+spec:
+  {{backupStorageLocation: default, operationTimeout: 1m, snapshotType: CSI, sourceNamespace: none, sourcePVC: data}}
 status: {{phase: Completed}}
 "
     );
-    apply_yaml(&view(ONE).await.client, &volume).await.unwrap();
-    tenant
-        .restore("later", from(ONE, "all", &[spare.name]))
+    apply_yaml(&member.client, &records).await.unwrap();
+    let attempted = json!({ "status": { "csiVolumeSnapshotsAttempted": 1 } });
+    let backups: Api<velero::Backup> = member.velero();
+    backups
+        .patch(snapshots, &PatchParams::default(), &Patch::Merge(attempted))
         .await
         .unwrap();
-    waits_for_sync(&tenant, "later", spare.name).await;
+}
+
+#[tokio::test]
+async fn what_has_volumes_is_left_to_velero_s_own_sync() {
+    const APP: App = App("elsewhere-volume");
+    const NAMES: [&str; 3] = ["by-file", "moved", "snapshots"];
+    let spare = spare().await;
+    let tenant = tenant_of("elsewhere-volume", &[ONE, spare.name]).await;
+    APP.deploy(&[ONE]).await;
+    let spec = || only(ONE, APP.backup());
+    let backups = NAMES.map(|name| backed_up(&tenant, name, spec()));
+    let backups = join_all(backups).await;
+    let runs = [0, 1, 2].map(|which| name_in(&backups[which], ONE));
+    give_volumes(&view(ONE).await, &runs).await;
+
+    for name in NAMES {
+        let copy = format!("elsewhere-volume-{name}");
+        let spec = as_copy_of(&APP, from(ONE, name, &[spare.name]), &copy, None);
+        tenant.restore(name, spec).await.unwrap();
+    }
+    for name in NAMES {
+        waits_for_sync(&tenant, name, spare.name).await;
+    }
     spare.velero().look(&spare.view.client).await.unwrap();
     let copies: Api<velero::Backup> = spare.view.velero();
-    let copy = await_object(&copies, &run, "there", PATIENCE, |_| true).await;
-    let by = copy.unwrap().managed_fields().to_vec();
-    let ours = |by: &ManagedFieldsEntry| by.manager.as_deref() == Some(labels::BACKUP_MANAGER);
-    assert!(!by.iter().any(ours), "{by:?}");
-    let restore = in_phase(&tenant, "later", Phase::Completed).await;
-    assert_restored_from(&restore, spare.name, ONE, &backup).await;
+    for ((name, run), backup) in NAMES.iter().zip(&runs).zip(&backups) {
+        let copy = await_object(&copies, run, "there", PATIENCE, |_| true).await;
+        let by = copy.unwrap().managed_fields().to_vec();
+        let ours = |by: &ManagedFieldsEntry| by.manager.as_deref() == Some(labels::BACKUP_MANAGER);
+        assert!(!by.iter().any(ours), "{name}: {by:?}");
+        let restore = in_phase(&tenant, name, Phase::Completed).await;
+        assert_restored_from(&restore, spare.name, ONE, backup).await;
+    }
 }
 
 #[tokio::test]
