@@ -1,20 +1,22 @@
 //! Members give the proxy no more than `deploy/member-access.yaml` says.
 
+use api_types::backup::BackupSpec;
+use api_types::common::DeletionPolicy;
 use api_types::phase::Phase;
-use e2e::examples;
-use e2e::specs::demo_backup_to_delete;
+use e2e::{Tenant, examples};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::Api;
 use kube::api::{ListParams, PostParams};
-use testbed::apply_yaml;
+use testbed::{Member, apply_yaml};
 
+use crate::points::as_copy_of;
+use crate::restore::{App, assert_restored, in_phase, objects_of, of};
+use crate::schedule::{YEARLY, answered, no_schedule, run_now, scheduled, schedules};
 use crate::world::{ONE, assert_completed, stack, view, wait_nothing_left};
 
-#[tokio::test]
-async fn an_account_with_the_documented_rights_is_enough_to_back_up_and_to_delete() {
-    let stack = stack().await;
-    let member = stack.member(ONE).unwrap();
+/// A token of the account that the manifest makes.
+async fn documented_account(member: &Member) -> String {
     let admin = member.client().unwrap();
     let manifests = examples::root().join("deploy/member-access.yaml");
     apply_yaml(&admin, &std::fs::read_to_string(manifests).unwrap())
@@ -23,21 +25,55 @@ async fn an_account_with_the_documented_rights_is_enough_to_back_up_and_to_delet
     let accounts: Api<ServiceAccount> = Api::namespaced(admin, "kurator-system");
     let (params, hour) = (PostParams::default(), TokenRequest::default());
     let issued = accounts.create_token_request("kurator", &params, &hour);
-    let token = issued.await.unwrap().status.unwrap().token;
+    issued.await.unwrap().status.unwrap().token
+}
+
+/// A Schedule is made, asked for a run, and removed.
+async fn assert_schedule_works(tenant: &Tenant) {
+    tenant.back_up("yearly", scheduled(YEARLY)).await.unwrap();
+    run_now(tenant, "yearly", "now").await;
+    let yearly = answered(tenant, "yearly", "now", &[ONE]).await;
+    assert_eq!(schedules(&yearly, ONE).await.len(), 1);
+    tenant.delete_backup("yearly").await.unwrap();
+    tenant.wait_backup_gone("yearly").await.unwrap();
+    no_schedule(&yearly, ONE).await;
+}
+
+/// A Restore is made and removed.
+async fn assert_restore_works(tenant: &Tenant, app: &App, backup: &str) {
+    let spec = as_copy_of(app, of(backup), "least-copy", None);
+    tenant.restore("least", spec).await.unwrap();
+    let restore = in_phase(tenant, "least", Phase::Completed).await;
+    assert_restored(&restore, &[ONE]).await;
+    tenant.delete_restore("least").await.unwrap();
+    tenant.wait_restore_gone("least").await.unwrap();
+    assert!(objects_of(&restore, ONE).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_account_with_the_documented_rights_is_enough_to_back_up_to_restore_and_to_delete() {
+    const APP: App = App("least");
+    let stack = stack().await;
+    let member = stack.member(ONE).unwrap();
+    let token = documented_account(member).await;
+    APP.deploy(&[ONE]).await;
 
     let mut cluster = stack.attach(ONE).unwrap();
     let almighty = member.control_plane().token(0);
     cluster.kubeconfig = cluster.kubeconfig.replace(almighty, &token);
     assert!(cluster.kubeconfig.contains(&token));
     let tenant = stack.tenant("least", &[cluster]).await.unwrap();
-    tenant
-        .back_up("least", demo_backup_to_delete())
-        .await
-        .unwrap();
+    let spec = BackupSpec {
+        deletion_policy: DeletionPolicy::Delete,
+        ..APP.backup()
+    };
+    tenant.back_up("least", spec).await.unwrap();
     let backup = tenant.wait_phase("least", Phase::Completed).await.unwrap();
     assert_completed(&backup, &[ONE]);
     let nodes = tenant.wait_cluster(ONE, true).await.unwrap();
     assert!(nodes.status.unwrap().nodes.is_some(), "nodes are counted");
+    assert_schedule_works(&tenant).await;
+    assert_restore_works(&tenant, &APP, "least").await;
 
     tenant.delete_backup("least").await.unwrap();
     tenant.wait_backup_gone("least").await.unwrap();
