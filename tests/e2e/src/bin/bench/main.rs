@@ -2,21 +2,21 @@
 //! through the proxy against a direct one, and how long a fault takes to show; and how long a Migrate
 //! takes against Velero's own work in it.
 
+mod lags;
 mod migrates;
 
 use std::convert::Infallible;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use api_types::external::velero;
 use clap::Parser;
-use e2e::follow::follow;
 use e2e::quantile::quantile;
 use e2e::screen::Screen;
-use e2e::specs::demo_backup;
-use e2e::{MemberView, PATIENCE, Stack, Tenant};
-use kube::Api;
+use e2e::{MemberView, PATIENCE, Stack, Tenant, await_gone};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Api, DeleteParams};
 use proxy_client::{Error, MemberApi};
 use testbed::{Relay, client_from};
 
@@ -38,7 +38,7 @@ const MEMBER_RATE: u32 = 100_000;
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 struct Args {
-    /// Backups, each of two members, whose end is timed
+    /// Backups, each of two members and restored in both, whose end and whose Restore's end are timed
     #[arg(long, default_value_t = 20)]
     backups: u32,
     /// Reads through the proxy, and as many without it
@@ -86,19 +86,20 @@ async fn bench(args: Args, screen: &Screen) -> Result<bool> {
     let (two, relay) = stack.attach_with_relay(MEMBERS[1])?;
     let tenant = stack.tenant("bench", &[one, two]).await?;
 
-    screen.step(&format!("{backups} Backups of two members"));
-    let (lags, last) = backup_lags(&stack, &tenant, backups).await?;
+    screen.step(&format!("{backups} Backups of two members, each restored"));
+    let lags = lags::measure(&stack, &tenant, backups).await?;
     screen.step(&format!(
         "{reads} reads of one object, with and without the proxy"
     ));
-    let (direct, proxied) = read_times(&stack, &tenant, &last, reads).await?;
+    let (direct, proxied) = read_times(&stack, &tenant, &lags.last, reads).await?;
     screen.step(&format!("{migrates} Migrates from one member to the other"));
     let migrates = migrates::measure(&stack, &tenant, migrates).await?;
     screen.step(&format!("{faults} cuts of one member"));
     let faults = fault_times(&stack, &tenant, &relay, faults).await?;
 
     let promised = [
-        Promised::of("Velero done -> shown on the hub", SHOWN, lags),
+        Promised::of("Velero done -> shown on the hub", SHOWN, lags.backups),
+        Promised::of("restore shown after Velero's end", SHOWN, lags.restores),
         Promised::of("member cut -> Unreachable", CUT, faults.cuts),
         Promised::of("breaker's next probe -> Ready", READY, faults.probes),
     ];
@@ -146,33 +147,16 @@ impl Promised {
     }
 }
 
-/// One time per member and Backup, and the name of the last Velero Backup in the first member.
-async fn backup_lags(
-    stack: &Stack,
-    tenant: &Tenant,
-    backups: u32,
-) -> Result<(Vec<Duration>, String)> {
-    let members: Vec<MemberView> = stack
-        .bed()
-        .members()
-        .iter()
-        .map(MemberView::of)
-        .collect::<Result<_>>()?;
-    let mut lags = Vec::new();
-    let mut last = String::new();
-    for number in 0..backups.max(1) {
-        let backup = tenant
-            .back_up(&format!("bench-{number}"), demo_backup())
-            .await?;
-        let followed = follow(&tenant.backups(), backup, &members, PATIENCE, |_| {}).await?;
-        ensure!(followed.is_success(), "{}", followed.explain());
-        lags.extend(followed.rows.values().filter_map(e2e::follow::Row::lag));
-        let entry = followed.rows.get(MEMBERS[0]).map(|row| &row.entry);
-        last = entry
-            .and_then(|entry| entry.object.clone())
-            .unwrap_or_default();
-    }
-    Ok((lags, last))
+/// Removes the demo application from a namespace of a member.
+async fn remove_demo(member: &MemberView, namespace: &str) -> Result<()> {
+    let pods: Api<Pod> = Api::namespaced(member.client.clone(), namespace);
+    let settings: Api<ConfigMap> = Api::namespaced(member.client.clone(), namespace);
+    // There is no kubelet that would end the Pod.
+    let now = DeleteParams::default().grace_period(0);
+    pods.delete("busybox", &now).await?;
+    settings.delete("busybox-settings", &now).await?;
+    await_gone(&pods, "busybox", PATIENCE).await?;
+    await_gone(&settings, "busybox-settings", PATIENCE).await
 }
 
 /// The same object, read in turns so that both see the same machine.

@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use api_types::migrate::Migrate;
 use e2e::follow::{Row, follow};
-use e2e::{MemberView, PATIENCE, Stack, Tenant, await_gone, examples};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{Api, DeleteParams, PostParams};
+use e2e::{MemberView, PATIENCE, Stack, Tenant, examples};
+use kube::api::{Api, PostParams};
 
-use super::{MEMBERS, time, times};
+use super::{MEMBERS, remove_demo, time, times};
 
 /// What is aimed at between the end of the source's backup and the Velero Restore, without volumes.
 const TRANSFER: Duration = Duration::from_secs(1);
@@ -68,7 +67,8 @@ pub(crate) async fn measure(stack: &Stack, tenant: &Tenant, runs: u32) -> Result
     let example: Migrate = serde_saphyr::from_str(&examples::read(examples::MIGRATE)?)?;
     let mut times = Times::default();
     for number in 0..runs {
-        remove_demo(&target).await?;
+        // What an earlier run has brought.
+        remove_demo(&target, "kurator-backup").await?;
         let name = format!("bench-{number}");
         let object = Migrate::new(&name, example.spec.clone());
         let api: Api<Migrate> = tenant.api();
@@ -81,16 +81,4 @@ pub(crate) async fn measure(stack: &Stack, tenant: &Tenant, runs: u32) -> Result
         times.take(made, row(&source)?, row(&target)?)?;
     }
     Ok(times)
-}
-
-/// What an earlier run has brought.
-async fn remove_demo(member: &MemberView) -> Result<()> {
-    let pods: Api<Pod> = Api::namespaced(member.client.clone(), "kurator-backup");
-    let settings: Api<ConfigMap> = Api::namespaced(member.client.clone(), "kurator-backup");
-    // There is no kubelet that would end the Pod.
-    let now = DeleteParams::default().grace_period(0);
-    pods.delete("busybox", &now).await?;
-    settings.delete("busybox-settings", &now).await?;
-    await_gone(&pods, "busybox", PATIENCE).await?;
-    await_gone(&settings, "busybox-settings", PATIENCE).await
 }
