@@ -1,4 +1,4 @@
-//! `hack/tools/build.sh` says what is missing before it begins anything.
+//! `hack/tools/build.sh` and `hack/quickstart.sh` say what is missing before they begin anything.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -7,8 +7,9 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// What the script itself calls.
-const PROGRAMS: [&str; 10] = [
+/// What the scripts themselves call.
+const PROGRAMS: [&str; 11] = [
+    "awk",
     "bash",
     "cat",
     "cut",
@@ -21,7 +22,8 @@ const PROGRAMS: [&str; 10] = [
     "sha256sum",
 ];
 
-/// A machine with an empty cache of tools, and with no Go but the one that is put there.
+/// A machine with an empty cache of tools, and with no Go, Rust, git or C compiler but those that are put
+/// there.
 struct Machine {
     root: TempDir,
 }
@@ -39,20 +41,42 @@ impl Machine {
 
     /// A Go that says that it is of this version, and notes when it is to build something.
     fn with_go(self, version: &str) -> Self {
-        let go = self.root.path().join("bin/go");
+        let built = self.root.path().join("built").display().to_string();
+        let script =
+            format!("if [ \"$1\" = env ]; then echo {version}; else echo x >{built}; exit 9; fi");
+        self.with("go", &script)
+    }
+
+    /// A cargo that says that it is of this version, and notes when it is to build something.
+    fn with_cargo(self, version: &str) -> Self {
         let built = self.root.path().join("built").display().to_string();
         let script = format!(
-            "#!/bin/sh\nif [ \"$1\" = env ]; then echo {version}; else echo x >{built}; exit 9; fi\n"
+            "if [ \"$1\" = --version ]; then echo \"cargo {version} (f00 2026-01-01)\"; \
+             else echo x >{built}; exit 9; fi"
         );
-        fs::write(&go, script).unwrap();
-        fs::set_permissions(&go, fs::Permissions::from_mode(0o755)).unwrap();
+        self.with("cargo", &script)
+    }
+
+    /// A program that does this.
+    fn with(self, name: &str, script: &str) -> Self {
+        let program = self.root.path().join("bin").join(name);
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         self
     }
 
     fn build(&self, args: &[&str]) -> Output {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hack/tools/build.sh");
+        self.run("tools/build.sh", args)
+    }
+
+    fn quickstart(&self, args: &[&str]) -> Output {
+        self.run("quickstart.sh", args)
+    }
+
+    fn run(&self, script: &str, args: &[&str]) -> Output {
+        let hack = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hack");
         Command::new(found("bash"))
-            .arg(script)
+            .arg(hack.join(script))
             .args(args)
             .env_clear()
             .env("PATH", self.root.path().join("bin"))
@@ -115,4 +139,43 @@ fn to_check_it_needs_no_go_and_names_what_is_not_built() {
     let machine = Machine::new();
     let expected = ["not built: etcd kube-apiserver", "velero", "kubectl"];
     assert_fails(&machine.build(&["--check"]), &expected);
+}
+
+#[test]
+fn a_quickstart_without_what_builds_it_or_with_a_rust_too_old_or_unknown_says_what_to_install() {
+    let missing = Machine::new().quickstart(&["--once"]);
+    let expected = ["cargo is missing", "Install Rust 1.95 or newer"];
+    assert_fails(&missing, &expected);
+    for old in ["1.94.1", "1.9.0", "0.96.0", "nightly"] {
+        let machine = Machine::new()
+            .with_cargo(old)
+            .with("git", "")
+            .with("cc", "");
+        let found = format!("found cargo {old}, need Rust 1.95 or newer");
+        assert_fails(&machine.quickstart(&[]), &[&found, "rustup update"]);
+        assert!(!machine.has_built());
+    }
+    for new in ["1.95.0", "1.96.0-nightly", "1.100.2"] {
+        let machine = Machine::new().with_cargo(new);
+        assert_fails(&machine.quickstart(&[]), &["git is missing"]);
+        let machine = machine.with("git", "");
+        assert_fails(&machine.quickstart(&[]), &["cc is missing", "a C compiler"]);
+        // With all of them it goes on to the tools.
+        let machine = machine.with("cc", "");
+        assert_fails(&machine.quickstart(&["--full"]), &["Go is missing"]);
+        assert!(!machine.has_built());
+    }
+}
+
+#[test]
+fn a_quickstart_names_an_argument_that_it_does_not_know_and_those_that_it_does() {
+    for args in [
+        &["--twice"][..],
+        &["--once", "--twice"],
+        &["--twice", "--full"],
+    ] {
+        let machine = Machine::new();
+        let expected = ["unknown argument --twice", "[--full] [--once]"];
+        assert_fails(&machine.quickstart(args), &expected);
+    }
 }
