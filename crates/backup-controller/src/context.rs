@@ -67,6 +67,8 @@ pub struct OfSchedule {
 
 impl Process for BackupController {
     const MANAGER: &'static str = labels::BACKUP_MANAGER;
+    const BACKUPS: &'static str = labels::BACKUP_NAME;
+    const RESTORES: &'static str = labels::RESTORE_NAME;
 
     type Own = Own;
     type Answer = Answer;

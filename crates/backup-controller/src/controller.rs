@@ -10,17 +10,17 @@ use api_types::backup::{Backup, BackupStatus};
 use api_types::cluster::AttachedCluster;
 use api_types::fleet::Fleet;
 use api_types::key::ClusterKey;
-use api_types::labels;
 use api_types::restore::Restore;
 use controller_kit::follow::{Change as HubChange, follow};
+use controller_kit::kind::Kind;
 use controller_kit::reconcile::Observer;
-use futures::{StreamExt, future, stream};
+use futures::stream;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
 use tokio_util::sync::CancellationToken;
-use velero_kit::operation::follow::{self as watch, answered, first_view, moved, touch};
-use velero_kit::operation::kind::Kind;
+use velero_kit::operation::follow::{self as watch, answered, first_view, fleet_moved, touch};
+use velero_kit::operation::kind;
 
 use crate::context::Context;
 use crate::operation::State;
@@ -67,50 +67,31 @@ pub async fn run(
         fleets,
         clusters,
     } = feeds;
-    let (client, intake) = (&ctx.client, &ctx.intake);
-    let told = Arc::clone(&ctx);
-    let fleets = follow(client, fleets, intake.clone(), move |change| {
-        fleet_changed(&told, &change);
-        fleets::changed(&told, &change);
+    let mut tasks = watch::start(&ctx, fleets, clusters, |ctx, change| {
+        fleet_changed(ctx, change);
+        fleets::changed(ctx, change);
     });
-    let told = Arc::clone(&ctx);
-    let clusters = follow(client, clusters, intake.clone(), move |change| {
-        cluster_changed(&told, &change);
-        fleets::cluster_changed(&told, &change);
-    });
-    let told = Arc::clone(&ctx);
-    let backups = follow(client, backups, intake.clone(), move |change| {
-        backup_changed(&told, &change);
-    });
-    let told = Arc::clone(&ctx);
-    let restores = follow(client, restores, intake.clone(), move |change| {
-        restore_changed(&told, &change);
-    });
-    let tasks = [
-        tokio::spawn(fleets.for_each(|_| future::ready(()))),
-        tokio::spawn(clusters.for_each(|_| future::ready(()))),
-        tokio::spawn(watch::inventory(Arc::clone(&ctx))),
-        tokio::spawn(watch::members(Arc::clone(&ctx), ctx.backups.clone())),
-        tokio::spawn(watch::members(Arc::clone(&ctx), ctx.schedules.clone())),
-        tokio::spawn(watch::members(Arc::clone(&ctx), ctx.restores.clone())),
-        tokio::spawn(watch::members(Arc::clone(&ctx), ctx.requests.clone())),
-        tokio::spawn(watch::locations(Arc::clone(&ctx))),
-        tokio::spawn(watch::leadership(Arc::clone(&ctx))),
-        tokio::spawn(locations::run(Arc::clone(&ctx))),
-    ];
-    // A Fleet that is not listed yet must not pass for one that is not there.
-    intake.complete(HUB_KINDS - 2).await;
+    tasks.spawn(watch::members(Arc::clone(&ctx), ctx.schedules.clone()));
+    tasks.spawn(locations::run(Arc::clone(&ctx)));
     first_view(&ctx, answered(&ctx, &ctx.schedules)).await;
+    let told = Arc::clone(&ctx);
     let backups = Kind {
-        objects: backups,
+        objects: follow(&ctx.client, backups, ctx.intake.clone(), move |change| {
+            backup_changed(&told, &change);
+        }),
         store: ctx.hub_backups.clone(),
         triggers: ctx.backup_trigger.stream(),
+        concurrency: kind::CONCURRENCY,
         observer: observers.backups,
     };
+    let told = Arc::clone(&ctx);
     let restores = Kind {
-        objects: restores,
+        objects: follow(&ctx.client, restores, ctx.intake.clone(), move |change| {
+            restore_changed(&told, &change);
+        }),
         store: ctx.hub_restores.clone(),
         triggers: ctx.restore_trigger.stream(),
+        concurrency: kind::CONCURRENCY,
         observer: observers.restores,
     };
     let fleets = Kind {
@@ -118,29 +99,27 @@ pub async fn run(
         objects: stream::pending(),
         store: ctx.fleets.clone(),
         triggers: ctx.fleet_trigger.stream(),
+        concurrency: kind::CONCURRENCY,
         observer: observers.fleets,
     };
+    let stop = || shutdown.clone();
     tokio::join!(
-        fleets.run(&ctx, shutdown.clone(), |ctx, fleet| async move {
+        kind::run(&ctx, fleets, stop(), |ctx, fleet| async move {
             plugin::reconcile(&ctx, fleet).await
         }),
-        backups.run(&ctx, shutdown.clone(), |ctx, object| async move {
+        kind::run(&ctx, backups, stop(), |ctx, object| async move {
             backup::reconcile(&ctx, object).await
         }),
-        restores.run(&ctx, shutdown, |ctx, object| async move {
-            // Nor must a Backup that is not listed yet.
+        kind::run(&ctx, restores, stop(), |ctx, object| async move {
+            // A Backup that is not listed yet must not pass for one that is not there.
             ctx.intake.complete(HUB_KINDS).await;
             restore::reconcile(&ctx, object).await
         }),
     );
-    for task in tasks {
-        task.abort();
-    }
 }
 
 fn fleet_changed(ctx: &Context, change: &HubChange<Fleet>) {
-    let seen = |fleet: &Arc<Fleet>| (fleet.uid(), fleet.metadata.generation);
-    let Some((namespace, name)) = moved(change, seen) else {
+    let Some((namespace, name)) = fleet_moved(change) else {
         return;
     };
     touch_backups(ctx, |backup| {
@@ -174,16 +153,6 @@ fn restore_changed(ctx: &Context, change: &HubChange<Restore>) {
         .get(&ObjectRef::new(name).within(&namespace));
     if backup.is_some_and(|backup| backup.metadata.deletion_timestamp.is_some()) {
         ctx.backup_trigger.fire(&namespace, name);
-    }
-}
-
-fn cluster_changed(ctx: &Context, change: &HubChange<AttachedCluster>) {
-    let seen = |cluster: &Arc<AttachedCluster>| {
-        let adopts = cluster.annotations().get(labels::ADOPT_STORE);
-        (cluster.uid(), cluster.labels().clone(), adopts.cloned())
-    };
-    if let Some((namespace, name)) = moved(change, seen) {
-        touch_cluster(ctx, &ClusterKey::attached(namespace, name));
     }
 }
 

@@ -16,51 +16,34 @@ pub use velero_kit::operation::timings;
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use api_types::backup::{Backup, BackupStatus};
 use api_types::cluster::AttachedCluster;
 use api_types::fleet::Fleet;
 use api_types::labels;
 use api_types::restore::{Restore, RestoreStatus};
-use controller_kit::crds::{self, Wanted};
-use controller_kit::event::Events;
-use controller_kit::follow::Intake;
-use controller_kit::http::{self, Readiness};
+use controller_kit::boot::{self, Names};
+use controller_kit::crds::Wanted;
 use controller_kit::reconcile::{Observer, ReconcileMetrics};
 use controller_kit::trigger::Trigger;
-use controller_kit::{hub as kit_hub, lease, shutdown, telemetry};
 use prometheus_client::registry::Registry;
-use proxy_client::{Members, Selection};
-use tokio_util::sync::CancellationToken;
+use proxy_client::Members;
+use velero_kit::operation::context::{Given, made_for};
 use velero_kit::operation::metrics::Metrics;
-use velero_kit::reading::settled::Settled;
-use velero_kit::{NAMESPACE, identity};
 
 use args::Args;
 use context::{Context, Own};
 use metrics::Stored;
 use operation::State as _;
 
-/// The name that cluster-proxy's policy knows this process by, and that of its Lease and events.
-pub const CALLER: &str = "backup-controller";
-
-const STORES: &str = "hub-watches";
-const LEASE: &str = "kurator-backup-controller";
+/// What this process is called.
+pub const NAMES: Names = Names {
+    caller: "backup-controller",
+    lease: "kurator-backup-controller",
+};
 
 /// Runs the process until a signal ends it.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let Args {
-        hub,
-        proxy,
-        http,
-        lease,
-        telemetry,
-        timings,
-    } = args;
-    let _telemetry = telemetry::init(&telemetry, CALLER)?;
-    let stop = shutdown::on_signal().context("cannot listen for signals")?;
-    let release = CancellationToken::new();
-
+    let Args { common, timings } = args;
     let mut registry = Registry::default();
     let feeds = controller::Feeds::default();
     let stored = Stored {
@@ -75,36 +58,32 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         restores: Observer::new("Restore", reconciles.clone()),
         fleets: Observer::new("Fleet", reconciles),
     };
-    let readiness = Readiness::waiting_for(&[crds::CHECK, STORES]);
-    let server = http::serve(
-        http.http_address,
-        readiness.clone(),
-        registry,
-        release.clone(),
-    )
-    .await?;
-    tracing::info!(address = %server.address, "serving health and metrics");
 
-    let config = kit_hub::config(hub.kubeconfig.as_deref()).await?;
-    let client = kit_hub::client(hub.kubeconfig.as_deref()).await?;
-    let (leadership, lease_task) = lease::seek(config, &lease, LEASE, release.clone()).await?;
-    if !crds::served(&client, &kinds(), &readiness, &stop).await {
-        release.cancel();
-        return Ok(lease_task.ended().await?);
-    }
+    let serving = boot::serve(NAMES, &common, registry).await?;
+    tracing::info!(address = %serving.address, "serving health and metrics");
+    let Some(process) = serving.start(&kinds()).await? else {
+        return Ok(());
+    };
 
-    let hub_uid = kit_hub::uid(&client).await?;
-    let members = Members::connect(&proxy.proxy_endpoint, CALLER)?;
-    let made_for = |name_label| Selection {
-        namespace: Some(NAMESPACE.to_owned()),
-        labels: Some(identity::selector(name_label)),
-        ..Selection::default()
-    };
-    let all = Selection {
-        namespace: Some(NAMESPACE.to_owned()),
-        ..Selection::default()
-    };
-    let own = Own {
+    let members = Members::connect(&common.proxy.proxy_endpoint, NAMES.caller)?;
+    let own = own(&feeds, &members);
+    let ctx = Arc::new(Context::new(
+        &process,
+        Given {
+            members,
+            fleets: feeds.fleets.as_reader(),
+            clusters: feeds.clusters.as_reader(),
+            metrics,
+            timings,
+            own,
+        },
+    ));
+    let work = controller::run(ctx, feeds, observers, process.stop.clone());
+    process.run(Box::pin(work)).await
+}
+
+fn own(feeds: &controller::Feeds, members: &Members) -> Own {
+    Own {
         hub_backups: feeds.backups.as_reader(),
         hub_restores: feeds.restores.as_reader(),
         schedules: members.watch(made_for(labels::BACKUP_NAME)),
@@ -113,42 +92,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         fleet_trigger: Trigger::default(),
         stores: plugin::memory::Stores::default(),
         sweeps: locations::Sweeps::default(),
-    };
-    let ctx = Arc::new(Context {
-        inventory: members.inventory(),
-        contact: operation::contact::Contact::default(),
-        backups: members.watch(made_for(labels::BACKUP_NAME)),
-        restores: members.watch(made_for(labels::RESTORE_NAME)),
-        requests: members.watch(made_for(labels::BACKUP_NAME)),
-        locations: members.watch(all),
-        members,
-        hub_uid,
-        fleets: feeds.fleets.as_reader(),
-        clusters: feeds.clusters.as_reader(),
-        intake: Intake::default(),
-        events: Events::new(client.clone(), CALLER, lease.lease_identity.clone()),
-        client,
-        metrics,
-        timings,
-        memory: operation::memory::Memory::default(),
-        slow: operation::calls::Slow::default(),
-        settled: Settled::default(),
-        leadership,
-        own,
-    });
-    tokio::spawn(ready_when_filled(ctx.intake.clone(), readiness));
-    let work = async {
-        Box::pin(controller::run(
-            Arc::clone(&ctx),
-            feeds,
-            observers,
-            stop.clone(),
-        ))
-        .await;
-        ctx.events.flush().await;
-    };
-    let work = shutdown::graceful(&stop, work);
-    Ok(Box::pin(lease_task.around(work, &release)).await?)
+    }
 }
 
 /// The kinds of the hub that are followed.
@@ -159,10 +103,4 @@ fn kinds() -> [Wanted; controller::HUB_KINDS] {
         Wanted::of::<Fleet>(),
         Wanted::of::<AttachedCluster>(),
     ]
-}
-
-/// Ready once the hub's objects are known.
-async fn ready_when_filled(intake: Intake, readiness: Readiness) {
-    intake.complete(controller::HUB_KINDS).await;
-    readiness.set(STORES, Ok(()));
 }

@@ -75,6 +75,26 @@ pub struct ProxyArgs {
     pub proxy_endpoint: Endpoint,
 }
 
+/// What every controller is told.
+#[derive(Args, Clone, Debug)]
+pub struct ControllerArgs {
+    /// The hub.
+    #[command(flatten)]
+    pub hub: HubArgs,
+    /// cluster-proxy.
+    #[command(flatten)]
+    pub proxy: ProxyArgs,
+    /// Health and metrics.
+    #[command(flatten)]
+    pub http: HttpArgs,
+    /// Leader election.
+    #[command(flatten)]
+    pub lease: LeaseArgs,
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory as _, Parser};
@@ -84,15 +104,7 @@ mod tests {
     #[derive(Debug, Parser)]
     struct All {
         #[command(flatten)]
-        telemetry: TelemetryArgs,
-        #[command(flatten)]
-        hub: HubArgs,
-        #[command(flatten)]
-        http: HttpArgs,
-        #[command(flatten)]
-        lease: LeaseArgs,
-        #[command(flatten)]
-        proxy: ProxyArgs,
+        common: ControllerArgs,
     }
 
     #[test]
@@ -116,7 +128,7 @@ mod tests {
 
     #[test]
     fn leader_election_is_off_unless_asked_for() {
-        let quiet = All::try_parse_from(["x"]).unwrap();
+        let quiet = All::try_parse_from(["x"]).unwrap().common;
         assert!(!quiet.lease.leader_elect);
         let args = [
             "x",
@@ -126,7 +138,7 @@ mod tests {
             "--log-format",
             "json",
         ];
-        let loud = All::try_parse_from(args).unwrap();
+        let loud = All::try_parse_from(args).unwrap().common;
         assert!(loud.lease.leader_elect);
         assert_eq!(loud.telemetry.log_format, LogFormat::Json);
         assert!(loud.hub.kubeconfig.is_none());
@@ -140,6 +152,7 @@ mod tests {
         assert_eq!(
             All::try_parse_from(args)
                 .unwrap()
+                .common
                 .proxy
                 .proxy_endpoint
                 .to_string(),

@@ -11,8 +11,9 @@ use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watching};
 use kube::{Api, Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+
+use crate::kind::HubKind;
 
 /// One change: what the object was and what it is.
 #[derive(Clone, Debug)]
@@ -196,7 +197,7 @@ pub fn follow<K>(
     changed: impl Fn(Change<K>) + Send + 'static,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K: HubKind,
 {
     let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
     let reader = writer.as_reader();

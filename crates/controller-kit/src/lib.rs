@@ -1,15 +1,17 @@
-//! What every process of kurator-rs shares: arguments, telemetry, health and metrics, leadership,
-//! reconcile outcomes, conditions, events, writes to the hub, shutdown.
+//! What every process of kurator-rs shares: arguments, start and end, telemetry, health and metrics,
+//! leadership, passes and their outcomes, conditions, events, writes to the hub.
 //!
 //! Nothing here knows a kind of ours or a member; that is the controllers' and proxy-client's job.
 
 pub mod args;
+pub mod boot;
 pub mod condition;
 pub mod crds;
 pub mod event;
 pub mod follow;
 pub mod http;
 pub mod hub;
+pub mod kind;
 pub mod lease;
 pub mod reconcile;
 pub mod shutdown;

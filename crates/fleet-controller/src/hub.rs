@@ -20,7 +20,7 @@ use crate::operations::{Operations, unread};
 use controller_kit::follow::Intake;
 
 /// How many kinds are stored.
-const KINDS: usize = 5;
+pub const KINDS: usize = 5;
 
 /// Stores of all kinds that matter here. Clones share them.
 #[derive(Clone)]

@@ -9,6 +9,6 @@ use fleet_controller::args::Args;
 async fn main() -> anyhow::Result<()> {
     controller_kit::install_crypto_provider();
     let args = Args::parse();
-    let _telemetry = telemetry::init(&args.telemetry, CALLER)?;
+    let _telemetry = telemetry::init(&args.common.telemetry, CALLER)?;
     fleet_controller::run(args, shutdown::on_signal()?).await
 }

@@ -1,6 +1,5 @@
 //! The process: what is started, in which order, and how it ends.
 
-use std::future::pending;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -9,11 +8,13 @@ use api_types::cluster::AttachedCluster;
 use api_types::fleet::Fleet;
 use api_types::migrate::Migrate;
 use api_types::restore::Restore;
+use controller_kit::args::ControllerArgs;
+use controller_kit::boot;
+use controller_kit::crds::{self, Wanted};
 use controller_kit::event::Events;
 use controller_kit::http::{self, Readiness};
-use controller_kit::lease;
 use controller_kit::reconcile::ReconcileMetrics;
-use controller_kit::{crds, hub, shutdown};
+use controller_kit::{hub, lease, shutdown};
 use kube::Client;
 use prometheus_client::registry::Registry;
 use proxy_client::Members;
@@ -23,6 +24,7 @@ use crate::CALLER;
 use crate::args::Args;
 use crate::context::{Context, MemberView, Triggers, Writer};
 use crate::controller::{self, Streams};
+use crate::hub::KINDS;
 use crate::memory::Memory;
 use crate::operations::Looks;
 
@@ -31,14 +33,14 @@ const CACHES: &str = "caches";
 
 /// Runs until `shutdown` is cancelled, or until leadership is lost, which is an error.
 pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let Args {
+    let Args { common, timings } = args;
+    let ControllerArgs {
         hub,
         proxy,
         http,
         lease,
         telemetry: _,
-        timings,
-    } = args;
+    } = common;
     let config = hub::config(hub.kubeconfig.as_deref()).await?;
     let client = Client::try_from(config.clone()).context("no client for the hub")?;
     let members = Members::connect(&proxy.proxy_endpoint, CALLER)?;
@@ -70,7 +72,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
         memory: Memory::default(),
         timings,
     });
-    let work = Box::pin(work(&context, streams, &readiness, metrics, &shutdown));
+    let work = Box::pin(work(&context, streams, readiness, metrics, &shutdown));
     lease
         .around(shutdown::graceful(&shutdown, work), &ended)
         .await
@@ -84,33 +86,28 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
 async fn work(
     context: &Arc<Context>,
     streams: Streams,
-    readiness: &Readiness,
+    readiness: Readiness,
     metrics: ReconcileMetrics,
     shutdown: &CancellationToken,
 ) {
-    tokio::select! {
-        () = wait_for_kinds(&context.writer.client, readiness) => {}
-        () = shutdown.cancelled() => return,
+    if !crds::served(&context.writer.client, &kinds(), &readiness, shutdown).await {
+        return;
     }
-    let caches = async {
-        context.hub.ready().await;
-        readiness.set(CACHES, Ok(()));
-        pending::<()>().await;
-    };
-    tokio::select! {
-        () = controller::run(context, streams, metrics, shutdown.clone()) => {}
-        () = caches => {}
-    }
+    let intake = context.hub.intake.clone();
+    let filled = boot::ready_when_filled(CACHES, readiness, intake, KINDS);
+    tokio::spawn(filled);
+    let passes = controller::run(context, streams, metrics, shutdown.clone());
+    Box::pin(passes).await;
     context.writer.events.flush().await;
 }
 
-async fn wait_for_kinds(client: &Client, readiness: &Readiness) {
-    let wanted = [
-        crds::Wanted::of::<Fleet>(),
-        crds::Wanted::of::<AttachedCluster>(),
-        crds::Wanted::of::<Backup>(),
-        crds::Wanted::of::<Restore>(),
-        crds::Wanted::of::<Migrate>(),
-    ];
-    crds::wait(client, &wanted, readiness).await;
+/// The kinds of the hub that are followed.
+fn kinds() -> [Wanted; KINDS] {
+    [
+        Wanted::of::<Fleet>(),
+        Wanted::of::<AttachedCluster>(),
+        Wanted::of::<Backup>(),
+        Wanted::of::<Restore>(),
+        Wanted::of::<Migrate>(),
+    ]
 }

@@ -1,28 +1,16 @@
 //! Flags and environment of the process.
 
 use clap::Parser;
-use controller_kit::args::{HttpArgs, HubArgs, LeaseArgs, ProxyArgs, TelemetryArgs};
+use controller_kit::args::ControllerArgs;
 use velero_kit::operation::timings::Timings;
 
 /// Runs Migrates: one Velero Backup in the source, one Velero Restore of it in each target.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Args {
-    /// The hub.
+    /// What every controller is told.
     #[command(flatten)]
-    pub hub: HubArgs,
-    /// cluster-proxy.
-    #[command(flatten)]
-    pub proxy: ProxyArgs,
-    /// Health and metrics.
-    #[command(flatten)]
-    pub http: HttpArgs,
-    /// Leader election.
-    #[command(flatten)]
-    pub lease: LeaseArgs,
-    /// Logs and traces.
-    #[command(flatten)]
-    pub telemetry: TelemetryArgs,
+    pub common: ControllerArgs,
     /// Waits of the reconcile loop as JSON in milliseconds, such as {"veleroSilence": 500}; for tests.
     #[arg(long, env = "KURATOR_TIMINGS", default_value = "{}", hide = true)]
     pub timings: Timings,

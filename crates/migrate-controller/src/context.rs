@@ -83,6 +83,8 @@ pub enum Answer {
 
 impl Process for MigrateController {
     const MANAGER: &'static str = labels::MIGRATE_MANAGER;
+    const BACKUPS: &'static str = labels::MIGRATE_NAME;
+    const RESTORES: &'static str = labels::MIGRATE_NAME;
 
     type Own = Own;
     type Answer = Answer;
@@ -96,10 +98,6 @@ impl Process for MigrateController {
     }
 
     fn touch_cluster(ctx: &Context, key: &ClusterKey) {
-        controller::touch_cluster(ctx, key);
-    }
-
-    fn touch_synced(ctx: &Context, key: &ClusterKey) {
         controller::touch_cluster(ctx, key);
     }
 

@@ -6,22 +6,19 @@ use std::sync::Arc;
 use api_types::cluster::AttachedCluster;
 use api_types::fleet::Fleet;
 use api_types::key::ClusterKey;
-use api_types::labels;
 use api_types::migrate::Migrate;
 use controller_kit::follow::{Change, follow};
+use controller_kit::kind::Kind;
 use controller_kit::reconcile::Observer;
-use futures::{StreamExt, future};
+use futures::future;
 use kube::ResourceExt;
 use kube::runtime::reflector::store::Writer;
 use tokio_util::sync::CancellationToken;
-use velero_kit::operation::follow::{self as watch, first_view, moved, touch};
-use velero_kit::operation::kind::Kind;
+use velero_kit::operation::follow::{self as watch, first_view, fleet_moved, touch};
+use velero_kit::operation::kind;
 
 use crate::context::Context;
 use crate::migrate;
-
-/// Kinds of the hub that are followed here.
-pub const HUB_KINDS: usize = 3;
 
 /// The writing ends of the stores of hub objects.
 #[derive(Default)]
@@ -44,45 +41,22 @@ pub async fn run(ctx: Arc<Context>, feeds: Feeds, observer: Observer, shutdown: 
         fleets,
         clusters,
     } = feeds;
-    let (client, intake) = (&ctx.client, &ctx.intake);
-    let told = Arc::clone(&ctx);
-    let fleets = follow(client, fleets, intake.clone(), move |change| {
-        fleet_changed(&told, &change);
-    });
-    let told = Arc::clone(&ctx);
-    let clusters = follow(client, clusters, intake.clone(), move |change| {
-        cluster_changed(&told, &change);
-    });
-    let migrates = follow(client, migrates, intake.clone(), |_| ());
-    let tasks = [
-        tokio::spawn(fleets.for_each(|_| future::ready(()))),
-        tokio::spawn(clusters.for_each(|_| future::ready(()))),
-        tokio::spawn(watch::inventory(Arc::clone(&ctx))),
-        tokio::spawn(watch::members(Arc::clone(&ctx), ctx.backups.clone())),
-        tokio::spawn(watch::members(Arc::clone(&ctx), ctx.restores.clone())),
-        tokio::spawn(watch::members(Arc::clone(&ctx), ctx.requests.clone())),
-        tokio::spawn(watch::locations(Arc::clone(&ctx))),
-        tokio::spawn(watch::leadership(Arc::clone(&ctx))),
-    ];
-    // A Fleet that is not listed yet must not pass for one that is not there.
-    intake.complete(HUB_KINDS - 1).await;
+    let tasks = watch::start(&ctx, fleets, clusters, fleet_changed);
     first_view(&ctx, future::ready(())).await;
     let migrates = Kind {
-        objects: migrates,
+        objects: follow(&ctx.client, migrates, ctx.intake.clone(), |_| ()),
         store: ctx.migrates.clone(),
         triggers: ctx.trigger.stream(),
+        concurrency: kind::CONCURRENCY,
         observer,
     };
     let reconcile = |ctx, object| async move { Box::pin(migrate::reconcile(&ctx, object)).await };
-    migrates.run(&ctx, shutdown, reconcile).await;
-    for task in tasks {
-        task.abort();
-    }
+    kind::run(&ctx, migrates, shutdown, reconcile).await;
+    drop(tasks);
 }
 
 fn fleet_changed(ctx: &Context, change: &Change<Fleet>) {
-    let seen = |fleet: &Arc<Fleet>| (fleet.uid(), fleet.metadata.generation);
-    let Some((namespace, name)) = moved(change, seen) else {
+    let Some((namespace, name)) = fleet_moved(change) else {
         return;
     };
     touch(&ctx.migrates, &ctx.trigger, |migrate| {
@@ -90,16 +64,6 @@ fn fleet_changed(ctx: &Context, change: &Change<Fleet>) {
         let fleets = [&spec.source_cluster.fleet, &spec.target_cluster.fleet];
         migrate.namespace().as_deref() == Some(&namespace) && fleets.contains(&&name)
     });
-}
-
-fn cluster_changed(ctx: &Context, change: &Change<AttachedCluster>) {
-    let seen = |cluster: &Arc<AttachedCluster>| {
-        let adopts = cluster.annotations().get(labels::ADOPT_STORE);
-        (cluster.uid(), cluster.labels().clone(), adopts.cloned())
-    };
-    if let Some((namespace, name)) = moved(change, seen) {
-        touch_cluster(ctx, &ClusterKey::attached(namespace, name));
-    }
 }
 
 /// Starts passes over the unfinished Migrates that work, or may come to work, on this member.

@@ -1,6 +1,5 @@
 //! Which Fleets does a change concern, whose plugin this process serves?
 
-use api_types::cluster::AttachedCluster;
 use api_types::fleet::Fleet;
 use api_types::key::ClusterKey;
 use controller_kit::follow::Change;
@@ -20,23 +19,6 @@ pub(super) fn changed(ctx: &Context, change: &Change<Fleet>) {
         } else if plugin::concerns(fleet) {
             fire(ctx, fleet);
         }
-    }
-}
-
-/// A cluster came, goes, went, or is to take over another's store.
-pub(super) fn cluster_changed(ctx: &Context, change: &Change<AttachedCluster>) {
-    let seen = |cluster: &AttachedCluster| {
-        let adopts = cluster.annotations().get(api_types::labels::ADOPT_STORE);
-        let goes = cluster.metadata.deletion_timestamp.is_some();
-        (cluster.uid(), goes, adopts.cloned())
-    };
-    let (old, new) = (change.old.as_deref(), change.new.as_deref());
-    if old.map(seen) == new.map(seen) {
-        return;
-    }
-    if let Some(cluster) = new.or(old) {
-        let namespace = cluster.namespace().unwrap_or_default();
-        touch(ctx, &ClusterKey::attached(namespace, cluster.name_any()));
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Plain;
 
 impl Process for Plain {
     const MANAGER: &'static str = "plain";
+    const BACKUPS: &'static str = "backup";
+    const RESTORES: &'static str = "restore";
 
     type Own = ();
     type Answer = String;
@@ -29,8 +31,6 @@ impl Process for Plain {
     fn trigger_owner((): &(), _: &str, _: &str, _: &str) {}
 
     fn touch_cluster(_: &Context<Self>, _: &ClusterKey) {}
-
-    fn touch_synced(_: &Context<Self>, _: &ClusterKey) {}
 
     fn touch_all(_: &Context<Self>) {}
 }

@@ -3,27 +3,66 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api_types::cluster::AttachedCluster;
 use api_types::external::velero::BackupStorageLocation;
+use api_types::fleet::Fleet;
 use api_types::key::ClusterKey;
-use controller_kit::follow::Change as HubChange;
+use api_types::labels;
+use controller_kit::follow::{Change as HubChange, follow};
 use controller_kit::trigger::Trigger;
-use futures::StreamExt;
+use futures::{StreamExt, future};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
+use kube::runtime::reflector::store::Writer;
 use proxy_client::{Change, Inventory, InventoryChange, MemberResource, MemberWatch};
+use tokio::task::JoinSet;
 
 use super::context::{Context, Process};
 use super::{Operation, is_settled, member};
 use crate::{identity, location};
 
+/// Kinds of the hub that every process follows: Fleet and AttachedCluster.
+const HUB_KINDS: usize = 2;
+
 /// How long the first passes wait for a first view of the members. Without one they say so.
 const FIRST_VIEW: Duration = Duration::from_secs(10);
 
-/// Waits a moment for the members' states and objects, so that a restart does not show every
-/// cluster as unknown for an instant. `more`: the watches that only this process has, see
-/// [`answered`].
+/// Follows, until the set is dropped, what every process does: each Fleet and AttachedCluster of the
+/// hub, the members, what its operations have there, and leadership. `fleet_changed` hears of Fleets.
+pub fn start<P: Process>(
+    ctx: &Arc<Context<P>>,
+    fleets: Writer<Fleet>,
+    clusters: Writer<AttachedCluster>,
+    fleet_changed: impl Fn(&Context<P>, &HubChange<Fleet>) + Send + 'static,
+) -> JoinSet<()> {
+    let told = Arc::clone(ctx);
+    let fleets = follow(&ctx.client, fleets, ctx.intake.clone(), move |change| {
+        fleet_changed(&told, &change);
+    });
+    let told = Arc::clone(ctx);
+    let clusters = follow(&ctx.client, clusters, ctx.intake.clone(), move |change| {
+        cluster_changed(&told, &change);
+    });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(fleets.for_each(|_| future::ready(())));
+    tasks.spawn(clusters.for_each(|_| future::ready(())));
+    tasks.spawn(inventory(Arc::clone(ctx)));
+    tasks.spawn(members(Arc::clone(ctx), ctx.backups.clone()));
+    tasks.spawn(members(Arc::clone(ctx), ctx.restores.clone()));
+    tasks.spawn(members(Arc::clone(ctx), ctx.requests.clone()));
+    tasks.spawn(locations(Arc::clone(ctx)));
+    tasks.spawn(leadership(Arc::clone(ctx)));
+    tasks
+}
+
+/// Waits for each Fleet and AttachedCluster of the hub, and a moment for the members' states and
+/// objects, so that a restart does not show every cluster as unknown for an instant. `more`: the
+/// watches that only this process has, see [`answered`].
 pub async fn first_view(ctx: &Context<impl Process>, more: impl Future<Output = ()>) {
+    // A Fleet that is not listed yet must not pass for one that is not there. The operations are
+    // listed only afterwards, so that these two kinds are the first.
+    ctx.intake.complete(HUB_KINDS).await;
     let seen = async {
         answered(ctx, &ctx.backups).await;
         more.await;
@@ -49,9 +88,24 @@ pub async fn answered<K: MemberResource>(ctx: &Context<impl Process>, watch: &Me
     watch.until(|_| usable.iter().all(has_answered)).await;
 }
 
+/// Namespace and name of a Fleet that came, went, is being deleted or has another spec.
+pub fn fleet_moved(change: &HubChange<Fleet>) -> Option<(String, String)> {
+    moved(change, |fleet| (fleet.uid(), fleet.metadata.generation))
+}
+
+fn cluster_changed<P: Process>(ctx: &Context<P>, change: &HubChange<AttachedCluster>) {
+    let seen = |cluster: &Arc<AttachedCluster>| {
+        let adopts = cluster.annotations().get(labels::ADOPT_STORE);
+        (cluster.uid(), cluster.labels().clone(), adopts.cloned())
+    };
+    if let Some((namespace, name)) = moved(change, seen) {
+        P::touch_cluster(ctx, &ClusterKey::attached(namespace, name));
+    }
+}
+
 /// Namespace and name of an object that came, went, is being deleted or differs in what matters
 /// here; its status does not.
-pub fn moved<K, T>(change: &HubChange<K>, seen: impl Fn(&Arc<K>) -> T) -> Option<(String, String)>
+fn moved<K, T>(change: &HubChange<K>, seen: impl Fn(&Arc<K>) -> T) -> Option<(String, String)>
 where
     K: kube::Resource,
     T: PartialEq,
@@ -79,7 +133,7 @@ pub fn touch<K: Operation>(store: &Store<K>, trigger: &Trigger<K>, wanted: impl 
 }
 
 /// Follows the members' states, and whether cluster-proxy tells them.
-pub async fn inventory<P: Process>(ctx: Arc<Context<P>>) {
+async fn inventory<P: Process>(ctx: Arc<Context<P>>) {
     let mut changes = ctx.inventory.changes();
     let mut told = false;
     loop {
@@ -131,7 +185,7 @@ pub async fn members<P: Process, K: MemberResource>(ctx: Arc<Context<P>>, watch:
 
 /// Velero writes each location's status twice a minute, on every member: only what somebody waits
 /// for starts passes.
-pub async fn locations<P: Process>(ctx: Arc<Context<P>>) {
+async fn locations<P: Process>(ctx: Arc<Context<P>>) {
     let mut changes = ctx.locations.changes();
     let mut tidy = tokio::time::interval(ctx.timings.location_sweep);
     loop {
@@ -190,7 +244,7 @@ fn touch_owner<P: Process>(ctx: &Context<P>, cluster: &ClusterKey, meta: Option<
 }
 
 /// A replica that comes to lead looks at everything.
-pub async fn leadership<P: Process>(ctx: Arc<Context<P>>) {
+async fn leadership<P: Process>(ctx: Arc<Context<P>>) {
     let mut leadership = ctx.leadership.clone();
     while leadership.changed().await {
         if leadership.is_leader() {
