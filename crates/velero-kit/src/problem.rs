@@ -18,6 +18,15 @@ impl Problem {
             message: message.into(),
         }
     }
+
+    /// The same of a Velero Restore: what a member refuses is a restore here.
+    #[must_use]
+    pub fn of_restore(self) -> Self {
+        match self.reason {
+            reason::BACKUP_REJECTED => Self::new(reason::RESTORE_REJECTED, self.message),
+            _ => self,
+        }
+    }
 }
 
 impl From<&Error> for Problem {
@@ -41,6 +50,17 @@ mod tests {
     use proxy_client::Detail;
 
     use super::*;
+
+    #[test]
+    fn a_refused_restore_is_no_refused_backup() {
+        let told = |reason| {
+            let problem = Problem::new(reason, "why").of_restore();
+            assert_eq!(problem.message, "why");
+            problem.reason
+        };
+        assert_eq!(told("BackupRejected"), "RestoreRejected");
+        assert_eq!(told("Unreachable"), "Unreachable");
+    }
 
     #[test]
     fn each_failure_of_a_call_has_the_reason_that_tells_what_to_do() {

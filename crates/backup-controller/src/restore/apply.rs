@@ -1,6 +1,5 @@
 //! The writes to members: each with a result of its own.
 
-use api_types::condition::reason;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
 use api_types::names::Purpose;
@@ -10,8 +9,8 @@ use kube::ResourceExt;
 use velero_kit::identity::{self, Owner};
 use velero_kit::{NAMESPACE, carry};
 
+use super::build;
 use super::filter::Scope;
-use super::{Problem, build};
 use crate::context::Context;
 use crate::operation::conclude::velero_is_done;
 use crate::operation::is_settled;
@@ -41,23 +40,15 @@ pub async fn create(
     let carried = match &order.config_map {
         Some(source) => match objects::carry_over(ctx, owner, target, source).await {
             Ok(name) => Some(name),
-            Err(problem) => return Applied::Failed(of_restore(problem)),
+            Err(problem) => return Applied::Failed(problem.of_restore()),
         },
         None => None,
     };
     let what = (run, &order.scope);
     let object = build::build(owner, target, what, &order.policy, carried.as_deref());
     match objects::create(ctx, owner, target, &object).await {
-        Applied::Failed(problem) => Applied::Failed(of_restore(problem)),
+        Applied::Failed(problem) => Applied::Failed(problem.of_restore()),
         other => other,
-    }
-}
-
-/// What a member refuses is a restore here.
-fn of_restore(problem: Problem) -> Problem {
-    match problem.reason {
-        reason::BACKUP_REJECTED => Problem::new(reason::RESTORE_REJECTED, problem.message),
-        _ => problem,
     }
 }
 

@@ -146,7 +146,10 @@ impl Pass<'_> {
             }
             (TRANSFER, _) => target.readable = Readable::No(calls::unanswered(&key)),
             (_, Some(Answer::Restore(applied))) => {
-                target.seen = seen(applied, create);
+                target.seen = match seen(applied, create) {
+                    Seen::Failed(problem) => Seen::Failed(problem.of_restore()),
+                    other => other,
+                };
                 self.note(Some(at));
             }
             _ => target.seen = Seen::Failed(calls::unanswered(&key)),

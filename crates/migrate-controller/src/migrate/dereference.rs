@@ -56,6 +56,7 @@ pub fn gather(ctx: &Context, migrate: &Migrate, spec: &Validated, now: Timestamp
             deadline: spec.deadline,
             now,
             partial_failure: spec.partial_failure,
+            unmoved: spec.unmoved.clone(),
             no_targets,
             surveyed: false,
         },

@@ -109,6 +109,15 @@ impl Source {
         Some((self.stored.member_uid.as_deref()?, name))
     }
 
+    /// Whether this is the very cluster, whatever it is called on the hub.
+    pub(super) fn is_same_cluster(&self, other: &Member) -> bool {
+        let own = match &self.member.link {
+            Link::Up { member_uid } => Some(member_uid),
+            Link::Down { .. } => self.stored.member_uid.as_ref(),
+        };
+        matches!(&other.link, Link::Up { member_uid } if own == Some(member_uid))
+    }
+
     /// Whether a backup that is made now would lie elsewhere than is written down.
     pub(super) fn has_moved(&self) -> bool {
         let known = self.stored.storage.as_ref();
@@ -167,6 +176,8 @@ pub struct Terms {
     pub now: Timestamp,
     /// Whether targets go on with a backup that is only partial.
     pub partial_failure: PartialFailure,
+    /// Why the source cannot be a target too, if it cannot.
+    pub unmoved: Option<String>,
     /// Why there is no target, if there is none.
     pub no_targets: Option<Problem>,
     /// Whether it was asked what the members serve, and which namespaces they have.

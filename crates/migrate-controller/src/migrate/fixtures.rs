@@ -132,6 +132,7 @@ pub(super) fn terms() -> Terms {
         deadline: deadline(),
         now: at(60),
         partial_failure: PartialFailure::Stop,
+        unmoved: None,
         no_targets: None,
         surveyed: true,
     }

@@ -15,6 +15,28 @@ use super::super::matrix::{
 use super::*;
 
 #[test]
+fn the_source_under_another_name_is_no_target_unless_all_of_it_is_moved() {
+    let of = |terms: &Terms, target: Target| step(&source(), &[target], terms).targets.remove(0);
+    let mut twin = target("bergen");
+    twin.member.link = source().member.link;
+    let moved = terms();
+    assert_eq!(
+        word(&of(&moved, twin.clone())),
+        word(&of(&moved, target("bergen")))
+    );
+    let unmoved = Terms {
+        unmoved: Some("map shop in policy.namespaceMapping".to_owned()),
+        ..terms()
+    };
+    let Next::Fail(problem) = of(&unmoved, twin) else {
+        panic!("it would be restored onto itself");
+    };
+    assert_eq!(problem.reason, "InvalidSpec");
+    assert!(problem.message.contains("map shop"), "{problem:?}");
+    assert_ne!(word(&of(&unmoved, target("bergen"))), "fail");
+}
+
+#[test]
 fn a_target_without_a_restore_for_every_state_of_the_source() {
     let readables = [
         ("not asked", Readable::NotAsked),

@@ -78,7 +78,7 @@ pub fn step(source: &Source, targets: &[Target], terms: &Terms) -> Step {
     let gate = gate(&source_detail, terms);
     let of_targets: Vec<_> = targets
         .iter()
-        .map(|target| next_of_target(target, &source.key.name, &gate, terms))
+        .map(|target| next_of_target(target, source, &gate, terms))
         .collect();
     let target_details = targets
         .iter()
@@ -154,11 +154,11 @@ fn next_of_source(source: &Source, terms: &Terms) -> Next<velero::Backup> {
 
 fn next_of_target(
     target: &Target,
-    source: &str,
+    from: &Source,
     gate: &Gate,
     terms: &Terms,
 ) -> Next<velero::Restore> {
-    let name = &target.key.name;
+    let (name, source) = (&target.key.name, &*from.key.name);
     let what = format!("the restore in {name}");
     let stored = &target.stored;
     if stored.phase.is_final() {
@@ -199,6 +199,11 @@ fn next_of_target(
     }
     if let Some(problem) = never {
         return Next::Fail(problem);
+    }
+    if let Some(why) = &terms.unmoved
+        && from.is_same_cluster(&target.member)
+    {
+        return Next::Fail(onto_itself(name, source, why));
     }
     let obstacle = target.member.obstacle();
     let waits = matches!(gate, Gate::Shut | Gate::Coming);
@@ -296,6 +301,16 @@ impl Claimed<'_> {
             format!("the answer of {cluster} to creating the Velero {kind} was lost"),
         )
     }
+}
+
+fn onto_itself(target: &str, source: &str, why: &str) -> Problem {
+    Problem::new(
+        reason::INVALID_SPEC,
+        format!(
+            "{target} is the cluster {source} under another name, so nothing would be moved: {why} \
+             in a new Migrate, or take {target} out of its targets"
+        ),
+    )
 }
 
 fn replaced(cluster: &str, what: &str) -> Problem {

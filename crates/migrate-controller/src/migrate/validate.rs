@@ -31,7 +31,7 @@ pub struct Validated {
     /// What of the backup is restored, as Velero's Restore says it.
     pub scope: Scope,
     /// Why the source cannot be a target too.
-    unmoved: Option<String>,
+    pub(super) unmoved: Option<String>,
 }
 
 /// Checks a Migrate, before its clusters are known.
