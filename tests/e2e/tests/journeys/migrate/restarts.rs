@@ -35,6 +35,14 @@ async fn fleet_controller_may_be_killed_at_each_transition_of_a_migrate() {
     killed_at_each_transition(hub, hub.fleet_controller(), names).await;
 }
 
+/// It works on no Migrate, but sweeps the locations that they read from.
+#[tokio::test]
+async fn backup_controller_may_be_killed_at_each_transition_of_a_migrate() {
+    let (hub, _turn) = hub().await;
+    let names = ("kill-backup-migrate", "kill-backup-migrate-back");
+    killed_at_each_transition(hub, hub.backup_controller(), names).await;
+}
+
 /// Two Migrates at once, there and back: the member whose Velero can be stopped is the source of the
 /// one and the target of the other.
 struct Both {
