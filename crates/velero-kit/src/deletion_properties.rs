@@ -3,8 +3,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
 
-use super::tests::{at, backup, request, waits};
+use super::tests::{backup, request, waits};
 use super::*;
+use crate::fixtures::at;
 
 #[derive(Debug, Clone)]
 struct Look {

@@ -1,17 +1,13 @@
 use serde_json::json;
 
 use super::*;
+use crate::fixtures::{at, velero_backup};
 
 const UID: &str = "0b7e6c1a";
 
-pub(super) fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_800_000_000 + second).unwrap()
-}
-
 pub(super) fn backup(phase: &str) -> velero::Backup {
-    let mut backup = velero::Backup::new("oslo-backup-default-shop", velero::BackupSpec::default());
+    let mut backup = velero_backup("oslo-backup-default-shop", json!({ "phase": phase }));
     backup.metadata.uid = Some(UID.to_owned());
-    backup.status = json!({ "phase": phase });
     backup
 }
 

@@ -100,36 +100,17 @@ pub fn hub_object(meta: &ObjectMeta) -> Option<(&str, &str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const UID: &str = "6f1c1f6e-6f0b-4d0a-9a4e-0d8f5f3c2b11";
-
-    fn owner() -> Owner {
-        Owner {
-            kind: "Backup",
-            name_label: labels::BACKUP_NAME,
-            namespace: "team-a".to_owned(),
-            name: "nightly-shop".to_owned(),
-            uid: UID.to_owned(),
-            fleet: "production".to_owned(),
-        }
-    }
+    use crate::fixtures::{MEMBER_UID, NAME, OWNER_UID, key, owner};
 
     fn oslo() -> (ClusterKey, MemberId) {
-        let uid = "kube-system-uid-of-oslo";
-        (
-            ClusterKey::attached("team-a", "oslo"),
-            MemberId::from_uid(uid),
-        )
+        (key("oslo"), MemberId::from_uid(MEMBER_UID))
     }
 
     #[test]
     fn an_object_carries_whose_it_is_by_label_and_the_names_in_full_by_annotation() {
         let (cluster, member) = oslo();
-        let meta = owner().metadata("oslo-backup-team-a-nightly-shop", &cluster, &member);
-        assert_eq!(
-            meta.name.as_deref(),
-            Some("oslo-backup-team-a-nightly-shop")
-        );
+        let meta = owner().metadata(NAME, &cluster, &member);
+        assert_eq!(meta.name.as_deref(), Some(NAME));
         assert_eq!(meta.namespace.as_deref(), Some("velero"));
         let labels: Vec<(String, String)> = meta.labels.unwrap().into_iter().collect();
         let expected = [
@@ -138,7 +119,7 @@ mod tests {
             ("kurator.dev/backup-name", "nightly-shop"),
             ("kurator.dev/cluster", "oslo"),
             ("kurator.dev/member", member.as_str()),
-            ("kurator.dev/owner-uid", UID),
+            ("kurator.dev/owner-uid", OWNER_UID),
         ];
         assert_eq!(
             labels,
@@ -191,7 +172,7 @@ mod tests {
             "an object of an earlier Backup of the same name"
         );
         assert!(!owner().owns(&ObjectMeta::default(), &member));
-        assert_eq!(owner_uid(&ours), Some(UID));
+        assert_eq!(owner_uid(&ours), Some(OWNER_UID));
         assert_eq!(owner_uid(&ObjectMeta::default()), None);
     }
 

@@ -16,6 +16,8 @@ pub mod classify;
 pub mod copy;
 pub mod cron;
 pub mod deletion;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
 pub mod identity;
 pub mod location;
 pub mod operation;

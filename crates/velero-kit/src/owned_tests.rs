@@ -2,15 +2,13 @@ use api_types::common::StringMap;
 use serde_json::json;
 
 use super::*;
+use crate::fixtures;
 
 fn storage() -> BackupLocation {
     BackupLocation {
-        bucket: "fleet-backups".to_owned(),
-        provider: "aws".to_owned(),
-        endpoint: "https://s3.example.org".to_owned(),
         region: "eu-north-1".to_owned(),
         prefix: "production".to_owned(),
-        ..BackupLocation::default()
+        ..fixtures::storage()
     }
 }
 

@@ -3,58 +3,19 @@
 
 use std::sync::Arc;
 
-use api_types::backup::{Backup, BackupDetail, BackupSpec, BackupStatus};
-use api_types::common::{ClusterRef, Destination};
+use api_types::backup::BackupStatus;
 use api_types::condition;
 use api_types::external::velero;
-use api_types::key::{ClusterKey, ClusterKind};
 use api_types::phase::EntryPhase;
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
+use velero_kit::fixtures as common;
+pub(crate) use velero_kit::fixtures::{
+    MEMBER_UID, NAME, OWNER_UID, at, attached, backup, deadline, detail, key,
+};
 
 use super::Problem;
 use super::plan::{Entry, Facts, HubObject, Link, Next, Served, Terms};
 use super::validate::Validated;
-
-pub(crate) const OWNER_UID: &str = "6f1c1f6e-6f0b-4d0a-9a4e-0d8f5f3c2b11";
-pub(crate) const MEMBER_UID: &str = "kube-system-uid-of-oslo";
-pub(crate) const NAME: &str = "oslo-backup-team-a-nightly-shop";
-
-/// Seconds after the Backup was created.
-pub(crate) fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_800_000_000 + second).unwrap()
-}
-
-/// The deadline of all Backups here.
-pub(crate) fn deadline() -> Timestamp {
-    at(3600)
-}
-
-pub(crate) fn key(name: &str) -> ClusterKey {
-    ClusterKey::attached("team-a", name)
-}
-
-pub(crate) fn attached(name: &str) -> ClusterRef {
-    ClusterRef::new(ClusterKind::AttachedCluster, name)
-}
-
-pub(crate) fn backup(status: BackupStatus) -> Backup {
-    let spec = BackupSpec {
-        destination: Destination {
-            fleet: "production".to_owned(),
-            ..Destination::default()
-        },
-        ..BackupSpec::default()
-    };
-    let mut backup = Backup::new("nightly-shop", spec);
-    backup.metadata.namespace = Some("team-a".to_owned());
-    backup.metadata.uid = Some(OWNER_UID.to_owned());
-    backup.metadata.generation = Some(1);
-    backup.metadata.creation_timestamp = Some(Time(at(0)));
-    backup.status = Some(status);
-    backup
-}
 
 pub(crate) fn validated() -> Validated {
     Validated {
@@ -89,15 +50,7 @@ pub(crate) fn down(reason: &'static str, since: Option<i64>) -> Link {
 }
 
 pub(crate) fn location(phase: &str) -> Arc<velero::BackupStorageLocation> {
-    let object = json!({
-        "metadata": { "name": "default" },
-        "spec": {
-            "provider": "aws",
-            "objectStorage": { "bucket": "fleet-backups", "prefix": "team-a/oslo" },
-        },
-        "status": { "phase": phase },
-    });
-    Arc::new(serde_json::from_value(object).unwrap())
+    Arc::new(common::location(phase))
 }
 
 /// A Velero Backup under the claimed name.
@@ -106,9 +59,7 @@ pub(crate) fn object(status: Value) -> Arc<velero::Backup> {
 }
 
 pub(crate) fn named_object(name: &str, status: Value) -> Arc<velero::Backup> {
-    let mut object = velero::Backup::new(name, velero::BackupSpec::default());
-    object.status = status;
-    Arc::new(object)
+    Arc::new(common::velero_backup(name, status))
 }
 
 pub(crate) fn in_phase(phase: &str) -> Arc<velero::Backup> {
@@ -131,11 +82,7 @@ pub(crate) fn facts() -> Facts {
 pub(crate) fn fresh(name: &str) -> Entry {
     Entry {
         key: key(name),
-        stored: BackupDetail {
-            cluster_name: name.to_owned(),
-            cluster_kind: "AttachedCluster".to_owned(),
-            ..BackupDetail::default()
-        },
+        stored: detail(name, EntryPhase::default()),
         problem: None,
         facts: facts(),
         stuck: None,
@@ -176,14 +123,11 @@ pub(crate) fn short(next: &Next) -> String {
     }
 }
 
-pub(crate) fn detail(name: &str, phase: EntryPhase) -> BackupDetail {
-    BackupDetail {
-        phase,
-        ..fresh(name).stored
-    }
-}
-
 pub(crate) fn ready_reason(status: &BackupStatus) -> &str {
     let ready = condition::find(&status.conditions, condition::READY).unwrap();
     &ready.reason
+}
+
+pub(crate) fn holds(status: &BackupStatus, type_: &str) -> bool {
+    condition::is_true(&status.conditions, type_)
 }

@@ -10,8 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::super::delete::Left;
 use super::super::fixtures::{
-    NAME, OWNER_UID, at, backup, claimed, deadline, detail, down, facts, fresh, in_phase, object,
-    ready_reason, seen, validated,
+    NAME, OWNER_UID, at, backup, claimed, deadline, detail, down, facts, fresh, holds, in_phase,
+    object, ready_reason, seen, validated,
 };
 use super::super::plan::Entry;
 use super::*;
@@ -44,10 +44,6 @@ fn first(rows: &[Row]) -> BackupStatus {
 fn message(status: &BackupStatus) -> &str {
     let ready = condition::find(&status.conditions, condition::READY).unwrap();
     &ready.message
-}
-
-fn holds(status: &BackupStatus, type_: &str) -> bool {
-    condition::is_true(&status.conditions, type_)
 }
 
 #[test]

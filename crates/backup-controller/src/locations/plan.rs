@@ -136,10 +136,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
+    use crate::backup::fixtures::at;
 
     fn location(uses: &[&str]) -> BackupStorageLocation {
         let annotations: serde_json::Map<String, serde_json::Value> = uses

@@ -156,11 +156,8 @@ mod tests {
 
     fn storage(layout: Option<StorageLayout>) -> BackupLocation {
         BackupLocation {
-            bucket: "fleet-backups".to_owned(),
-            provider: "aws".to_owned(),
-            endpoint: "https://s3.example.org".to_owned(),
             layout,
-            ..BackupLocation::default()
+            ..velero_kit::fixtures::storage()
         }
     }
 

@@ -162,18 +162,10 @@ impl Stores {
 
 #[cfg(test)]
 mod tests {
+    use velero_kit::fixtures::place;
+
+    use super::super::fixtures::at;
     use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    fn place(prefix: &str) -> StoragePlace {
-        StoragePlace {
-            prefix: prefix.to_owned(),
-            ..StoragePlace::default()
-        }
-    }
 
     #[test]
     fn only_a_sync_after_the_location_points_there_is_looked_at_and_once() {

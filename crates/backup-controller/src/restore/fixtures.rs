@@ -5,17 +5,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api_types::backup::{Backup, BackupDetail, BackupStatus};
-use api_types::common::StoragePlace;
 use api_types::external::velero;
 use api_types::phase::EntryPhase;
 use api_types::restore::{Restore, RestoreDetail, RestoreSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
+use velero_kit::fixtures::velero_restore;
+pub(super) use velero_kit::fixtures::{member, origin, problem};
 
-use super::Problem;
 use super::plan::{Entry, Facts, Next, Terms};
 use super::results::Results;
-use super::source::{Member, Origin, Run, Source, Which};
+use super::source::{Run, Source, Which};
 use super::validate::{Validated, validate};
 use crate::backup::fixtures;
 pub(super) use crate::backup::fixtures::{MEMBER_UID, at, deadline, down, key, up};
@@ -79,26 +79,6 @@ pub(super) fn run() -> Run {
     }
 }
 
-/// Oslo, as the Backup knows it.
-pub(super) fn origin() -> Origin {
-    Origin {
-        cluster: key("oslo"),
-        members: vec![member(MEMBER_UID, None)],
-    }
-}
-
-/// A member that backed up, in a bucket of this name.
-pub(super) fn member(uid: &str, bucket: Option<&str>) -> Member {
-    Member {
-        uid: uid.to_owned(),
-        place: bucket.map(|bucket| StoragePlace {
-            bucket: bucket.to_owned(),
-            ..StoragePlace::default()
-        }),
-        last: None,
-    }
-}
-
 /// An entry of oslo in which nothing has happened yet, and nothing is in the way.
 pub(super) fn fresh() -> Entry {
     Entry {
@@ -152,13 +132,7 @@ pub(super) fn seen() -> Entry {
 
 /// The Velero Restore under the claimed name.
 pub(super) fn object(status: Value) -> Arc<velero::Restore> {
-    let mut object = velero::Restore::new(NAME, velero::RestoreSpec::default());
-    object.status = status;
-    Arc::new(object)
-}
-
-pub(super) fn problem(reason: &'static str) -> Problem {
-    Problem::new(reason, "something is in the way")
+    Arc::new(velero_restore(NAME, status))
 }
 
 /// What is decided, in short.

@@ -17,7 +17,7 @@ pub(crate) use crate::backup::fixtures::at;
 use crate::backup::fixtures::{self as common, MEMBER_UID, key, location, up};
 use crate::timings::Timings;
 
-pub(crate) const SCHEDULE: &str = "oslo-backup-team-a-nightly-shop";
+pub(crate) const SCHEDULE: &str = common::NAME;
 
 pub(crate) fn backup() -> Backup {
     let mut backup = common::backup(BackupStatus::default());

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use velero_kit::fixtures::place;
+
 use super::*;
 use crate::backup::fixtures::{MEMBER_UID, at, down, key};
 use crate::schedule::fixtures::{backup, claimed, facts, fresh, placed, run, schedule};
@@ -199,15 +201,6 @@ fn each_is_remembered_once_and_as_it_was_last() {
     older.released = true;
     let clusters = [oslo().cluster, older];
     assert_eq!(distinct(clusters.into_iter()), [oslo().cluster]);
-}
-
-fn place(prefix: &str) -> StoragePlace {
-    StoragePlace {
-        provider: "aws".to_owned(),
-        bucket: "fleet-backups".to_owned(),
-        prefix: prefix.to_owned(),
-        ..StoragePlace::default()
-    }
 }
 
 /// Oslo, as it has stored at this place until a second.

@@ -5,7 +5,7 @@ use api_types::phase::Phase;
 use kube::ResourceExt;
 
 use super::*;
-use crate::backup::fixtures::ready_reason;
+use crate::backup::fixtures::{holds, ready_reason};
 use crate::schedule::fixtures::{
     at, backup, claimed, fresh, placed, run, schedule, validated, view, with_terms,
 };
@@ -32,10 +32,6 @@ fn of(rows: &[Row]) -> BackupStatus {
     with_terms(&validated(), 1000, None, |terms| {
         status(&backup(), rows, &Notes::default(), &terms, view())
     })
-}
-
-fn holds(status: &BackupStatus, type_: &str) -> bool {
-    condition::is_true(&status.conditions, type_)
 }
 
 #[test]

@@ -1,13 +1,12 @@
 use serde_json::{Value, json};
 
-use super::super::fixtures::{member, origin, problem, usable_location};
 use super::*;
-use crate::operation::fixtures::MEMBER_UID;
+use crate::fixtures::{self, MEMBER_UID, member, origin, problem};
 
 const AGAIN: Duration = Duration::from_secs(10);
 
 fn location(status: Value) -> Arc<velero::BackupStorageLocation> {
-    let mut location = usable_location();
+    let mut location = fixtures::location("Available");
     location.status = status;
     Arc::new(location)
 }

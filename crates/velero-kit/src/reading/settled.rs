@@ -118,7 +118,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::operation::fixtures::key;
+    use crate::fixtures::key;
 
     fn location(prefix: &str, second: i64) -> BackupStorageLocation {
         let object = json!({

@@ -1,6 +1,6 @@
-use super::super::fixtures::velero_backup;
+use super::super::fixtures::stored_run;
 use super::*;
-use crate::operation::fixtures::{MEMBER_UID, NAME as RUN, OWNER_UID, at, key};
+use crate::fixtures::{MEMBER_UID, NAME as RUN, OWNER_UID, at, key};
 
 fn wanted() -> Wanted {
     Wanted {
@@ -34,15 +34,15 @@ fn only_a_backup_that_is_done_and_kept_is_restorable() {
     ];
     for (phase, expected) in table {
         assert_eq!(
-            reason(&wanted(), Some(velero_backup(phase)), 0),
+            reason(&wanted(), Some(stored_run(phase)), 0),
             expected,
             "{phase}"
         );
     }
-    let done = || Some(velero_backup("Completed"));
+    let done = || Some(stored_run("Completed"));
     assert_eq!(reason(&wanted(), done(), 1000), Some("BackupExpired"));
     assert_eq!(reason(&wanted(), None, 0), Some("BackupNotFound"));
-    let mut going = velero_backup("Completed");
+    let mut going = stored_run("Completed");
     going.metadata.deletion_timestamp =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
     assert_eq!(reason(&wanted(), Some(going), 0), Some("BackupNotFound"));
@@ -51,7 +51,7 @@ fn only_a_backup_that_is_done_and_kept_is_restorable() {
 #[test]
 fn a_namesake_is_never_restored() {
     let label = |key: &str, value: &str| {
-        let mut backup = velero_backup("Completed");
+        let mut backup = stored_run("Completed");
         let labels = backup.metadata.labels.as_mut().unwrap();
         labels.insert(key.to_owned(), value.to_owned());
         Some(backup)
@@ -63,7 +63,7 @@ fn a_namesake_is_never_restored() {
         reason(&wanted(), label("kurator.dev/member", "another"), 0),
         not_found
     );
-    let mut unmarked = velero_backup("Completed");
+    let mut unmarked = stored_run("Completed");
     unmarked.metadata.annotations = None;
     assert_eq!(reason(&wanted(), Some(unmarked), 0), not_found);
 
@@ -77,10 +77,7 @@ fn a_namesake_is_never_restored() {
         started: Some(at(-59)),
         ..chosen
     };
-    assert_eq!(
-        reason(&later, Some(velero_backup("Completed")), 0),
-        not_found
-    );
+    assert_eq!(reason(&later, Some(stored_run("Completed")), 0), not_found);
 }
 
 #[test]
@@ -98,5 +95,5 @@ fn every_member_that_may_have_made_it_is_selected_and_taken() {
     let mut both = [own.as_str(), former.as_str()];
     both.sort_unstable();
     assert_eq!(wanted.selector(), selected(&both.join(",")));
-    assert_eq!(reason(&wanted, Some(velero_backup("Completed")), 0), None);
+    assert_eq!(reason(&wanted, Some(stored_run("Completed")), 0), None);
 }

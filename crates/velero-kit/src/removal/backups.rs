@@ -291,17 +291,11 @@ pub async fn drop_stray(ctx: &Context<impl Process>, key: &ClusterKey, stray: &v
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::owner;
 
     #[test]
     fn another_member_s_backup_is_deleted_only_where_its_store_was_taken_over() {
-        let owner = Owner {
-            kind: "Backup",
-            name_label: labels::BACKUP_NAME,
-            namespace: "team-a".to_owned(),
-            name: "nightly-shop".to_owned(),
-            uid: "u".to_owned(),
-            fleet: "production".to_owned(),
-        };
+        let owner = owner();
         let id = MemberId::from_uid;
         let (here, former) = (id("here"), id("former"));
         let made = |owner: &Owner, member: &MemberId, location: &str| {

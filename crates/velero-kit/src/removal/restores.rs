@@ -104,7 +104,7 @@ pub async fn remove(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::fixtures::MEMBER_UID;
+    use crate::fixtures::MEMBER_UID;
 
     #[test]
     fn a_restore_of_v0_5_0_is_let_go_and_named_and_one_of_ours_is_waited_for() {

@@ -1,11 +1,8 @@
 //! The stores here are fakes: no real one can be made to answer so.
 
-use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -13,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::results::tests::gzip;
 
 /// How long a store may take that answers at all.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -111,12 +109,6 @@ fn soon() -> Instant {
 fn store(endpoint: &str) -> Store {
     let location = json!({ "bucket": "b", "provider": "aws", "endpoint": endpoint });
     Store::at(&serde_json::from_value(location).unwrap()).unwrap()
-}
-
-fn gzip(text: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(text).unwrap();
-    encoder.finish().unwrap()
 }
 
 fn ok(body: &[u8]) -> Vec<u8> {

@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::fixtures::{MEMBER_UID, key};
 
-fn gzip(text: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(text).unwrap();
     encoder.finish().unwrap()
@@ -131,8 +132,8 @@ fn the_request_names_the_restore_and_says_whose_it_is() {
         uid: "0c9d5f3e-51a7-4f0c-8a39-1d2e3f4a5b6c".to_owned(),
         fleet: "production".to_owned(),
     };
-    let oslo = ClusterKey::attached("team-a", "oslo");
-    let member = MemberId::from_uid("kube-system-uid-of-oslo");
+    let oslo = key("oslo");
+    let member = MemberId::from_uid(MEMBER_UID);
     let request = request(&owner, "kurator-x", "oslo-restore-x", (&oslo, &member));
     assert!(owner.owns(&request.metadata, &member));
     let object = json!(request);
