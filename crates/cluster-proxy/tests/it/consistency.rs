@@ -184,12 +184,7 @@ async fn an_answer_is_never_older_than_it_may_be() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_held_is_an_answer_while_the_member_is_gone_and_secrets_have_no_data_in_it() {
     let rig = Rig::start(bed().await, "held-down").await;
-    let member = bed().await.member("m1").unwrap();
-    let relay = bed().await.relay_to(member).unwrap();
-    let kubeconfig = member.relayed_kubeconfig();
-    let kubeconfig = kubeconfig.replace(&member.relay().url(), &relay.url());
-    rig.attach_as("m1", &kubeconfig).await;
-    rig.until("m1", State::Ready, SOON).await;
+    let (member, relay) = rig.attach_with_relay("m1").await;
     let secrets: Api<Secret> = Api::namespaced(member.client().unwrap(), "default");
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "held-down"},
         "stringData": {"k": "canary-data"}});

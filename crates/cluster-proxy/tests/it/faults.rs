@@ -1,17 +1,23 @@
 //! Members and hubs that go away and come back.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use cluster_proxy::error::{CallError, WriteOutcome};
+use cluster_proxy::{
+    error::{CallError, WriteOutcome},
+    link::{Link, Session},
+};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api,
     api::{DeleteParams, PostParams},
 };
 use proxy_client::proto::{
-    self, cluster_event::Type, cluster_status::State, link_state::State as Link,
+    self, cluster_event::Type, cluster_status::State, link_state::State as LinkState,
 };
-use tokio::{sync::OnceCell, time::timeout};
+use tokio::{
+    sync::{OnceCell, watch},
+    time::timeout,
+};
 use tonic::Code;
 use tonic_types::StatusExt;
 
@@ -28,13 +34,7 @@ const PROMISED: Duration = Duration::from_secs(15);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_falls_silent_is_unreachable_within_15_s_and_comes_back() {
     let rig = Rig::start(bed().await, "silent").await;
-    let member = bed().await.member("m1").unwrap();
-    let relay = bed().await.relay_to(member).unwrap();
-    let kubeconfig = member
-        .relayed_kubeconfig()
-        .replace(&member.relay().url(), &relay.url());
-    rig.attach_as("m1", &kubeconfig).await;
-    rig.until("m1", State::Ready, SOON).await;
+    let (member, relay) = rig.attach_with_relay("m1").await;
     rig.attach("m2").await;
     let mut view = View::open(&rig, CALLER, MAPS, "").await;
     view.until("snapshots", SOON, |v| v.synced.len() == 2).await;
@@ -43,7 +43,7 @@ async fn a_member_that_falls_silent_is_unreachable_within_15_s_and_comes_back() 
     let status = rig.until("m1", State::Unreachable, PROMISED).await;
     assert_eq!(status.reason, "Unreachable");
     assert!(status.last_ok.unwrap().seconds <= status.since.unwrap().seconds);
-    let down = |v: &View| v.links.get("m1") == Some(&Link::BreakerOpen);
+    let down = |v: &View| v.links.get("m1") == Some(&LinkState::BreakerOpen);
     view.until("the link's state", SOON, down).await;
 
     // The proxy's own answer: the member, which is silent, was not asked.
@@ -67,8 +67,10 @@ async fn a_member_that_falls_silent_is_unreachable_within_15_s_and_comes_back() 
     rig.until("m1", State::Ready, SOON).await;
     view.until("what was missed", SOON, |v| v.has("m1", "silent"))
         .await;
-    view.until("the link", SOON, |v| v.links.get("m1") == Some(&Link::Up))
-        .await;
+    view.until("the link", SOON, |v| {
+        v.links.get("m1") == Some(&LinkState::Up)
+    })
+    .await;
     assert_eq!(view.snapshots.len(), 2, "watches resume without a list");
     direct
         .delete("silent", &DeleteParams::default())
@@ -79,13 +81,7 @@ async fn a_member_that_falls_silent_is_unreachable_within_15_s_and_comes_back() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_refuses_connections_is_unreachable_at_once() {
     let rig = Rig::start(bed().await, "refusing").await;
-    let member = bed().await.member("m2").unwrap();
-    let relay = bed().await.relay_to(member).unwrap();
-    let kubeconfig = member
-        .relayed_kubeconfig()
-        .replace(&member.relay().url(), &relay.url());
-    rig.attach_as("m2", &kubeconfig).await;
-    rig.until("m2", State::Ready, SOON).await;
+    let (_, relay) = rig.attach_with_relay("m2").await;
 
     let mut events = rig
         .inventory()
@@ -175,28 +171,27 @@ async fn restarts_of_api_servers_lose_nothing() {
     assert_eq!(rig.status("m1").await.unwrap().state(), State::Ready);
 }
 
-/// On one thread nothing else runs between two lines without an await.
-#[tokio::test]
-async fn what_failed_on_a_lost_connection_does_not_speak_against_the_next() {
-    let (rig, fake) = hostile::start("stale").await;
+type Sessions = watch::Receiver<Option<Arc<Session>>>;
+
+/// A member that is ready: its link, the sessions from now on, and the one of now.
+fn first_session(rig: &Rig) -> (Arc<Link>, Sessions, Arc<Session>) {
     let link = rig.link("m1");
     let mut sessions = link.sessions();
     let first = sessions.borrow_and_update().clone().unwrap();
+    (link, sessions, first)
+}
 
-    fake.disconnect();
-    first.connection.ended().await;
-    let nonsense = CallError::malformed("nonsense", WriteOutcome::NotSent);
-    for _ in 0..3 {
-        link.report(Err(&nonsense));
-    }
+/// Waits for the one that takes its place.
+async fn session_after(first: &Session, sessions: &mut Sessions) -> Arc<Session> {
     let next = sessions.wait_for(|session| {
         let of_now = session.as_ref().map(|session| session.generation);
         of_now.is_some_and(|generation| generation > first.generation)
     });
-    let next = timeout(SOON, next).await.unwrap().unwrap().clone().unwrap();
-    assert_eq!(next.generation, first.generation + 1, "the next one stands");
-    // The supervisor hears one thing after the other, so that it has heard of the failures before it
-    // asks.
+    timeout(SOON, next).await.unwrap().unwrap().clone().unwrap()
+}
+
+/// Has the member asked, and waits until it was.
+async fn probed(link: &Link, fake: &Fake) {
     let before = fake.seen("/readyz").len();
     assert!(link.probe());
     testbed::wait_for("a probe", SOON, async || {
@@ -204,6 +199,25 @@ async fn what_failed_on_a_lost_connection_does_not_speak_against_the_next() {
     })
     .await
     .unwrap();
+}
+
+/// On one thread nothing else runs between two lines without an await.
+#[tokio::test]
+async fn what_failed_on_a_lost_connection_does_not_speak_against_the_next() {
+    let (rig, fake) = hostile::start("stale").await;
+    let (link, mut sessions, first) = first_session(&rig);
+
+    fake.disconnect();
+    first.connection.ended().await;
+    let nonsense = CallError::malformed("nonsense", WriteOutcome::NotSent);
+    for _ in 0..3 {
+        link.report(Err(&nonsense));
+    }
+    let next = session_after(&first, &mut sessions).await;
+    assert_eq!(next.generation, first.generation + 1, "the next one stands");
+    // The supervisor hears one thing after the other, so that it has heard of the failures before it
+    // asks.
+    probed(&link, &fake).await;
     let of_now = link.sessions().borrow().clone().unwrap();
     assert_eq!(of_now.generation, next.generation);
     assert_eq!(rig.status("m1").await.unwrap().state(), State::Ready);
@@ -211,13 +225,10 @@ async fn what_failed_on_a_lost_connection_does_not_speak_against_the_next() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_in_a_hurry_do_not_take_a_member_away_from_others() {
-    let rig = Rig::start(bed().await, "hurry").await;
-    let fake = Fake::start().await;
+    let (rig, fake) = hostile::start("hurry").await;
     let map = |name: &str| format!("/api/v1/namespaces/default/configmaps/{name}");
     fake.reply(&map("slow"), Reply::Never);
     fake.reply(&map("x"), Reply::Json(200, configmap("x", "1")));
-    rig.attach_as("m1", &fake.kubeconfig).await;
-    rig.until("m1", State::Ready, SOON).await;
     let before = rig.link("m1").sessions().borrow().clone().unwrap();
     for _ in 0..8 {
         let get = proto::GetRequest {
@@ -237,9 +248,7 @@ async fn callers_in_a_hurry_do_not_take_a_member_away_from_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_had_no_time_to_be_answered_speaks_neither_against_a_member_nor_for_it() {
     let (rig, fake) = hostile::start("no-time-to-answer").await;
-    let link = rig.link("m1");
-    let mut sessions = link.sessions();
-    let first = sessions.borrow_and_update().clone().unwrap();
+    let (link, _, first) = first_session(&rig);
     let hurried = || {
         let late = CallError::deadline("no time", WriteOutcome::NotSent);
         for _ in 0..20 {
@@ -253,13 +262,7 @@ async fn a_call_that_had_no_time_to_be_answered_speaks_neither_against_a_member_
     link.report(Err(&nonsense));
     hurried();
     // The supervisor hears one thing after the other: before it asks, it would have given up.
-    let before = fake.seen("/readyz").len();
-    assert!(link.probe());
-    testbed::wait_for("a probe", SOON, async || {
-        (fake.seen("/readyz").len() > before).then_some(())
-    })
-    .await
-    .unwrap();
+    probed(&link, &fake).await;
     let now = link.sessions().borrow().clone().unwrap();
     assert_eq!(now.generation, first.generation);
 }
@@ -267,9 +270,7 @@ async fn a_call_that_had_no_time_to_be_answered_speaks_neither_against_a_member_
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_between_calls_that_had_no_time_add_up() {
     let (rig, _fake) = hostile::start("adding-up").await;
-    let link = rig.link("m1");
-    let mut sessions = link.sessions();
-    let first = sessions.borrow_and_update().clone().unwrap();
+    let (link, mut sessions, first) = first_session(&rig);
     let nonsense = CallError::malformed("nonsense", WriteOutcome::NotSent);
     let late = CallError::deadline("no time", WriteOutcome::NotSent);
     for _ in 0..3 {
@@ -278,11 +279,7 @@ async fn failures_between_calls_that_had_no_time_add_up() {
             link.report(Err(&late));
         }
     }
-    let next = sessions.wait_for(|session| {
-        let of_now = session.as_ref().map(|session| session.generation);
-        of_now.is_some_and(|generation| generation > first.generation)
-    });
-    timeout(SOON, next).await.unwrap().unwrap();
+    session_after(&first, &mut sessions).await;
 }
 
 /// Empty for an error of the client's own.

@@ -22,7 +22,7 @@ use proxy_client::proto::{
     member_access_client::MemberAccessClient, member_watch_client::MemberWatchClient,
 };
 use serde_json::{Value, json};
-use testbed::{Bed, Member, install_crds, wait_ok};
+use testbed::{Bed, Member, Relay, install_crds, wait_ok};
 use tokio::{sync::OnceCell, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, transport::Channel};
@@ -192,6 +192,17 @@ impl Rig {
         self.attach_as(member, &found.relayed_kubeconfig()).await;
         self.until(member, State::Ready, SOON).await;
         found
+    }
+
+    /// The same through a relay of its own: cutting it touches nobody else.
+    pub(crate) async fn attach_with_relay(&self, member: &str) -> (&'static Member, Relay) {
+        let found = self.bed.member(member).unwrap();
+        let relay = self.bed.relay_to(found).unwrap();
+        let kubeconfig = found.relayed_kubeconfig();
+        let kubeconfig = kubeconfig.replace(&found.relay().url(), &relay.url());
+        self.attach_as(member, &kubeconfig).await;
+        self.until(member, State::Ready, SOON).await;
+        (found, relay)
     }
 
     /// Makes a cluster known by a kubeconfig.

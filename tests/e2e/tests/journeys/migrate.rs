@@ -26,13 +26,30 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::world::{Spare, view};
+use crate::restore::Held;
+use crate::world::{ONE, Spare, spare, tenant_of, view};
 
 /// A target that is never ready.
 const NOWHERE: &str = "nowhere";
 
 fn migrates(tenant: &Tenant) -> Api<Migrate> {
     tenant.api()
+}
+
+/// A member that is there to be broken, and a namespace with a fleet of the first one and of that.
+async fn with_spare(namespace: &str) -> (Spare, Tenant) {
+    let spare = spare().await;
+    let tenant = tenant_of(namespace, &[ONE, spare.name]).await;
+    (spare, tenant)
+}
+
+/// The same, and what can be migrated is in both members, in a namespace of this name.
+async fn held_in_both(name: &'static str) -> (Spare, Tenant) {
+    let (spare, tenant) = with_spare(name).await;
+    for client in [&view(ONE).await.client, &spare.view.client] {
+        Held::deploy(client, name).await;
+    }
+    (spare, tenant)
 }
 
 /// From one cluster into others.

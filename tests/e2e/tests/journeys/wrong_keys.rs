@@ -3,49 +3,21 @@
 use api_types::phase::{EntryPhase, Phase};
 use e2e::specs::{demo_backup, demo_policy_in};
 use e2e::{entry, is_phase, reason};
-use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams};
-use serde_json::json;
 use testbed::S3;
 
-use crate::locations::{make_location, wait_location};
-use crate::world::{ONE, assert_completed, assert_one_object, stack, tenant_of, view};
+use crate::locations::{make_location_with_keys, wait_location, write_keys};
+use crate::world::{ONE, assert_completed, assert_one_object, tenant_of, view};
 
 /// Name of the location, its credentials and its bucket.
 const GUARDED: &str = "guarded";
 
-async fn write_keys(member: &str, secret_key: &str) {
-    let profile = format!(
-        "[default]\naws_access_key_id={}\naws_secret_access_key={secret_key}\n",
-        S3::ACCESS_KEY
-    );
-    let object = json!({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": { "name": GUARDED },
-        "stringData": { "cloud": profile },
-    });
-    let secrets: Api<Secret> = view(member).await.velero();
-    let params = PatchParams::apply("e2e").force();
-    secrets
-        .patch(GUARDED, &params, &Patch::Apply(object))
-        .await
-        .unwrap();
-}
-
 #[tokio::test]
 async fn wrong_keys_hold_a_backup_visibly_and_it_goes_on_by_itself_once_they_are_right() {
     let tenant = tenant_of("wrong-keys", &[ONE]).await;
-    let bed = stack().await.bed();
-    bed.s3().unwrap().create_bucket(GUARDED).unwrap();
-    write_keys(ONE, "mistyped").await;
-    make_location(ONE, GUARDED, |spec| {
-        let credential = json!({ "name": GUARDED, "key": "cloud" });
-        spec.credential = Some(serde_json::from_value(credential).unwrap());
+    make_location_with_keys(ONE, GUARDED, "mistyped", |spec| {
         // Without it the keys that Velero has in its environment would come first.
         spec.config.insert("profile".into(), "default".into());
-        GUARDED.clone_into(&mut spec.object_storage.bucket);
     })
     .await;
     wait_location(ONE, GUARDED, "Unavailable").await;
@@ -72,7 +44,7 @@ async fn wrong_keys_hold_a_backup_visibly_and_it_goes_on_by_itself_once_they_are
     let made = view.backup_names_of(&backup.uid().unwrap()).await.unwrap();
     assert!(made.is_empty(), "Velero would fail it for ever: {made:?}");
 
-    write_keys(ONE, S3::SECRET_KEY).await;
+    write_keys(ONE, GUARDED, S3::SECRET_KEY).await;
     let backup = tenant
         .wait_phase("guarded", Phase::Completed)
         .await

@@ -9,23 +9,18 @@ use kube::{Api, ResourceExt};
 
 use super::{
     NOWHERE, assert_made_once, assert_nothing_made, assert_nothing_restored, begin, cancel, from,
-    frozen, in_phase, is_phase, is_running, migrates, of_source, of_target, only, ready_reason,
-    reason_of, source_ready, stored_name, wait, wait_gone,
+    frozen, held_in_both, in_phase, is_phase, is_running, migrates, of_source, of_target, only,
+    ready_reason, reason_of, source_ready, stored_name, wait, wait_gone,
 };
 use crate::elsewhere::{location_of, uses, wait_clean, wait_unused};
 use crate::restore::Held;
-use crate::world::{ONE, Spare, spare, stored, tenant_of, view};
+use crate::world::{ONE, Spare, stored, view};
 
 const NAME: &str = "migrate-cancel";
 
 #[tokio::test]
 async fn a_cancelled_migrate_begins_nothing_new_and_awaits_what_runs() {
-    let spare = spare().await;
-    let tenant = tenant_of(NAME, &[ONE, spare.name]).await;
-    let one = view(ONE).await;
-    for client in [&one.client, &spare.view.client] {
-        Held::deploy(client, NAME).await;
-    }
+    let (spare, tenant) = held_in_both(NAME).await;
     during_the_backup(&tenant, &spare).await;
     after_the_backup(&tenant, &spare).await;
 }

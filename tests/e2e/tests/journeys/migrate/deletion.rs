@@ -8,23 +8,19 @@ use e2e::{PATIENCE, Tenant, await_gone, await_object};
 use kube::Api;
 
 use super::{
-    NOWHERE, assert_nothing_made, assert_nothing_restored, begin, delete, from, frozen, is_phase,
-    is_running, migrates, of_source, of_target, only, source_ready, stored_name, wait, wait_gone,
+    NOWHERE, assert_nothing_made, assert_nothing_restored, begin, delete, from, frozen,
+    held_in_both, is_phase, is_running, migrates, of_source, of_target, only, source_ready,
+    stored_name, wait, wait_gone,
 };
 use crate::elsewhere::{location_of, wait_clean};
 use crate::restore::Held;
-use crate::world::{ONE, Spare, spare, stored, tenant_of, view};
+use crate::world::{ONE, Spare, stored};
 
 const NAME: &str = "migrate-delete";
 
 #[tokio::test]
 async fn a_migrate_may_be_deleted_while_it_works_and_its_backup_goes_only_if_that_is_asked_for() {
-    let spare = spare().await;
-    let tenant = tenant_of(NAME, &[ONE, spare.name]).await;
-    let one = view(ONE).await;
-    for client in [&one.client, &spare.view.client] {
-        Held::deploy(client, NAME).await;
-    }
+    let (spare, tenant) = held_in_both(NAME).await;
     during_the_backup(&tenant, &spare).await;
     before_any_restore(&tenant).await;
     during_a_restore(&tenant, &spare).await;

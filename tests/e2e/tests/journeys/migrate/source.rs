@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{
     assert_made_once, assert_nothing_made, assert_nothing_restored, begin, cancel, from, frozen,
     has_completed, in_phase, migrates, of_source, of_target, only, ready_reason, reason_of,
-    source_ready, stored_name, wait, wait_gone,
+    source_ready, stored_name, wait, wait_gone, with_spare,
 };
 use crate::elsewhere::{location_of, wait_clean};
 use crate::locations::wait_location;
@@ -57,8 +57,7 @@ async fn targets_finish_without_a_source_that_is_lost_after_its_backup() {
 #[tokio::test]
 async fn a_source_whose_backup_fails_takes_its_targets_along() {
     const NAME: &str = "migrate-failed";
-    let spare = spare().await;
-    let tenant = tenant_of(NAME, &[ONE, spare.name]).await;
+    let (spare, tenant) = with_spare(NAME).await;
     Held::deploy(&spare.view.client, NAME).await;
     let spec = from(spare.name, &[ONE], only(NAME));
     let name = frozen(&spare, &tenant, "failed", &spec).await;

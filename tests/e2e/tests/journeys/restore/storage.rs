@@ -7,58 +7,25 @@ use api_types::phase::Phase;
 use e2e::condition_reason;
 use e2e::specs::{demo_backup, demo_backup_of, demo_policy_in};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams};
 use serde_json::json;
 use testbed::S3;
 
 use super::Held;
 use super::{entry, in_phase, objects_of, of, with_reason};
 use crate::elsewhere::from;
-use crate::locations::{make_location, wait_location};
+use crate::locations::{make_location, make_location_with_keys, wait_location, write_keys};
 use crate::schedule::{is_scheduled, patch, run_now, schedule_where};
 use crate::world::{ONE, TWO, stack, tenant, tenant_of, view};
 
 /// Name of the location, its credentials and its bucket.
 const FICKLE: &str = "fickle";
 
-/// Makes a location with credentials of its own in its own bucket.
-async fn make_fickle(member: &str) {
-    let bed = stack().await.bed();
-    bed.s3().unwrap().create_bucket(FICKLE).unwrap();
-    write_credentials(member).await;
-    let location = make_location(member, FICKLE, |spec| {
-        let credential = json!({ "name": FICKLE, "key": "cloud" });
-        spec.credential = Some(serde_json::from_value(credential).unwrap());
-        FICKLE.clone_into(&mut spec.object_storage.bucket);
-    });
-    location.await;
-    wait_location(member, FICKLE, "Available").await;
-}
-
-async fn write_credentials(member: &str) {
-    let profile = format!(
-        "[default]\naws_access_key_id={}\naws_secret_access_key={}\n",
-        S3::ACCESS_KEY,
-        S3::SECRET_KEY
-    );
-    let object = json!({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": { "name": FICKLE },
-        "stringData": { "cloud": profile },
-    });
-    let secrets: Api<Secret> = view(member).await.velero();
-    let params = PatchParams::apply("e2e").force();
-    secrets
-        .patch(FICKLE, &params, &Patch::Apply(object))
-        .await
-        .unwrap();
-}
-
 #[tokio::test]
 async fn credentials_or_a_bucket_that_are_away_hold_it_until_they_are_back() {
     let tenant = tenant_of("restore-store", &[ONE]).await;
-    make_fickle(ONE).await;
+    make_location_with_keys(ONE, FICKLE, S3::SECRET_KEY, |_| {}).await;
+    wait_location(ONE, FICKLE, "Available").await;
     let mut spec = demo_backup();
     spec.policy = Some(demo_policy_in(FICKLE));
     tenant.back_up("stored", spec).await.unwrap();
@@ -77,7 +44,7 @@ async fn credentials_or_a_bucket_that_are_away_hold_it_until_they_are_back() {
         objects_of(&restore, ONE).await.is_empty(),
         "Velero would fail it for ever"
     );
-    write_credentials(ONE).await;
+    write_keys(ONE, FICKLE, S3::SECRET_KEY).await;
     in_phase(&tenant, "keys", Phase::Completed).await;
 
     let data = stack().await.bed().s3().unwrap().data();

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
-use testbed::{S3, wait_ok};
+use testbed::{Relay, S3, wait_ok};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use crate::world;
@@ -89,14 +89,36 @@ impl Turn {
 
     /// A namespace of the hub with both clusters, and a bucket.
     pub(super) async fn tenant(&self, name: &str) -> Tenant {
-        let s3 = self.stack.bed().s3().unwrap();
-        s3.create_bucket(name).unwrap();
-        let tenant = self.stack.empty_tenant(name).await.unwrap();
+        let tenant = self.empty_tenant(name).await;
         for member in [OSLO, BERGEN] {
-            let cluster = self.stack.attach(member).unwrap();
-            tenant.attach(&cluster).await.unwrap();
+            self.attach(&tenant, member).await;
         }
         tenant
+    }
+
+    /// A namespace of the hub without clusters, and a bucket.
+    pub(super) async fn empty_tenant(&self, name: &str) -> Tenant {
+        let s3 = self.stack.bed().s3().unwrap();
+        s3.create_bucket(name).unwrap();
+        self.stack.empty_tenant(name).await.unwrap()
+    }
+
+    pub(super) async fn attach(&self, tenant: &Tenant, member: &str) {
+        let cluster = self.stack.attach(member).unwrap();
+        tenant.attach(&cluster).await.unwrap();
+    }
+
+    /// The same, so that it can be cut off.
+    pub(super) async fn attach_with_relay(&self, tenant: &Tenant, member: &str) -> Relay {
+        let (cluster, relay) = self.stack.attach_with_relay(member).unwrap();
+        tenant.attach(&cluster).await.unwrap();
+        relay
+    }
+
+    /// Its keys, and a fleet of both clusters that stores in the tenant's bucket.
+    pub(super) async fn set_up(&self, tenant: &Tenant, location: &Value) -> Fleet {
+        write_credentials(tenant, &keys()).await;
+        create_fleet(tenant, &self.location(tenant, location)).await
     }
 
     /// The storage of a fleet, in the bucket that has the tenant's name.

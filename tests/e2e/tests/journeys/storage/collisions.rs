@@ -12,7 +12,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::bed::{
-    BERGEN, OSLO, Turn, cluster, create_fleet, create_fleet_of, keys, reason, turn, wait_fleet,
+    BERGEN, OSLO, Turn, cluster, create_fleet_of, keys, reason, turn, wait_fleet,
     wait_plugin_ready, write_credentials,
 };
 use crate::restore::{in_phase, of, with_reason};
@@ -47,9 +47,8 @@ async fn a_place_with_another_members_backups_is_read_only_until_it_is_adopted()
     let tenant = turn.tenant(NAME).await;
     let place = format!("{NAME}/{OSLO}");
     store_as(&turn, &tenant, BERGEN, &place).await;
-    write_credentials(&tenant, &keys()).await;
     let layout = json!({ "layout": "PerCluster" });
-    create_fleet(&tenant, &turn.location(&tenant, &layout)).await;
+    turn.set_up(&tenant, &layout).await;
     let there = |found: &BackupStorageLocation| found.is_available();
     turn.location_on(OSLO, "Available", there).await;
     turn.make_velero_look(OSLO).await;
@@ -98,8 +97,7 @@ async fn a_cluster_that_is_built_anew_restores_and_deletes_what_it_has_adopted()
     const NAME: &str = "storage-rebuilt";
     const REBUILT: &str = "rebuilt";
     let turn = turn().await;
-    turn.stack.bed().s3().unwrap().create_bucket(NAME).unwrap();
-    let tenant = turn.stack.empty_tenant(NAME).await.unwrap();
+    let tenant = turn.empty_tenant(NAME).await;
     let behind = |member: &str| {
         let kubeconfig = turn.stack.attach(member).unwrap().kubeconfig;
         Attached::new(REBUILT, &kubeconfig)

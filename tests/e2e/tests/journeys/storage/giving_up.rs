@@ -8,9 +8,8 @@ use serde_json::json;
 use testbed::S3;
 
 use super::bed::{
-    BERGEN, OSLO, Turn, cluster, create_fleet, credential, delete_fleet, keys, member_credential,
-    patch_fleet, plugin, prefix, reason, turn, wait_event, wait_fleet, wait_plugin_ready,
-    write_credentials,
+    BERGEN, OSLO, Turn, cluster, credential, delete_fleet, keys, member_credential, patch_fleet,
+    plugin, prefix, reason, turn, wait_event, wait_fleet, wait_plugin_ready, write_credentials,
 };
 
 /// Checks that a location stays as it was, and that nobody has it any more.
@@ -29,15 +28,11 @@ async fn wait_released(turn: &Turn, member: &str, place: &str) {
 async fn storage_that_is_given_up_stays_as_it_is_and_a_member_that_is_cut_off_holds_nothing_up() {
     const NAME: &str = "storage-given-up";
     let turn = turn().await;
-    turn.stack.bed().s3().unwrap().create_bucket(NAME).unwrap();
-    let tenant = turn.stack.empty_tenant(NAME).await.unwrap();
-    let (oslo, relay) = turn.stack.attach_with_relay(OSLO).unwrap();
-    tenant.attach(&oslo).await.unwrap();
-    let bergen = turn.stack.attach(BERGEN).unwrap();
-    tenant.attach(&bergen).await.unwrap();
-    write_credentials(&tenant, &keys()).await;
-    let location = turn.location(&tenant, &json!({ "layout": "PerCluster" }));
-    create_fleet(&tenant, &location).await;
+    let tenant = turn.empty_tenant(NAME).await;
+    let relay = turn.attach_with_relay(&tenant, OSLO).await;
+    turn.attach(&tenant, BERGEN).await;
+    let layout = json!({ "layout": "PerCluster" });
+    turn.set_up(&tenant, &layout).await;
     let place = |member: &str| format!("{NAME}/{member}");
 
     // The plugin goes, and comes back.
@@ -76,10 +71,8 @@ async fn storage_that_is_given_up_stays_as_it_is_and_a_member_that_is_cut_off_ho
 async fn a_set_up_that_is_slow_is_undone_before_the_finalizer_goes() {
     const NAME: &str = "storage-slow";
     let turn = turn().await;
-    turn.stack.bed().s3().unwrap().create_bucket(NAME).unwrap();
-    let tenant = turn.stack.empty_tenant(NAME).await.unwrap();
-    let (oslo, relay) = turn.stack.attach_with_relay(OSLO).unwrap();
-    tenant.attach(&oslo).await.unwrap();
+    let tenant = turn.empty_tenant(NAME).await;
+    let relay = turn.attach_with_relay(&tenant, OSLO).await;
     write_credentials(&tenant, &keys()).await;
     tenant.create_fleet(&[OSLO]).await.unwrap();
     tenant.wait_fleet_ready().await.unwrap();

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use testbed::S3;
 
 use super::bed::{
-    BERGEN, OSLO, cluster, create_fleet, credential, keys, member_credential, patch_fleet, plugin,
-    prefix, reason, turn, wait_event, wait_fleet, wait_plugin_ready, write_credentials,
+    BERGEN, OSLO, cluster, credential, member_credential, patch_fleet, plugin, prefix, reason,
+    turn, wait_event, wait_fleet, wait_plugin_ready,
 };
 use crate::kubectl::kubectl;
 use crate::world::name_in;
@@ -28,9 +28,8 @@ async fn each_cluster_stores_in_its_own_place_and_what_is_changed_there_is_put_b
     s3.create_bucket(other).unwrap();
     let before = turn.stack.empty_tenant(other).await.unwrap();
     turn.by_hand(BERGEN, "default", &before, "by-hand").await;
-    write_credentials(&tenant, &keys()).await;
     let location = json!({ "prefix": "production", "layout": "PerCluster" });
-    let fleet = create_fleet(&tenant, &turn.location(&tenant, &location)).await;
+    let fleet = turn.set_up(&tenant, &location).await;
     let ready = wait_plugin_ready(&tenant).await;
 
     let entry = plugin(&ready).unwrap();
@@ -105,8 +104,7 @@ async fn a_member_that_stores_at_the_root_of_the_bucket_makes_the_fleet_share_it
     let turn = turn().await;
     let tenant = turn.tenant(NAME).await;
     turn.by_hand(OSLO, "default", &tenant, "").await;
-    write_credentials(&tenant, &keys()).await;
-    create_fleet(&tenant, &turn.location(&tenant, &json!({}))).await;
+    turn.set_up(&tenant, &json!({})).await;
     let ready = wait_plugin_ready(&tenant).await;
     assert_eq!(plugin(&ready).unwrap().details["layout"], "Shared");
     for member in [OSLO, BERGEN] {
@@ -151,15 +149,12 @@ async fn set_layout(tenant: &Tenant, layout: &Value) {
 async fn the_layout_waits_for_an_answer_of_every_member_unless_it_is_set() {
     const NAME: &str = "storage-layout";
     let turn = turn().await;
-    turn.stack.bed().s3().unwrap().create_bucket(NAME).unwrap();
-    let tenant = turn.stack.empty_tenant(NAME).await.unwrap();
+    let tenant = turn.empty_tenant(NAME).await;
     let (bergen, relay) = turn.stack.attach_with_relay(BERGEN).unwrap();
     relay.cut();
     tenant.attach(&bergen).await.unwrap();
-    let oslo = turn.stack.attach(OSLO).unwrap();
-    tenant.attach(&oslo).await.unwrap();
-    write_credentials(&tenant, &keys()).await;
-    create_fleet(&tenant, &turn.location(&tenant, &json!({}))).await;
+    turn.attach(&tenant, OSLO).await;
+    turn.set_up(&tenant, &json!({})).await;
 
     let waits = |fleet: &Fleet| {
         let said = cluster(fleet, OSLO).and_then(|of| of.message.as_deref());

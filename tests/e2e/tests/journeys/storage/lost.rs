@@ -10,9 +10,7 @@ use kube::Api;
 use kube::api::DeleteParams;
 use serde_json::json;
 
-use super::bed::{
-    BERGEN, OSLO, create_fleet, delete_fleet, keys, turn, wait_plugin_ready, write_credentials,
-};
+use super::bed::{BERGEN, OSLO, delete_fleet, turn, wait_plugin_ready};
 use crate::world::name_in;
 
 #[tokio::test]
@@ -20,9 +18,8 @@ async fn a_cluster_and_a_backup_that_are_gone_from_the_hub_are_restored_by_what_
     const NAME: &str = "storage-lost";
     let turn = turn().await;
     let tenant = turn.tenant(NAME).await;
-    write_credentials(&tenant, &keys()).await;
     let location = json!({ "prefix": "production", "layout": "PerCluster" });
-    create_fleet(&tenant, &turn.location(&tenant, &location)).await;
+    turn.set_up(&tenant, &location).await;
     wait_plugin_ready(&tenant).await;
     tenant.back_up("all", demo_backup()).await.unwrap();
     let backup = tenant.wait_phase("all", Phase::Completed).await.unwrap();

@@ -8,8 +8,8 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use super::bed::{
-    BERGEN, OSLO, cluster, create_fleet, delete_fleet, keys, prefix, reason, turn, wait_event,
-    wait_fleet, wait_plugin_ready, write_credentials,
+    BERGEN, OSLO, cluster, delete_fleet, prefix, reason, turn, wait_event, wait_fleet,
+    wait_plugin_ready,
 };
 
 /// The other hub is one in name only: its mark is written by hand.
@@ -19,9 +19,8 @@ async fn a_location_of_another_hub_s_fleet_of_the_same_name_is_left_alone() {
     const THERE: &str = "00000000-0000-4000-8000-000000000002";
     let turn = turn().await;
     let tenant = turn.tenant(NAME).await;
-    write_credentials(&tenant, &keys()).await;
-    let location = turn.location(&tenant, &json!({ "layout": "PerCluster" }));
-    let fleet = create_fleet(&tenant, &location).await;
+    let layout = json!({ "layout": "PerCluster" });
+    let fleet = turn.set_up(&tenant, &layout).await;
     wait_plugin_ready(&tenant).await;
     let own = turn.locations(OSLO).get("default").await.unwrap();
     let hub = own.annotations()[labels::HUB_UID].clone();
@@ -72,9 +71,8 @@ async fn what_another_writer_has_set_of_the_store_is_removed_and_told() {
         "config": { "kmsKeyId": "theirs", "publicUrl": "https://s3.example.org" },
     } });
     turn.change(OSLO, left).await;
-    write_credentials(&tenant, &keys()).await;
-    let location = turn.location(&tenant, &json!({ "layout": "PerCluster" }));
-    create_fleet(&tenant, &location).await;
+    let layout = json!({ "layout": "PerCluster" });
+    turn.set_up(&tenant, &layout).await;
     wait_plugin_ready(&tenant).await;
     let found = turn.locations(OSLO).get("default").await.unwrap();
     assert_eq!(found.spec.object_storage.ca_cert, None);

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use serde_json::json;
 
-use super::bed::{BERGEN, OSLO, create_fleet, keys, turn, wait_plugin_ready, write_credentials};
+use super::bed::{BERGEN, OSLO, turn, wait_plugin_ready};
 use crate::elsewhere::from;
 use crate::restore::{entry, in_phase, policy};
 use crate::world::name_in;
@@ -18,9 +18,8 @@ async fn in_a_shared_layout_one_member_restores_what_the_other_stored_by_their_o
     const NAME: &str = "storage-shares";
     let turn = turn().await;
     let tenant = turn.tenant(NAME).await;
-    write_credentials(&tenant, &keys()).await;
-    let location = turn.location(&tenant, &json!({ "layout": "Shared" }));
-    create_fleet(&tenant, &location).await;
+    let layout = json!({ "layout": "Shared" });
+    turn.set_up(&tenant, &layout).await;
     wait_plugin_ready(&tenant).await;
     tenant
         .back_up("all", demo_backup_of(&[OSLO]))
