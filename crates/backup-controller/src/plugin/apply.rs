@@ -20,7 +20,7 @@ use velero_kit::identity::Owner;
 use velero_kit::problem::Problem;
 use velero_kit::{location, owned};
 
-use super::dereference::Known;
+use super::known::Known;
 use super::leave::Leave;
 use super::mark::Marks;
 use super::memory;

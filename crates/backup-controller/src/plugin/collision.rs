@@ -9,7 +9,7 @@ use api_types::names::MemberId;
 use velero_kit::location;
 use velero_kit::problem::Problem;
 
-use super::dereference::{Known, Member};
+use super::known::{Known, Member};
 
 /// Why nothing may be written to a place, if somebody else's backups lie there or come there.
 pub fn find(

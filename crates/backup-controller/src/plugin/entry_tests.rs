@@ -1,7 +1,7 @@
 use super::super::fixtures::{at, first, keep, known, member, planned, settled};
 use super::super::validate::Plan;
 use super::*;
-use crate::plugin::dereference::Member;
+use crate::plugin::known::Member;
 
 fn plan_of(member: Member) -> Plan {
     planned(&known(vec![member]))

@@ -14,7 +14,8 @@ use serde_json::json;
 use tokio::time::Instant;
 use velero_kit::identity::Owner;
 
-use super::dereference::{Known, Member, Source, owner};
+use super::dereference::owner;
+use super::known::{Known, Member, Source};
 use super::memory::Store;
 use super::validate::{Keep, Plan, Planned, Stand, validate};
 use crate::operation::member::{HubObject, Link, Served};

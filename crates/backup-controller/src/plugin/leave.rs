@@ -8,7 +8,7 @@ use api_types::phase::PluginPhase;
 use controller_kit::event::Severity;
 use velero_kit::problem::Problem;
 
-use super::dereference::{Known, Member};
+use super::known::{Known, Member};
 use super::memory::Marks;
 use super::status;
 use super::validate::{Plan, Stand};

@@ -5,6 +5,7 @@ pub mod apply;
 pub mod collision;
 pub mod dereference;
 pub mod entry;
+pub mod known;
 pub mod layout;
 pub mod leave;
 pub mod mark;

@@ -12,8 +12,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::apply::Answers;
-use super::dereference::Known;
 use super::entry;
+use super::known::Known;
 use super::layout::{self, Decision, LAYOUT};
 use super::validate::Plan;
 

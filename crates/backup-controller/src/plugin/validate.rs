@@ -18,7 +18,7 @@ use velero_kit::problem::Problem;
 use velero_kit::{NAMESPACE, location};
 
 use super::collision;
-use super::dereference::{Known, Member};
+use super::known::{Known, Member};
 use super::layout::{self, Decision, Seen};
 use super::leave::{self, Leave};
 use crate::operation::member::{self, Link, Served};

@@ -2,10 +2,10 @@ use api_types::common::StoragePlace;
 use velero_kit::identity;
 use velero_kit::problem::Problem;
 
-use super::super::dereference::Written;
 use super::super::fixtures::{
     HUB, at, first, id, keep, known, member, of_another, planned, settled, uid,
 };
+use super::super::known::Written;
 use super::super::memory::{Store, Survey};
 use super::*;
 use crate::operation::member::HubObject;
@@ -165,7 +165,7 @@ fn credentials_that_cannot_be_used_keep_a_member_from_getting_them_and_leave_wha
         blocked(&planned(&known)),
         (PluginPhase::Pending, "CredentialsNotFound")
     );
-    known.source = Ok(super::super::dereference::Source::default());
+    known.source = Ok(super::super::known::Source::default());
     assert_eq!(
         blocked(&planned(&known)),
         (PluginPhase::Failed, "CredentialsIncomplete")

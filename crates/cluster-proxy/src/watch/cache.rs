@@ -1,25 +1,21 @@
 //! The newest state of each object of one watch, and who wants to know.
 
+mod budget;
+
 use std::{
     collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicUsize},
 };
 
 use jiff::Timestamp;
 use proxy_client::proto::{self, link_state};
 
+use self::budget::Budget;
+pub(super) use self::budget::{OverBudget, cost};
 use super::{Filter, SyncReason, WatchState};
 use crate::{
     error::CallError, json::Projected, link::connection::LastRead, subscribe::queue::Lane,
 };
-
-/// All watches of a link together may hold this much.
-const CACHE_MAX: usize = 16 * 1024 * 1024;
-/// What an object costs beside its bytes.
-const OVERHEAD: usize = 256;
 
 /// Namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,10 +35,6 @@ impl From<&Projected> for ObjectId {
     }
 }
 
-/// The link's cache is full.
-#[derive(Debug)]
-pub(super) struct OverBudget;
-
 /// What an event did to the cache.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change {
@@ -50,49 +42,6 @@ pub(super) enum Change {
     Applied,
     /// A duplicate or a step back in time; dropped.
     Stale,
-}
-
-/// Bytes counted on the link; given back when dropped.
-#[derive(Debug)]
-struct Budget {
-    link: Arc<AtomicUsize>,
-    /// What is held.
-    used: usize,
-    /// What the link counts: while a list is read, the larger of the two.
-    counted: usize,
-}
-
-impl Budget {
-    fn set(&mut self, bytes: usize) {
-        self.used = bytes;
-        self.count(bytes);
-    }
-
-    fn read(&mut self, bytes: usize) {
-        self.count(self.used.max(bytes));
-    }
-
-    fn count(&mut self, bytes: usize) {
-        self.link.fetch_add(bytes, Ordering::Relaxed);
-        self.link.fetch_sub(self.counted, Ordering::Relaxed);
-        self.counted = bytes;
-    }
-
-    /// What the link's other watches leave.
-    fn share(&self) -> usize {
-        let all = self.link.load(Ordering::Relaxed);
-        CACHE_MAX.saturating_sub(all.saturating_sub(self.counted))
-    }
-
-    fn fits(&self, bytes: usize) -> bool {
-        bytes <= self.share()
-    }
-}
-
-impl Drop for Budget {
-    fn drop(&mut self) {
-        self.set(0);
-    }
 }
 
 #[derive(Debug)]
@@ -146,11 +95,7 @@ impl Cache {
     pub(super) fn new(link_bytes: Arc<AtomicUsize>) -> Self {
         Self {
             objects: HashMap::new(),
-            budget: Budget {
-                link: link_bytes,
-                used: 0,
-                counted: 0,
-            },
+            budget: Budget::new(link_bytes),
             revision: String::new(),
             synced: false,
             reason: SyncReason::Initial,
@@ -338,7 +283,7 @@ impl Cache {
         if known.is_some_and(|known| is_stale(known, &object)) {
             return Ok(Change::Stale);
         }
-        let bytes = self.budget.used + cost(&object) - known.map_or(0, |known| cost(known));
+        let bytes = self.budget.used() + cost(&object) - known.map_or(0, |known| cost(known));
         if !self.budget.fits(bytes) {
             return Err(OverBudget);
         }
@@ -360,7 +305,7 @@ impl Cache {
         let Some(known) = self.objects.remove(&id) else {
             return Change::Stale;
         };
-        self.budget.set(self.budget.used - cost(&known));
+        self.budget.set(self.budget.used() - cost(&known));
         for subscriber in self.subscribers.values().filter(|s| s.synced) {
             if !subscriber.gone(&known, &object.resource_version) {
                 subscriber.sync(SyncReason::Relist, &self.objects, &self.revision);
@@ -383,10 +328,6 @@ impl Cache {
             subscriber.synced = false;
         }
     }
-}
-
-pub(super) fn cost(object: &Projected) -> usize {
-    object.json.len() + OVERHEAD
 }
 
 fn is_same(a: &Projected, b: &Projected) -> bool {

@@ -1,5 +1,6 @@
 //! The store of one watch: a plain state machine, driven by what arrives on the stream.
 
+mod content;
 #[cfg(test)]
 mod tests;
 
@@ -10,8 +11,8 @@ use std::{
 
 use api_types::key::ClusterKey;
 use jiff::Timestamp;
-use kube::core::{ObjectMeta, PartialObjectMeta};
 
+use self::content::{Content, Stored};
 use super::{Change, Found, InvalidObject, Link, ObjectKey, WatchState, mux::Signal};
 use crate::{
     api::MemberResource,
@@ -35,45 +36,6 @@ struct Member<K> {
     state: WatchState,
     /// Whether anything was heard since the stream was opened.
     heard: bool,
-}
-
-struct Stored<K> {
-    uid: String,
-    resource_version: String,
-    content: Content<K>,
-}
-
-#[derive(Clone)]
-enum Content<K> {
-    Readable(Arc<K>),
-    Invalid(Arc<InvalidObject>),
-}
-
-impl<K> Content<K> {
-    fn readable(&self) -> Option<Arc<K>> {
-        match self {
-            Self::Readable(object) => Some(Arc::clone(object)),
-            Self::Invalid(_) => None,
-        }
-    }
-
-    fn arrived(self, cluster: ClusterKey, key: ObjectKey, old: Option<Arc<K>>) -> Change<K> {
-        match self {
-            Self::Readable(new) => Change::Object {
-                cluster,
-                key,
-                old,
-                new: Some(new),
-            },
-            Self::Invalid(object) => Change::Invalid {
-                cluster,
-                key,
-                old,
-                object,
-                gone: false,
-            },
-        }
-    }
 }
 
 impl<K> Default for Member<K> {
@@ -230,12 +192,8 @@ impl<K: MemberResource> Store<K> {
         if known.is_some_and(|known| known.uid != object.uid) {
             changes.extend(member.delete(cluster, key.clone()));
         }
-        let content = read(&object);
-        let stored = Stored {
-            uid: object.uid,
-            resource_version: object.resource_version,
-            content: content.clone(),
-        };
+        let stored = Stored::new(object);
+        let content = stored.content.clone();
         let known = member.objects.insert(key.clone(), stored);
         let was_invalid = known
             .as_ref()
@@ -363,12 +321,6 @@ impl<K: MemberResource> Store<K> {
     }
 }
 
-impl<K> Stored<K> {
-    fn is(&self, object: &proto::Object) -> bool {
-        self.uid == object.uid && self.resource_version == object.resource_version
-    }
-}
-
 impl<K> Member<K> {
     fn delete(&mut self, cluster: &ClusterKey, key: ObjectKey) -> Option<Change<K>> {
         let stored = self.objects.remove(&key)?;
@@ -388,29 +340,6 @@ impl<K> Member<K> {
                 gone: true,
             },
         })
-    }
-}
-
-fn read<K: MemberResource>(object: &proto::Object) -> Content<K> {
-    match serde_json::from_slice(&object.json) {
-        Ok(read) => Content::Readable(Arc::new(read)),
-        Err(error) => Content::Invalid(Arc::new(InvalidObject {
-            metadata: metadata(object),
-            error: error.to_string(),
-        })),
-    }
-}
-
-fn metadata(object: &proto::Object) -> ObjectMeta {
-    match serde_json::from_slice::<PartialObjectMeta>(&object.json) {
-        Ok(read) => read.metadata,
-        Err(_) => ObjectMeta {
-            name: Some(object.name.clone()),
-            namespace: Some(object.namespace.clone()).filter(|namespace| !namespace.is_empty()),
-            uid: Some(object.uid.clone()),
-            resource_version: Some(object.resource_version.clone()),
-            ..Default::default()
-        },
     }
 }
 

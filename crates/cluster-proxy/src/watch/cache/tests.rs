@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use api_types::key::ClusterKey;
 use bytes::Bytes;
