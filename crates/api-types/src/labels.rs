@@ -30,6 +30,10 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY`], Kurator v0.5.0's.
 pub const MANAGED_BY_VALUE: &str = "fleet-manager";
 
+/// Label of our copies of another member's Velero Backups: name of the read-only location that they
+/// lie in, shortened as Velero would.
+pub const COPIED_INTO: &str = "kurator.dev/copied-into";
+
 // Velero's labels. Their values are shortened with `names::velero_label_value`, but for the schedule's.
 
 /// Velero's label: name of the Schedule that made a Backup, never shortened.

@@ -5,7 +5,7 @@ use api_types::external::velero::{self, BackupRecord};
 use api_types::labels;
 use api_types::names::velero_label_value;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::{Resource, ResourceExt};
+use kube::Resource;
 use proxy_client::{Error, ListOptions, MemberApi, MemberResource};
 use serde_json::json;
 
@@ -45,14 +45,14 @@ pub async fn has_volumes<K: MemberResource>(
     }
 }
 
-/// The copy to make on a target, in its location of this name, just as Velero's sync would.
+/// The copy to make on a target, in its location of this name, as Velero's sync would but for the label
+/// of the location: by that a sync finds what it removes at its end, which is all that was not in the
+/// bucket yet when it began.
 pub fn build(record: &BackupRecord, location: &str) -> BackupRecord {
     let meta = &record.metadata;
     let mut labels = meta.labels.clone().unwrap_or_default();
-    labels.insert(
-        labels::VELERO_STORAGE_LOCATION.to_owned(),
-        velero_label_value(location),
-    );
+    labels.remove(labels::VELERO_STORAGE_LOCATION);
+    labels.insert(labels::COPIED_INTO.to_owned(), velero_label_value(location));
     let mut spec = record.spec.clone();
     spec["storageLocation"] = json!(location);
     BackupRecord {
@@ -81,17 +81,22 @@ pub fn is_synced(location: &velero::BackupStorageLocation) -> bool {
     is_complete(location, location)
 }
 
+/// The label that tells where a Backup lies: ours on a copy of ours, else Velero's.
+fn location(meta: &ObjectMeta) -> Option<&String> {
+    let labels = meta.labels.as_ref()?;
+    let ours = labels.get(labels::COPIED_INTO);
+    ours.or_else(|| labels.get(labels::VELERO_STORAGE_LOCATION))
+}
+
 /// Whether a Backup lies in the location of this name.
-pub fn lies_in(meta: &ObjectMeta, location: &str) -> bool {
-    let label = meta.labels.as_ref();
-    label.and_then(|labels| labels.get(labels::VELERO_STORAGE_LOCATION))
-        == Some(&velero_label_value(location))
+pub fn lies_in(meta: &ObjectMeta, name: &str) -> bool {
+    location(meta) == Some(&velero_label_value(name))
 }
 
 /// Name of the borrowed location that a copy lies in, if it lies in one.
 pub fn borrowed_from(copy: &velero::Backup) -> Option<&str> {
-    let location = copy.labels().get(labels::VELERO_STORAGE_LOCATION)?;
-    crate::borrowed::is_borrowed(location).then_some(location.as_str())
+    let name = location(&copy.metadata)?;
+    crate::borrowed::is_borrowed(name).then_some(name.as_str())
 }
 
 #[cfg(test)]
@@ -150,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_what_velero_s_sync_would_make() {
+    fn a_copy_is_what_velero_s_sync_would_make_but_for_what_that_removes_it_by() {
         let status = json!({ "phase": "Completed", "formatVersion": "1.1.0" });
         let copy = serde_json::to_value(build(&record(status), "kurator-from-0123456789")).unwrap();
         let expected = json!({
@@ -160,8 +165,8 @@ mod tests {
                 "name": "oslo-backup-team-a-shop",
                 "namespace": "velero",
                 "labels": {
+                    "kurator.dev/copied-into": "kurator-from-0123456789",
                     "kurator.dev/owner-uid": "o",
-                    "velero.io/storage-location": "kurator-from-0123456789",
                 },
                 "annotations": { "kurator.dev/hub-object": "Backup/team-a/shop" },
             },
@@ -203,10 +208,14 @@ mod tests {
             ..velero::Backup::default()
         };
         assert_eq!(borrowed_from(&copy), Some("kurator-from-0123456789"));
-        copy.labels_mut().insert(
-            labels::VELERO_STORAGE_LOCATION.to_owned(),
-            "default".to_owned(),
-        );
+        let velero = |name: &str| {
+            let label = (labels::VELERO_STORAGE_LOCATION.to_owned(), name.to_owned());
+            Some([label].into())
+        };
+        copy.metadata.labels = velero("kurator-from-0123456789");
+        assert_eq!(borrowed_from(&copy), Some("kurator-from-0123456789"));
+        assert!(lies_in(&copy.metadata, "kurator-from-0123456789"));
+        copy.metadata.labels = velero("default");
         assert_eq!(borrowed_from(&copy), None);
     }
 }

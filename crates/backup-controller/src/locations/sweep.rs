@@ -163,11 +163,15 @@ where
 /// anew meanwhile is kept.
 async fn drop_orphans(ctx: &Context, key: &ClusterKey) -> Result<Found, CallError> {
     let backups = objects::velero::<Backup>(ctx, key);
-    let copies = ListOptions {
-        labels: Some(foreign(ctx, key)),
-        ..ListOptions::default()
-    };
-    let mut copies = backups.clone().metadata_only().list(&copies).await?;
+    let mut copies = Vec::new();
+    // Those of Velero's sync, and ours.
+    for labels in [foreign(ctx, key), labels::COPIED_INTO.to_owned()] {
+        let selected = ListOptions {
+            labels: Some(labels),
+            ..ListOptions::default()
+        };
+        copies.extend(backups.clone().metadata_only().list(&selected).await?);
+    }
     copies.retain(|found| {
         copy::borrowed_from(found).is_some() && found.metadata.deletion_timestamp.is_none()
     });
