@@ -1,3 +1,4 @@
+use api_types::key::ClusterKind;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Value, json};
 
@@ -165,15 +166,27 @@ fn a_selection_that_turns_out_to_hold_the_source_is_refused_too() {
 }
 
 #[test]
-fn a_namesake_in_another_fleet_or_of_another_kind_is_another_cluster() {
-    let mut other_fleet = migrate(json!({}));
-    other_fleet.spec.target_cluster = to("spare", &["oslo"]);
-    validate(&other_fleet).unwrap();
+fn a_namesake_is_another_cluster_only_if_it_is_of_another_kind() {
     let mut other_kind = onto_itself(&json!({}));
     other_kind.spec.target_cluster.clusters[1].kind = "Cluster".to_owned();
-    validate(&other_kind).unwrap();
+    let validated = validate(&other_kind).unwrap();
+    let oslo = key("oslo");
+    let namesake = ClusterKey::new("team-a", ClusterKind::Cluster, "oslo");
+    let targets = [&namesake].into_iter();
+    assert_eq!(validated.check_targets(&oslo, targets), Ok(()));
     other_kind.spec.target_cluster.clusters[1].kind = String::new();
     assert!(validate(&other_kind).is_err());
+}
+
+#[test]
+fn the_source_by_way_of_another_fleet_is_refused_once_the_targets_are_known() {
+    let mut other_fleet = migrate(json!({}));
+    other_fleet.spec.target_cluster = to("spare", &["oslo"]);
+    // The spec alone does not tell; a cluster is the same one in whichever fleet it is.
+    let validated = validate(&other_fleet).unwrap();
+    let oslo = key("oslo");
+    let invalid = validated.check_targets(&oslo, [&oslo].into_iter());
+    assert_eq!(invalid.unwrap_err().field, "targetCluster");
 }
 
 #[test]
