@@ -144,6 +144,13 @@ pub(super) fn backup(phase: &str) -> Arc<velero::Backup> {
     Arc::new(object)
 }
 
+/// A Backup whose name has its folder in the bucket already: Velero writes nothing.
+pub(super) fn refused() -> Arc<velero::Backup> {
+    let mut object = velero::Backup::clone(&backup("Failed"));
+    object.status["failureReason"] = "backup already exists in object storage".into();
+    Arc::new(object)
+}
+
 pub(super) fn restore(name: &str, phase: &str) -> Arc<velero::Restore> {
     let mut object = velero::Restore::new(name, velero::RestoreSpec::default());
     object.status = json!({ "phase": phase });

@@ -4,12 +4,16 @@
 use std::sync::Arc;
 
 use api_types::backup::VeleroBackupStatus;
+use api_types::external::velero;
 use api_types::phase::EntryPhase;
 use api_types::restore::VeleroRestoreStatus;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::detail::{choose, claim_source, claim_target};
 use super::facts::{Link, Member, Seen, Source, Target, Terms};
-use super::fixtures::{BACKUP, RESTORE, at, down, place, problem, source, target, terms, uid_of};
+use super::fixtures::{
+    BACKUP, RESTORE, at, backup, down, place, problem, refused, source, target, terms, uid_of,
+};
 use super::transition::{Next, Run, step};
 
 pub(super) fn word<O>(next: &Next<O>) -> String {
@@ -33,19 +37,84 @@ pub(super) fn word<O>(next: &Next<O>) -> String {
     }
 }
 
-/// Puts rows of words under each other.
-pub(super) fn table(rows: Vec<Vec<String>>) -> String {
-    let line = |row: Vec<String>| row.join(" | ");
-    rows.into_iter().map(line).collect::<Vec<_>>().join("\n")
+/// The values of one combination, and what comes next for it: while new things may begin, and once they
+/// may not.
+pub(super) type Said = (Vec<&'static str>, [String; 2]);
+
+/// Holds a table against what is said of every combination. Its first line names the columns. Each other
+/// line is about all combinations of the values that it names, `any` or `any but` some; each combination
+/// must have exactly one line.
+pub(super) fn tells_all(table: &str, said: &[Said]) {
+    let line = |line| str::split(line, '|').map(str::trim).collect();
+    let lines: Vec<Vec<&str>> = table.trim().lines().map(line).collect();
+    let (header, rows) = lines.split_first().unwrap();
+    let columns = header.len() - 2;
+    for row in rows {
+        assert_eq!(row.len(), columns + 2, "{row:?}");
+        for (at, cell) in row[..columns].iter().enumerate() {
+            let unknown = names(cell).find(|name| said.iter().all(|(of, _)| of[at] != *name));
+            assert_eq!(unknown, None, "{row:?}");
+        }
+    }
+    let is_about = |row: &[&str], values: &[&str]| {
+        let mut pairs = row.iter().zip(values);
+        pairs.all(|(cell, value)| names(cell).any(|name| name == *value) != cell.starts_with("any"))
+    };
+    let mut wrong = Vec::new();
+    for (values, told) in said {
+        assert_eq!(values.len(), columns, "{values:?}");
+        let about = rows.iter().map(|row| row.split_at(columns));
+        let about = about.filter(|(row, _)| is_about(row, values));
+        let expected: Vec<_> = about.map(|(_, outcome)| outcome).collect();
+        if expected != [told] {
+            wrong.push(format!(
+                "{values:?}: {told:?}, and in the table {expected:?}"
+            ));
+        }
+    }
+    let first = wrong.iter().take(20).collect::<Vec<_>>();
+    assert!(first.is_empty(), "{} are wrong: {first:#?}", wrong.len());
 }
 
-pub(super) fn same(what: &str, said: &str, expected: &str) {
-    let expected: Vec<&str> = expected.trim().lines().map(str::trim).collect();
-    assert_eq!(
-        said.lines().collect::<Vec<_>>(),
-        expected,
-        "{what}:\n{said}"
-    );
+/// The values that a cell names.
+fn names(cell: &str) -> impl Iterator<Item = &str> {
+    let listed = cell.strip_prefix("any but ").unwrap_or(cell);
+    listed.split(", ").filter(|name| *name != "any")
+}
+
+/// What is said under these terms, and when it is late or cancelled: `#` is which of the two.
+pub(super) fn in_all_terms(terms: &Terms, say: impl Fn(&Terms) -> String) -> [String; 2] {
+    let stopped = |cancel, now, why: &str| {
+        let terms = Terms {
+            cancel,
+            now,
+            ..terms.clone()
+        };
+        say(&terms).replace(why, "#")
+    };
+    let late = stopped(false, at(3600), "DeadlineExceeded");
+    assert_eq!(late, stopped(true, at(60), "Cancelled"));
+    assert_eq!(late, stopped(true, at(3600), "Cancelled"));
+    [say(terms), late]
+}
+
+/// The phase that an entry has then: only an end and what Velero says change it.
+pub(super) fn phase_after<O>(
+    next: &Next<O>,
+    velero: fn(&O) -> &str,
+    before: EntryPhase,
+) -> EntryPhase {
+    match next {
+        Next::Fail(_) => EntryPhase::Failed,
+        Next::Follow(object) => match velero(object) {
+            "New" if before == EntryPhase::Pending => EntryPhase::Pending,
+            "Completed" => EntryPhase::Completed,
+            "PartiallyFailed" => EntryPhase::PartiallyFailed,
+            "Failed" => EntryPhase::Failed,
+            _ => EntryPhase::InProgress,
+        },
+        _ => before,
+    }
 }
 
 pub(super) fn late() -> Terms {
@@ -93,6 +162,13 @@ pub(super) fn observations<O>(present: impl Fn(&str) -> Arc<O>) -> Vec<(&'static
     ]
 }
 
+/// All that may be observed of a source.
+pub(super) fn backups() -> Vec<(&'static str, Seen<velero::Backup>)> {
+    let mut all = observations(backup);
+    all.push(("in bucket", Seen::Present(refused())));
+    all
+}
+
 /// What becomes of a member.
 pub(super) type Spoil = Box<dyn Fn(&mut Member)>;
 
@@ -123,6 +199,13 @@ pub(super) fn members() -> Vec<(&'static str, Spoil)> {
     ]
 }
 
+/// A member in every trouble, and in none.
+pub(super) fn all_members() -> Vec<(&'static str, Spoil)> {
+    let mut all = members();
+    all.push(("well", Box::new(|_| ())));
+    all
+}
+
 pub(super) fn source_in(phase: EntryPhase, claimed: bool) -> Source {
     let [new, mut of, ..] = sources();
     if !claimed {
@@ -145,6 +228,17 @@ pub(super) fn gates() -> [(&'static str, Source); 4] {
     ]
 }
 
+/// A source whose backup was completed, and is past its ttl.
+pub(super) fn expired() -> Source {
+    let mut expired = source_in(EntryPhase::Completed, true);
+    let status = expired
+        .stored
+        .backup_status_in_cluster
+        .get_or_insert_default();
+    status.expiration = Some(Time(at(60)));
+    expired
+}
+
 /// Nothing claimed; claimed; its backup written down; its object seen; ended.
 pub(super) fn targets() -> [Target; 5] {
     let new = target("bergen");
@@ -164,6 +258,17 @@ pub(super) fn targets() -> [Target; 5] {
     let mut done = seen.clone();
     done.stored.phase = EntryPhase::PartiallyFailed;
     [new, claimed, chosen, seen, done]
+}
+
+/// Its Restore has ended, and what that says of its errors is awaited.
+pub(super) fn awaited() -> Target {
+    let [_, _, _, mut awaited, _] = targets();
+    let status = awaited
+        .stored
+        .restore_status_in_cluster
+        .get_or_insert_default();
+    status.phase = Some("PartiallyFailed".to_owned());
+    awaited
 }
 
 pub(super) fn of_target(source: &Source, target: Target, terms: &Terms) -> String {

@@ -1,161 +1,162 @@
-//! A target in every state with every observation: nothing claimed, claimed, its backup written down,
-//! its object seen, ended.
+//! A target: in every state, in every situation, with every observation. The tables are what the function
+//! says, read line by line.
 
 use api_types::migrate::PartialFailure;
 use api_types::phase::EntryPhase;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::super::facts::Results;
 use super::super::fixtures::{
     BACKUP, RESTORE, at, backup, down, problem, restore, source, target, terms,
 };
 use super::super::matrix::{
-    cancelled, gates, late, members, observations, of_target, same, source_in, table, targets, word,
+    Said, all_members, awaited, cancelled, expired, gates, in_all_terms, late, members,
+    observations, of_target, phase_after, source_in, targets, tells_all, word,
 };
 use super::*;
 
-#[test]
-fn the_source_under_another_name_is_no_target_unless_all_of_it_is_moved() {
-    let of = |terms: &Terms, target: Target| step(&source(), &[target], terms).targets.remove(0);
-    let mut twin = target("bergen");
-    twin.member.link = source().member.link;
-    let moved = terms();
-    assert_eq!(
-        word(&of(&moved, twin.clone())),
-        word(&of(&moved, target("bergen")))
-    );
-    let unmoved = Terms {
-        unmoved: Some("map shop in policy.namespaceMapping".to_owned()),
-        ..terms()
-    };
-    let Next::Fail(problem) = of(&unmoved, twin) else {
-        panic!("it would be restored onto itself");
-    };
-    assert_eq!(problem.reason, "InvalidSpec");
-    assert!(problem.message.contains("map shop"), "{problem:?}");
-    assert_ne!(word(&of(&unmoved, target("bergen"))), "fail");
-}
-
-#[test]
-fn a_target_without_a_restore_for_every_state_of_the_source() {
+/// A target in this state for every state of the source, in every trouble of its member, with every
+/// observation and whatever is known of its copy of the backup.
+fn said_of(state: &Target) -> Vec<Said> {
     let readables = [
         ("not asked", Readable::NotAsked),
         ("no", Readable::No(problem("BackupNotSynced"))),
+        ("never", Readable::No(problem("BackupNotRestorable"))),
         ("yes", Readable::Yes),
     ];
-    let said = |terms: &Terms| {
-        let mut rows = Vec::new();
-        for (gate, source) in gates() {
-            for (name, readable) in &readables {
-                let [new, claimed, chosen, ..] = targets();
-                let cells = [new, claimed, chosen].map(|mut target| {
-                    target.readable = readable.clone();
-                    of_target(&source, target, terms)
-                });
-                rows.push([vec![gate.to_owned(), (*name).to_owned()], cells.to_vec()].concat());
+    let mut said = Vec::new();
+    for (gate, source) in gates().into_iter().chain([("expired", expired())]) {
+        for (trouble, spoil) in all_members() {
+            for (seen_as, seen) in observations(|phase| restore(RESTORE, phase)) {
+                for (copy, readable) in &readables {
+                    let mut target = state.clone();
+                    (target.seen, target.readable) = (seen.clone(), readable.clone());
+                    spoil(&mut target.member);
+                    let next = in_all_terms(&terms(), |terms| next_of(&source, &target, terms));
+                    said.push((vec![gate, trouble, seen_as, *copy], next));
+                }
             }
         }
-        table(rows)
-    };
-    let plain = "
-        shut | not asked | wait:SourceNotReady | wait:SourceNotReady | hold
-        shut | no | wait:SourceNotReady | wait:SourceNotReady | hold
-        shut | yes | wait:SourceNotReady | wait:SourceNotReady | hold
-        coming | not asked | claim | prepare | hold
-        coming | no | claim | prepare | hold
-        coming | yes | claim | prepare | hold
-        open | not asked | claim | transfer | transfer
-        open | no | claim | look:BackupNotSynced | look:BackupNotSynced
-        open | yes | claim | choose | create
-        lost | not asked | fail:SourceBackupFailed | fail:SourceBackupFailed | confirm
-        lost | no | fail:SourceBackupFailed | fail:SourceBackupFailed | confirm
-        lost | yes | fail:SourceBackupFailed | fail:SourceBackupFailed | confirm";
-    same("plain", &said(&terms()), plain);
-    for (terms, why) in [(late(), "DeadlineExceeded"), (cancelled(), "Cancelled")] {
-        let mut rows = Vec::new();
-        for gate in ["shut", "coming", "open", "lost"] {
-            let end = match gate {
-                "lost" => "SourceBackupFailed",
-                _ => why,
-            };
-            for (name, _) in &readables {
-                rows.push(format!(
-                    "{gate} | {name} | fail:{end} | fail:{end} | confirm"
-                ));
-            }
-        }
-        same(why, &said(&terms), &rows.join("\n"));
     }
+    assert_eq!(said.len(), 5 * 6 * 12 * 4);
+    said
+}
+
+/// What comes next, held against what the entry says.
+fn next_of(source: &Source, target: &Target, terms: &Terms) -> String {
+    let step = step(source, std::slice::from_ref(target), terms);
+    let next = &step.targets[0];
+    let phase = phase_after(next, velero::Restore::phase, target.stored.phase);
+    assert_eq!(step.target_details[0].phase, phase, "{next:?}");
+    word(next)
 }
 
 #[test]
-fn a_target_whose_backup_is_written_down_with_every_observation() {
-    let [.., (_, open), _] = gates();
-    let said = |terms: &Terms| {
-        let mut rows = Vec::new();
-        for (name, seen) in observations(|phase| restore(RESTORE, phase)) {
-            let [_, _, chosen, known, done] = targets();
-            let cells = [chosen, known, done].map(|mut target| {
-                target.seen = seen.clone();
-                target.readable = Readable::Yes;
-                of_target(&open, target, terms)
-            });
-            rows.push([vec![name.to_owned()], cells.to_vec()].concat());
-        }
-        table(rows)
-    };
-    let plain = "
-        unknown | hold | hold | final
-        not shown | create | confirm | final
-        waiting | follow | follow | final
-        running | follow | follow | final
-        completed | follow | follow | final
-        partial | follow | follow | final
-        failed | follow | follow | final
-        absent | create | fail:ObjectDisappeared | final
-        taken | rename | fail:ObjectDisappeared | final
-        lost | retry:Unreachable | retry:Unreachable | final
-        no answer | retry:Unreachable | retry:Unreachable | final
-        no name | fail:NameTaken | fail:NameTaken | final";
-    same("plain", &said(&terms()), plain);
-    for (terms, why) in [(late(), "DeadlineExceeded"), (cancelled(), "Cancelled")] {
-        let stopped = "
-            unknown | hold | hold | final
-            not shown | confirm | confirm | final
-            waiting | follow | follow | final
-            running | follow | follow | final
-            completed | follow | follow | final
-            partial | follow | follow | final
-            failed | follow | follow | final
-            absent | fail:# | fail:ObjectDisappeared | final
-            taken | fail:# | fail:ObjectDisappeared | final
-            lost | fail:# | fail:# | final
-            no answer | retry:Unreachable | retry:Unreachable | final
-            no name | fail:NameTaken | fail:NameTaken | final"
-            .replace('#', why);
-        same(why, &said(&terms), &stopped);
-    }
+fn a_target_that_is_not_claimed_in_every_situation_with_every_observation() {
+    let [new, ..] = targets();
+    let table = "
+        source | member | seen | readable | next | late or cancelled
+        any | any | no name | any | fail:NameTaken | fail:NameTaken
+        lost | any | any but no name | any | fail:SourceBackupFailed | fail:SourceBackupFailed
+        expired | any | any but no name | any but never | fail:BackupExpired | fail:BackupExpired
+        coming, open, expired | any | any but no name | never | fail:BackupNotRestorable | fail:BackupNotRestorable
+        shut | any | any but no name | never | fail:BackupNotRestorable | fail:#
+        shut, coming, open | down | any but no name | any but never | wait:Unreachable | fail:#
+        shut, coming, open | no velero | any but no name | any but never | wait:VeleroNotInstalled | fail:#
+        shut, coming, open | first look | any but no name | any but never | wait:WaitingForClusters | fail:#
+        shut, coming, open | no cluster | any but no name | any but never | wait:ClusterNotFound | fail:#
+        shut | well, replaced | any but no name | any but never | wait:SourceNotReady | fail:#
+        coming, open | well, replaced | any but no name | any but never | claim | fail:#";
+    tells_all(table, &said_of(&new));
 }
 
 #[test]
-fn a_target_whose_member_is_in_trouble() {
-    let [.., (_, open), _] = gates();
-    let mut rows = Vec::new();
-    for (name, spoil) in members() {
-        let cells = targets().map(|mut target| {
-            spoil(&mut target.member);
-            target.readable = Readable::Yes;
-            of_target(&open, target, &terms())
-        });
-        rows.push([vec![name.to_owned()], cells.to_vec()].concat());
-    }
-    let expected = "
-        down | wait:Unreachable | wait:Unreachable | hold | hold | final
-        replaced | claim | fail:MemberReplaced | fail:MemberReplaced | fail:MemberReplaced | final
-        no velero | wait:VeleroNotInstalled | wait:VeleroNotInstalled | wait:VeleroNotInstalled | wait:VeleroNotInstalled | final
-        first look | wait:WaitingForClusters | wait:WaitingForClusters | create | confirm | final
-        no cluster | wait:ClusterNotFound | wait:ClusterNotFound | create | confirm | final";
-    same("members", &table(rows), expected);
+fn a_target_that_is_claimed_in_every_situation_with_every_observation() {
+    let [_, claimed, ..] = targets();
+    let table = "
+        source | member | seen | readable | next | late or cancelled
+        any | any | no name | any | fail:NameTaken | fail:NameTaken
+        any | replaced | any but no name | any | fail:MemberReplaced | fail:MemberReplaced
+        lost | any but replaced | any but no name | any | fail:SourceBackupFailed | fail:SourceBackupFailed
+        expired | any but replaced | any but no name | any but never | fail:BackupExpired | fail:BackupExpired
+        coming, open, expired | any but replaced | any but no name | never | fail:BackupNotRestorable | fail:BackupNotRestorable
+        shut | any but replaced | any but no name | never | fail:BackupNotRestorable | fail:#
+        shut, coming, open | down | any but no name | any but never | wait:Unreachable | fail:#
+        shut, coming, open | no velero | any but no name | any but never | wait:VeleroNotInstalled | fail:#
+        shut, coming, open | first look | any but no name | any but never | wait:WaitingForClusters | fail:#
+        shut, coming, open | no cluster | any but no name | any but never | wait:ClusterNotFound | fail:#
+        shut | well | any but no name | any but never | wait:SourceNotReady | fail:#
+        coming | well | any but no name | any but never | prepare | fail:#
+        open | well | any but no name | not asked | transfer | fail:#
+        open | well | any but no name | no | look:BackupNotSynced | fail:#
+        open | well | any but no name | yes | choose | fail:#";
+    tells_all(table, &said_of(&claimed));
+}
+
+#[test]
+fn a_target_whose_backup_is_written_down_in_every_situation_with_every_observation() {
+    let [_, _, chosen, ..] = targets();
+    let table = "
+        source | member | seen | readable | next | late or cancelled
+        any | any | no name | any | fail:NameTaken | fail:NameTaken
+        any | replaced | any but no name | any | fail:MemberReplaced | fail:MemberReplaced
+        any | any but replaced | completed, partial, failed | any | follow | follow
+        any | any but replaced, no velero | waiting, running | any | follow | follow
+        any | any but replaced | no answer | any | retry:Unreachable | retry:Unreachable
+        any | any but replaced, no velero | unknown | any | hold | hold
+        any | down | not shown | any | hold | hold
+        any | no velero | unknown, not shown, waiting, running | any | wait:VeleroNotInstalled | wait:VeleroNotInstalled
+        lost | any but replaced | absent, taken, lost | any | fail:SourceBackupFailed | fail:#
+        expired | any but replaced | absent, taken, lost | any but never | fail:BackupExpired | fail:#
+        any but lost | any but replaced | absent, taken, lost | never | fail:BackupNotRestorable | fail:#
+        shut, coming, open | any but replaced | taken | any but never | rename | fail:#
+        shut, coming, open | any but replaced | lost | any but never | retry:Unreachable | fail:#
+        shut, coming | any but replaced | absent | any but never | hold | fail:#
+        open | any but replaced | absent | not asked | transfer | fail:#
+        open | any but replaced | absent | no | look:BackupNotSynced | fail:#
+        open | any but replaced | absent | yes | create | fail:#
+        lost, expired | well, first look, no cluster | not shown | any | confirm | confirm
+        shut, coming, open | well, first look, no cluster | not shown | never | confirm | confirm
+        shut, coming | well, first look, no cluster | not shown | any but never | hold | confirm
+        open | well, first look, no cluster | not shown | not asked | transfer | confirm
+        open | well, first look, no cluster | not shown | no | look:BackupNotSynced | confirm
+        open | well, first look, no cluster | not shown | yes | create | confirm";
+    tells_all(table, &said_of(&chosen));
+}
+
+#[test]
+fn a_target_whose_restore_was_seen_in_every_situation_with_every_observation() {
+    let [_, _, _, seen, _] = targets();
+    let table = "
+        source | member | seen | readable | next | late or cancelled
+        any | any | no name | any | fail:NameTaken | fail:NameTaken
+        any | replaced | any but no name | any | fail:MemberReplaced | fail:MemberReplaced
+        any | any but replaced | completed, partial, failed | any | follow | follow
+        any | any but replaced, no velero | waiting, running | any | follow | follow
+        any | any but replaced | absent, taken | any | fail:ObjectDisappeared | fail:ObjectDisappeared
+        any | any but replaced | no answer | any | retry:Unreachable | retry:Unreachable
+        any | any but replaced, no velero | unknown | any | hold | hold
+        any | down | not shown | any | hold | hold
+        any | well, first look, no cluster | not shown | any | confirm | confirm
+        any | no velero | unknown, not shown, waiting, running | any | wait:VeleroNotInstalled | wait:VeleroNotInstalled
+        lost | any but replaced | lost | any | fail:SourceBackupFailed | fail:#
+        expired | any but replaced | lost | any but never | fail:BackupExpired | fail:#
+        any but lost | any but replaced | lost | never | fail:BackupNotRestorable | fail:#
+        shut, coming, open | any but replaced | lost | any but never | retry:Unreachable | fail:#";
+    tells_all(table, &said_of(&seen));
+}
+
+#[test]
+fn a_target_whose_restore_has_ended_in_every_situation_with_every_observation() {
+    let table = "
+        source | member | seen | readable | next | late or cancelled
+        any | any | no name | any | fail:NameTaken | fail:NameTaken
+        any | any | any but no name | any | follow | follow";
+    tells_all(table, &said_of(&awaited()));
+    let [.., ended] = targets();
+    let table = "
+        source | member | seen | readable | next | late or cancelled
+        any | any | any | any | final | final";
+    tells_all(table, &said_of(&ended));
 }
 
 #[test]
@@ -238,44 +239,20 @@ fn a_source_that_never_began_takes_its_targets_along_with_its_own_reason() {
     }
 }
 
-/// Nothing that may be asked of a target makes one more Restore of what is not there any more.
 #[test]
-fn a_backup_that_is_past_its_ttl_or_not_to_be_restored_ends_who_has_no_restore() {
-    let [.., (_, mut open), _] = gates();
-    let status = open.stored.backup_status_in_cluster.get_or_insert_default();
-    status.expiration = Some(Time(at(90)));
-    let at_time = |second: i64| Terms {
-        now: at(second),
-        ..terms()
-    };
-    let of = |number: usize, seen: Seen<_>, readable: Readable, now: i64| {
+fn a_backup_is_restored_until_its_ttl_is_over() {
+    let open = expired();
+    let of = |number: usize, second: i64| {
         let mut target = targets()[number].clone();
-        (target.seen, target.readable) = (seen, readable);
-        of_target(&open, target, &at_time(now))
+        target.readable = Readable::Yes;
+        let terms = Terms {
+            now: at(second),
+            ..terms()
+        };
+        of_target(&open, target, &terms)
     };
-    let present = || Seen::Present(restore(RESTORE, "InProgress"));
-    for (readable, now, why) in [
-        (Readable::Yes, 90, "BackupExpired"),
-        (Readable::No(problem("BackupExpired")), 60, "BackupExpired"),
-        (
-            Readable::No(problem("BackupNotRestorable")),
-            60,
-            "BackupNotRestorable",
-        ),
-    ] {
-        let of = |number, seen| of(number, seen, readable.clone(), now);
-        for number in [0, 1] {
-            assert_eq!(of(number, Seen::NotShown), format!("fail:{why}"));
-        }
-        assert_eq!(of(2, Seen::NotShown), "confirm");
-        assert_eq!(of(2, Seen::Absent), format!("fail:{why}"));
-        assert_eq!(of(2, Seen::Unknown), "hold");
-        assert_eq!(of(2, present()), "follow");
-        assert_eq!(of(3, present()), "follow");
-        assert_eq!(of(4, present()), "final");
-    }
-    assert_eq!(of(1, Seen::NotShown, Readable::Yes, 89), "choose");
-    assert_eq!(of(2, Seen::NotShown, Readable::Yes, 89), "create");
+    assert_eq!([of(1, 59), of(2, 59)], ["choose", "create"]);
+    assert_eq!([of(1, 60), of(2, 60)], ["fail:BackupExpired", "confirm"]);
 }
 
 #[test]
@@ -347,4 +324,27 @@ fn a_restore_whose_results_are_awaited_ends_as_it_ended_whatever_becomes_of_it()
         assert_eq!(detail.phase, EntryPhase::PartiallyFailed);
         assert!(detail.message.unwrap().contains("shop: quota"));
     }
+}
+
+#[test]
+fn the_source_under_another_name_is_no_target_unless_all_of_it_is_moved() {
+    let of = |terms: &Terms, target: Target| step(&source(), &[target], terms).targets.remove(0);
+    let mut twin = target("bergen");
+    twin.member.link = source().member.link;
+    let moved = terms();
+    assert_eq!(
+        word(&of(&moved, twin.clone())),
+        word(&of(&moved, target("bergen")))
+    );
+    let unmoved = Terms {
+        unmoved: Some("map shop in policy.namespaceMapping".to_owned()),
+        ..terms()
+    };
+    let Next::Fail(problem) = of(&unmoved, twin) else {
+        panic!("it would be restored onto itself");
+    };
+    assert_eq!(problem.reason, "InvalidSpec");
+    assert!(problem.message.contains("map shop"), "{problem:?}");
+    let other = target("bergen");
+    assert_eq!(word(&of(&unmoved, other.clone())), word(&of(&moved, other)));
 }

@@ -1,139 +1,164 @@
-//! The source in every state with every observation. The tables are what the function says, read line
-//! by line: nothing claimed, claimed, its object seen, ended.
+//! The source: in every state, in every situation, with every observation. The tables are what the
+//! function says, read line by line.
 
 use api_types::common::StoragePlace;
+use api_types::phase::EntryPhase;
 
-use super::super::fixtures::{backup, place, problem, source, terms};
-use super::super::matrix::{cancelled, late, members, observations, same, sources, table, word};
+use super::super::fixtures::{place, problem, source, terms};
+use super::super::matrix::{
+    Said, Spoil, all_members, backups, in_all_terms, late, phase_after, sources, tells_all, word,
+};
 use super::*;
 
-fn said_of_sources(terms: &Terms) -> String {
-    let mut rows = Vec::new();
-    for (name, seen) in observations(backup) {
-        let cell = |state: Source| {
-            let source = Source {
-                seen: seen.clone(),
-                ..state
-            };
-            word(&step(&source, &[], terms).source)
-        };
-        let cells = sources().map(cell);
-        rows.push([vec![name.to_owned()], cells.to_vec()].concat());
-    }
-    table(rows)
+/// Something in which a source is.
+type Situation = Box<dyn Fn(&mut Source, &mut Terms)>;
+
+/// Every trouble of its member, and whatever else keeps a backup from being made where it is.
+fn situations() -> Vec<(&'static str, Situation)> {
+    let of_member = |(name, spoil): (_, Spoil)| -> (_, Situation) {
+        (name, Box::new(move |source, _| spoil(&mut source.member)))
+    };
+    let mut all: Vec<_> = all_members().into_iter().map(of_member).collect();
+    let others: [(_, Situation); 4] = [
+        (
+            "no location",
+            Box::new(|of, _| of.location = Err(problem("StorageLocationUnavailable"))),
+        ),
+        ("moved", Box::new(|of, _| of.location = Ok(elsewhere()))),
+        (
+            "no targets",
+            Box::new(|_, terms| terms.no_targets = Some(problem("NoClusters"))),
+        ),
+        ("not surveyed", Box::new(|_, terms| terms.surveyed = false)),
+    ];
+    all.extend(others);
+    all
 }
 
-#[test]
-fn a_source_in_every_state_with_every_observation() {
-    let plain = "
-        unknown | claim | hold | hold | final
-        not shown | claim | create | confirm | final
-        waiting | claim | follow | follow | final
-        running | claim | follow | follow | final
-        completed | claim | follow | follow | final
-        partial | claim | follow | follow | final
-        failed | claim | follow | follow | final
-        absent | claim | create | fail:ObjectDisappeared | final
-        taken | claim | rename | fail:ObjectDisappeared | final
-        lost | claim | retry:Unreachable | retry:Unreachable | final
-        no answer | claim | retry:Unreachable | retry:Unreachable | final
-        no name | fail:NameTaken | fail:NameTaken | fail:NameTaken | final";
-    same("plain", &said_of_sources(&terms()), plain);
-    for (terms, why) in [(late(), "DeadlineExceeded"), (cancelled(), "Cancelled")] {
-        let stopped = "
-            unknown | fail:# | hold | hold | final
-            not shown | fail:# | confirm | confirm | final
-            waiting | fail:# | follow | follow | final
-            running | fail:# | follow | follow | final
-            completed | fail:# | follow | follow | final
-            partial | fail:# | follow | follow | final
-            failed | fail:# | follow | follow | final
-            absent | fail:# | fail:# | fail:ObjectDisappeared | final
-            taken | fail:# | fail:# | fail:ObjectDisappeared | final
-            lost | fail:# | fail:# | fail:# | final
-            no answer | fail:# | retry:Unreachable | retry:Unreachable | final
-            no name | fail:NameTaken | fail:NameTaken | fail:NameTaken | final"
-            .replace('#', why);
-        same(why, &said_of_sources(&terms), &stopped);
+fn elsewhere() -> StoragePlace {
+    StoragePlace {
+        prefix: "elsewhere".to_owned(),
+        ..place()
     }
 }
 
-#[test]
-fn a_source_whose_member_is_in_trouble() {
-    let mut rows = Vec::new();
-    for (name, spoil) in members() {
-        for (shown, seen) in [
-            ("not shown", Seen::NotShown),
-            ("running", Seen::Present(backup("InProgress"))),
-            ("completed", Seen::Present(backup("Completed"))),
-        ] {
-            let cells = sources().map(|mut state| {
-                spoil(&mut state.member);
-                state.seen = seen.clone();
-                word(&step(&state, &[], &terms()).source)
-            });
-            rows.push([vec![name.to_owned(), shown.to_owned()], cells.to_vec()].concat());
+/// What comes next, held against what the entry says and the targets wait for.
+fn next_of(source: &Source, terms: &Terms) -> String {
+    let step = step(source, &[], terms);
+    let detail = &step.source_detail;
+    let phase = phase_after(&step.source, velero::Backup::phase, source.stored.phase);
+    assert_eq!(detail.phase, phase, "{:?}", step.source);
+    let gate = match &step.gate {
+        Gate::Shut => "shut",
+        Gate::Coming => "coming",
+        Gate::Open(_) => "open",
+        Gate::Lost(_) => "lost",
+    };
+    let expected = match phase {
+        EntryPhase::Completed => "open",
+        EntryPhase::PartiallyFailed | EntryPhase::Failed => "lost",
+        _ if source.claimed().is_some() => "coming",
+        _ => "shut",
+    };
+    assert_eq!(gate, expected, "{:?}", step.source);
+    word(&step.source)
+}
+
+fn said_of(state: &Source) -> Vec<Said> {
+    let mut said = Vec::new();
+    for (situation, comes) in situations() {
+        for (seen_as, seen) in backups() {
+            let (mut source, mut terms) = (state.clone(), terms());
+            source.seen = seen;
+            comes(&mut source, &mut terms);
+            let next = in_all_terms(&terms, |terms| next_of(&source, terms));
+            said.push((vec![situation, seen_as], next));
         }
     }
-    let expected = "
-        down | not shown | wait:Unreachable | hold | hold | final
-        down | running | wait:Unreachable | follow | follow | final
-        down | completed | wait:Unreachable | follow | follow | final
-        replaced | not shown | claim | fail:MemberReplaced | fail:MemberReplaced | final
-        replaced | running | claim | fail:MemberReplaced | fail:MemberReplaced | final
-        replaced | completed | claim | fail:MemberReplaced | fail:MemberReplaced | final
-        no velero | not shown | wait:VeleroNotInstalled | wait:VeleroNotInstalled | wait:VeleroNotInstalled | final
-        no velero | running | wait:VeleroNotInstalled | wait:VeleroNotInstalled | wait:VeleroNotInstalled | final
-        no velero | completed | wait:VeleroNotInstalled | follow | follow | final
-        first look | not shown | wait:WaitingForClusters | wait:WaitingForClusters | confirm | final
-        first look | running | wait:WaitingForClusters | follow | follow | final
-        first look | completed | wait:WaitingForClusters | follow | follow | final
-        no cluster | not shown | wait:ClusterNotFound | create | confirm | final
-        no cluster | running | wait:ClusterNotFound | follow | follow | final
-        no cluster | completed | wait:ClusterNotFound | follow | follow | final";
-    same("members", &table(rows), expected);
+    assert_eq!(said.len(), 10 * 13);
+    said
 }
 
 #[test]
-fn a_name_whose_folder_is_in_the_bucket_is_given_up_for_the_next() {
-    let [_, mut claimed, ..] = sources();
-    let mut object = velero::Backup::clone(&backup("Failed"));
-    object.status["failureReason"] = "backup already exists in object storage".into();
-    claimed.seen = Seen::Present(Arc::new(object));
-    assert_eq!(word(&step(&claimed, &[], &terms()).source), "rename");
-    assert_eq!(
-        word(&step(&claimed, &[], &cancelled()).source),
-        "fail:Cancelled"
-    );
+fn a_source_that_is_not_claimed_in_every_situation_with_every_observation() {
+    let [new, ..] = sources();
+    let table = "
+        source                | seen            | next                            | late or cancelled
+        any                   | no name         | fail:NameTaken                  | fail:NameTaken
+        well, replaced, moved | any but no name | claim                           | fail:#
+        not surveyed          | any but no name | survey                          | fail:#
+        down                  | any but no name | wait:Unreachable                | fail:#
+        no velero             | any but no name | wait:VeleroNotInstalled         | fail:#
+        first look            | any but no name | wait:WaitingForClusters         | fail:#
+        no cluster            | any but no name | wait:ClusterNotFound            | fail:#
+        no location           | any but no name | wait:StorageLocationUnavailable | fail:#
+        no targets            | any but no name | wait:NoClusters                 | fail:#";
+    tells_all(table, &said_of(&new));
 }
 
 #[test]
-fn a_source_waits_for_its_location_its_targets_and_the_survey() {
+fn a_source_that_is_claimed_in_every_situation_with_every_observation() {
+    let [_, claimed, ..] = sources();
+    let table = "
+        source | seen | next | late or cancelled
+        any | no name | fail:NameTaken | fail:NameTaken
+        replaced | any but no name | fail:MemberReplaced | fail:MemberReplaced
+        any but replaced | completed, partial, failed | follow | follow
+        any but replaced, no velero | waiting, running | follow | follow
+        any but replaced | in bucket, taken | rename | fail:#
+        any but replaced | lost | retry:Unreachable | fail:#
+        any but replaced | no answer | retry:Unreachable | retry:Unreachable
+        any but replaced, no velero | unknown | hold | hold
+        well, no cluster, no targets, not surveyed | not shown | create | confirm
+        well, no cluster, no targets, not surveyed, down | absent | create | fail:#
+        down | not shown | hold | hold
+        moved | not shown | move | confirm
+        moved | absent | move | fail:#
+        no location | not shown | wait:StorageLocationUnavailable | confirm
+        no location | absent | wait:StorageLocationUnavailable | fail:#
+        first look | not shown | wait:WaitingForClusters | confirm
+        first look | absent | wait:WaitingForClusters | fail:#
+        no velero | unknown, not shown, waiting, running | wait:VeleroNotInstalled | wait:VeleroNotInstalled
+        no velero | absent | wait:VeleroNotInstalled | fail:#";
+    tells_all(table, &said_of(&claimed));
+}
+
+#[test]
+fn a_source_whose_backup_was_seen_or_has_ended_in_every_situation_with_every_observation() {
+    let [.., seen, ended] = sources();
+    let table = "
+        source | seen | next | late or cancelled
+        any | no name | fail:NameTaken | fail:NameTaken
+        replaced | any but no name | fail:MemberReplaced | fail:MemberReplaced
+        any but replaced | completed, partial, failed | follow | follow
+        any but replaced, no velero | waiting, running | follow | follow
+        any but replaced | in bucket | rename | fail:#
+        any but replaced | absent, taken | fail:ObjectDisappeared | fail:ObjectDisappeared
+        any but replaced | lost | retry:Unreachable | fail:#
+        any but replaced | no answer | retry:Unreachable | retry:Unreachable
+        any but replaced, no velero | unknown | hold | hold
+        any but replaced, no velero, down | not shown | confirm | confirm
+        down | not shown | hold | hold
+        no velero | unknown, not shown, waiting, running | wait:VeleroNotInstalled | wait:VeleroNotInstalled";
+    tells_all(table, &said_of(&seen));
+    let table = "
+        source | seen | next | late or cancelled
+        any | any | final | final";
+    tells_all(table, &said_of(&ended));
+}
+
+#[test]
+fn nobody_is_asked_while_there_is_no_location_and_at_the_deadline_that_is_quoted() {
     let mut without_location = source();
     without_location.location = Err(problem("StorageLocationUnavailable"));
-    let no_targets = Terms {
-        no_targets: Some(problem("NoClusters")),
-        ..terms()
-    };
     let not_surveyed = Terms {
         surveyed: false,
         ..terms()
     };
-    let of = |source: &Source, terms: &Terms| word(&step(source, &[], terms).source);
     assert_eq!(
-        of(&without_location, &terms()),
+        next_of(&without_location, &not_surveyed),
         "wait:StorageLocationUnavailable"
     );
-    assert_eq!(of(&source(), &no_targets), "wait:NoClusters");
-    assert_eq!(of(&source(), &not_surveyed), "survey");
-    assert_eq!(
-        of(&without_location, &not_surveyed),
-        "wait:StorageLocationUnavailable"
-    );
-    let [_, mut claimed, ..] = sources();
-    claimed.location = Err(problem("StorageLocationUnavailable"));
-    assert_eq!(of(&claimed, &terms()), "wait:StorageLocationUnavailable");
-    // Past the deadline the last cause is quoted.
     let Next::Fail(late) = step(&without_location, &[], &late()).source else {
         panic!("it is late");
     };
@@ -145,28 +170,20 @@ fn a_source_waits_for_its_location_its_targets_and_the_survey() {
 }
 
 #[test]
-fn a_location_that_moves_before_the_backup_is_made_is_written_down_anew() {
-    let [new, mut claimed, mut seen, _] = sources();
-    let of = |source: &Source| word(&step(source, &[], &terms()).source);
-    for source in [&mut claimed, &mut seen] {
-        source.location = Ok(StoragePlace {
-            prefix: "elsewhere".to_owned(),
+fn a_location_that_is_written_otherwise_has_not_moved() {
+    let [_, mut claimed, ..] = sources();
+    claimed.location = Ok(elsewhere());
+    for (prefix, next) in [
+        ("production", "move"),
+        ("elsewhere", "create"),
+        ("/elsewhere/", "create"),
+    ] {
+        claimed.stored.storage = Some(StoragePlace {
+            prefix: prefix.to_owned(),
             ..place()
         });
+        assert_eq!(next_of(&claimed, &terms()), next, "{prefix}");
     }
-    assert_eq!(of(&new), "claim");
-    assert_eq!(of(&claimed), "move");
-    claimed.seen = Seen::Absent;
-    assert_eq!(of(&claimed), "move");
-    claimed.seen = Seen::Present(backup("InProgress"));
-    assert_eq!(of(&claimed), "follow");
-    assert_eq!(of(&seen), "confirm", "it lies where it was made");
-    claimed.seen = Seen::NotShown;
-    claimed.stored.storage = claimed.location.clone().ok();
-    assert_eq!(of(&claimed), "create");
-    claimed.stored.storage = Some(StoragePlace {
-        prefix: "/elsewhere/".to_owned(),
-        ..place()
-    });
-    assert_eq!(of(&claimed), "create", "the same, written otherwise");
+    claimed.stored.storage = None;
+    assert_eq!(next_of(&claimed, &terms()), "move");
 }
