@@ -353,5 +353,9 @@ mod rules;
 mod world;
 
 #[cfg(test)]
+#[path = "transition_pass.rs"]
+mod passes;
+
+#[cfg(test)]
 #[path = "transition_properties.rs"]
 mod properties;
