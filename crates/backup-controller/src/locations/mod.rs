@@ -6,6 +6,7 @@
 //! not answer delays no other, and nothing depends on a sweep being made in time.
 
 pub mod plan;
+mod searches;
 mod sweep;
 pub mod work;
 
@@ -26,6 +27,7 @@ use crate::context::Context;
 use crate::controller::HUB_KINDS;
 use crate::operation::entry;
 use crate::operation::objects::PARALLEL;
+use searches::Searches;
 use work::Work;
 
 /// Searches for copies after a location has gone, none of which may find any: Velero goes on with a sync
@@ -72,7 +74,7 @@ pub async fn run(ctx: Arc<Context>) {
         ctx: Arc::clone(&ctx),
         turns: Arc::new(Semaphore::new(PARALLEL)),
         due: BTreeMap::new(),
-        searches: BTreeMap::new(),
+        searches: Searches::default(),
         at_work: Work::default(),
         unreadable: BTreeMap::new(),
     };
@@ -137,8 +139,8 @@ struct Broom {
     ctx: Arc<Context>,
     turns: Arc<Semaphore>,
     due: BTreeMap<ClusterKey, Instant>,
-    /// How often copies of locations that are gone are to be looked for.
-    searches: BTreeMap<ClusterKey, u8>,
+    /// Where copies of locations that are gone are to be looked for.
+    searches: Searches,
     at_work: Work<Swept>,
     /// Marks of use that cannot be read, as last told.
     unreadable: BTreeMap<ClusterKey, BTreeSet<String>>,
@@ -153,8 +155,7 @@ impl Broom {
     }
 
     fn search(&mut self, key: ClusterKey, times: u8) {
-        let known = self.searches.entry(key).or_default();
-        *known = (*known).max(times);
+        self.searches.owe(key, times, None);
     }
 
     fn sweep(&mut self, key: ClusterKey, after: Duration) {
@@ -201,7 +202,7 @@ impl Broom {
             .collect();
         for key in due {
             self.due.remove(&key);
-            let searches = self.searches.remove(&key).unwrap_or_default();
+            let searches = self.searches.take(&key, now);
             let (ctx, turns) = (Arc::clone(&self.ctx), Arc::clone(&self.turns));
             let member = key.clone();
             self.at_work.start(key, async move {
@@ -214,7 +215,13 @@ impl Broom {
 
     fn done(&mut self, key: &ClusterKey, swept: Swept) {
         if swept.searches > 0 {
-            self.search(key.clone(), swept.searches);
+            // One that could not be made at all is made once the member is there.
+            let after = swept.again.map(|_| self.ctx.timings.look_again);
+            let from = after.map(|after| Instant::now() + after);
+            self.searches.owe(key.clone(), swept.searches, from);
+        }
+        if let Some(from) = self.searches.due(key) {
+            self.sweep(key.clone(), from.saturating_duration_since(Instant::now()));
         }
         if let Some(again) = swept.again {
             self.sweep(key.clone(), again);
