@@ -1,4 +1,4 @@
-//! AttachedClusters.
+//! The rules of an `AttachedCluster`.
 
 use api_types::rules;
 use serde_json::json;
