@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::backup::BackupStatus;
+use api_types::backup::Backup;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
 use api_types::names::MemberId;
@@ -15,6 +15,7 @@ use super::pass::Row;
 use super::plan::{Link, Next};
 use super::{apply, status};
 use crate::context::Context;
+use crate::operation::draft::Draft;
 use crate::operation::{objects, silence, sooner};
 
 /// For each object that does not move: asks Velero whether it lives, and notes on the row what is
@@ -37,11 +38,16 @@ pub fn watch_silence(ctx: &Arc<Context>, owner: &Owner, rows: &mut [Row]) -> Opt
 }
 
 /// Removes what no entry needs any more: refused objects of earlier names, and each `ConfigMap` of
-/// backups that have just ended. Beside the passes, since nothing waits for it.
-pub fn tidy(ctx: &Arc<Context>, owner: &Owner, rows: &[Row], wanted: &BackupStatus) {
+/// backups that have just ended, as that is written on the hub. Beside the passes, since nothing waits
+/// for it.
+pub fn tidy(draft: &Draft<'_, Backup>, rows: &[Row]) {
+    let Some(status) = &draft.object.status else {
+        return;
+    };
+    let (ctx, owner) = (draft.ctx, &draft.owner);
     let jobs: Vec<Job> = rows
         .iter()
-        .zip(&wanted.backup_details)
+        .zip(&status.backup_details)
         .filter(|(row, _)| row.entry.facts.is_up())
         .map(|(row, detail)| Job::of(ctx, owner, row, detail.phase.is_final()))
         .filter(|job| !job.strays.is_empty() || job.ended.is_some())

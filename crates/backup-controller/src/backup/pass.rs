@@ -99,12 +99,15 @@ impl<'a> Pass<'a> {
 
         let silence = housekeeping::watch_silence(self.0.ctx, &self.0.owner, &mut rows);
         let wanted = self.status(&rows, spec);
-        housekeeping::tidy(self.0.ctx, &self.0.owner, &rows, &wanted);
         let pace = match self.0.pace(&wanted) {
             Some(wait) => Some(wait),
             None if self.0.write(wanted).await? => None,
             None => return Ok(stale()),
         };
+        if pace.is_none() {
+            // What goes is the proof of what was written.
+            housekeeping::tidy(&self.0, &rows);
+        }
         Ok(self.outcome(&rows, spec, sooner(pace, silence)))
     }
 

@@ -129,12 +129,14 @@ impl<'a> Pass<'a> {
         let silence = self.watch_silence(&mut rows);
         let reading = self.read_results(&mut rows);
         let wanted = self.status(&rows, spec, source);
-        self.tidy(&rows, &wanted);
         let pace = match self.0.pace(&wanted) {
             Some(wait) => Some(wait),
             None if self.0.write(wanted).await? => None,
             None => return Ok(stale()),
         };
+        if pace.is_none() {
+            self.tidy(&rows);
+        }
         Ok(self.outcome(&rows, spec, sooner(pace, sooner(silence, reading))))
     }
 
@@ -332,12 +334,13 @@ impl<'a> Pass<'a> {
         again
     }
 
-    /// Removes each `ConfigMap` of restores that have just ended. Beside the passes, since nothing
-    /// waits for it.
-    fn tidy(&self, rows: &[Row], wanted: &RestoreStatus) {
+    /// Removes each `ConfigMap` of restores that have just ended, as that is written on the hub. Beside
+    /// the passes, since nothing waits for it.
+    fn tidy(&self, rows: &[Row]) {
+        let status = self.0.object.status.iter();
         let ended = rows
             .iter()
-            .zip(&wanted.restore_details)
+            .zip(status.flat_map(|status| &status.restore_details))
             .filter(|(row, detail)| row.entry.facts.is_up() && detail.phase.is_final());
         for (row, _) in ended {
             if let Next::Follow(object) = &row.next

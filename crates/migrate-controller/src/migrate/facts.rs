@@ -111,11 +111,14 @@ impl Source {
 
     /// Whether this is the very cluster, whatever it is called on the hub.
     pub(super) fn is_same_cluster(&self, other: &Member) -> bool {
-        let own = match &self.member.link {
-            Link::Up { member_uid } => Some(member_uid),
-            Link::Down { .. } => self.stored.member_uid.as_ref(),
+        let answers = |member: &Member| match &member.link {
+            Link::Up { member_uid } => Some(member_uid.clone()),
+            Link::Down { .. } => None,
         };
-        matches!(&other.link, Link::Up { member_uid } if own == Some(member_uid))
+        // That of the backup, whoever answers by now.
+        let own = self.stored.member_uid.clone();
+        let own = own.or_else(|| answers(&self.member));
+        own.is_some() && own == answers(other)
     }
 
     /// Whether a backup that is made now would lie elsewhere than is written down.

@@ -122,7 +122,7 @@ impl<'a> Pass<'a> {
             step = self.step();
         }
         let due = self.follow(&step);
-        self.tidy(&step);
+        let goes_on = !matches!(step.source, Next::Fail(_) | Next::Final);
         // What was found beside the objects is told as well.
         let step = self.step();
         let gate = step.gate.clone();
@@ -132,6 +132,10 @@ impl<'a> Pass<'a> {
             None if self.draft.write(wanted).await? => None,
             None => return Ok(stale()),
         };
+        if pace.is_none() {
+            // What goes is the proof of what was written.
+            self.tidy(goes_on);
+        }
         Ok(self.outcome(&gate, sooner(pace, due)))
     }
 
@@ -191,16 +195,15 @@ impl<'a> Pass<'a> {
         sooner(again, self.read_results(step))
     }
 
-    /// Removes refused objects of earlier names, and at the end that of the last one: they would hide
+    /// Removes refused objects of earlier names, and once it does not go on that of the last one: they would hide
     /// what the bucket has under these names. Beside the passes, since nothing waits for it.
-    fn tidy(&self, step: &Step) {
+    fn tidy(&self, goes_on: bool) {
         let Some((uid, claimed)) = self.source.claimed() else {
             return;
         };
         if !matches!(&self.source.member.link, Link::Up { member_uid } if member_uid == uid) {
             return;
         }
-        let goes_on = !matches!(step.source, Next::Fail(_) | Next::Final);
         let needed = goes_on.then_some(claimed);
         let (ctx, key) = (self.draft.ctx, &self.source.key);
         let place = (key, &MemberId::from_uid(uid));

@@ -11,8 +11,8 @@ use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
 use proxy_client::ListOptions;
 use tokio::time::error::Elapsed;
-use tokio::time::{Instant, timeout};
-use velero_kit::operation::{calls, sooner};
+use tokio::time::{Instant, timeout_at};
+use velero_kit::operation::{calls, events, sooner};
 
 use super::facts::{Notes, Target};
 use super::pass::Pass;
@@ -56,13 +56,14 @@ impl Pass<'_> {
     /// nothing, and who does not answer in time is not waited for. False: somebody still has time.
     pub(super) async fn survey(&mut self) -> bool {
         let patience = self.draft.ctx.timings.survey;
-        let Survey { began, moved, .. } = self.surveyed();
-        let moved = match moved {
-            None => self.ask_source().await,
-            known => known,
+        let survey = self.surveyed();
+        let began = survey.began;
+        let moved = match &survey.moved {
+            None => self.ask_source(&survey).await,
+            known => known.clone(),
         };
         let all_told = match moved {
-            Some(moved) if moved.is_known() => self.ask_targets(&moved, began).await,
+            Some(moved) if moved.is_known() => self.ask_targets(&moved, &survey).await,
             // There is nothing to compare them with.
             Some(_) => true,
             None => false,
@@ -93,11 +94,21 @@ impl Pass<'_> {
         })
     }
 
-    async fn ask_source(&self) -> Option<Arc<Moved>> {
+    /// When the survey ends, and what its questions are for: an answer to another spec is none to this.
+    fn terms_of(&self, survey: &Survey, what: &str) -> (Instant, String) {
+        let end = survey.began + self.draft.ctx.timings.survey;
+        (
+            end,
+            format!("{what}, by generation {:?}", survey.generation),
+        )
+    }
+
+    async fn ask_source(&self, survey: &Survey) -> Option<Arc<Moved>> {
         let policy = self.draft.object.spec.policy.clone().unwrap_or_default();
         let (ctx, key) = (Arc::clone(self.draft.ctx), self.source.key.clone());
-        let call = Call::new(key.clone(), "what is migrated".to_owned(), async move {
-            Answer::Moved(Arc::new(moved(&ctx, &key, &policy).await))
+        let (end, purpose) = self.terms_of(survey, "what is migrated");
+        let call = Call::new(key.clone(), purpose, async move {
+            Answer::Moved(Arc::new(moved(&ctx, &key, &policy, end).await))
         });
         let mut answers = calls::answers(self.draft.ctx, &self.in_target, vec![call]).await;
         let Some(Answer::Moved(moved)) = answers.remove(&self.source.key) else {
@@ -113,8 +124,10 @@ impl Pass<'_> {
     }
 
     /// True: whoever can be asked has answered.
-    async fn ask_targets(&mut self, moved: &Arc<Moved>, began: Instant) -> bool {
+    async fn ask_targets(&mut self, moved: &Arc<Moved>, survey: &Survey) -> bool {
         let (ctx, uid) = (self.draft.ctx, &self.in_target.uid);
+        let began = survey.began;
+        let (end, purpose) = self.terms_of(survey, "what it has");
         let told = ctx.memory.with(uid, |memory| {
             let told = memory.clusters.iter();
             let told = told.filter(|(_, of)| of.own.told == Some(began));
@@ -124,8 +137,8 @@ impl Pass<'_> {
         let asked: Vec<_> = up.filter(|target| !told.contains(&target.key)).collect();
         let call = |target: &&Target| {
             let (ctx, key, moved) = (Arc::clone(ctx), target.key.clone(), Arc::clone(moved));
-            Call::new(key.clone(), "what it has".to_owned(), async move {
-                Answer::Notes(notes(&ctx, &key, &moved).await)
+            Call::new(key.clone(), purpose.clone(), async move {
+                Answer::Notes(notes(&ctx, &key, &moved, end).await)
             })
         };
         let number = asked.len();
@@ -155,16 +168,16 @@ impl Pass<'_> {
         let ctx = self.draft.ctx;
         let uid = &self.in_target.uid;
         ctx.memory.with(uid, |memory| memory.own.survey = None);
-        let mut told: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        let mut told: BTreeMap<&str, Vec<&Target>> = BTreeMap::new();
         for target in &self.targets {
             if let Some(note) = &target.notes.namespaces {
-                told.entry(note)
-                    .or_default()
-                    .insert(target.key.name.clone());
+                told.entry(note).or_default().push(target);
             }
         }
-        for (note, names) in told {
-            let names = preflight::some_of(&names).unwrap_or_default();
+        let namespace = Some(self.in_target.namespace.as_str());
+        for (note, targets) in told {
+            let names = targets.iter().map(|target| target.key.name.clone());
+            let names = preflight::some_of(&names.collect()).unwrap_or_default();
             let event = Event {
                 severity: Severity::Normal,
                 reason: PREFLIGHT,
@@ -172,14 +185,16 @@ impl Pass<'_> {
                 note: format!("{names}: {note}"),
                 related: None,
             };
+            // By what it is about it stays apart from those of the others.
+            let event = events::about(namespace, &targets[0].stored, event);
             ctx.events.publish_cluster(&self.draft.object, event);
         }
     }
 }
 
 /// Asks the source.
-async fn moved(ctx: &Context, key: &ClusterKey, policy: &MigratePolicy) -> Moved {
-    let (served, namespaces) = view(ctx, key).await;
+async fn moved(ctx: &Context, key: &ClusterKey, policy: &MigratePolicy, end: Instant) -> Moved {
+    let (served, namespaces) = view(ctx, key, end).await;
     let filter = policy.resource_filter.clone().unwrap_or_default();
     let mapping = &policy.namespace_mapping;
     Moved {
@@ -189,8 +204,8 @@ async fn moved(ctx: &Context, key: &ClusterKey, policy: &MigratePolicy) -> Moved
 }
 
 /// Asks a target. What it has is compared here, so that no more of it is kept than there is to tell.
-async fn notes(ctx: &Context, key: &ClusterKey, moved: &Moved) -> Notes {
-    let (served, namespaces) = view(ctx, key).await;
+async fn notes(ctx: &Context, key: &ClusterKey, moved: &Moved, end: Instant) -> Notes {
+    let (served, namespaces) = view(ctx, key, end).await;
     let types = moved.types.as_ref().zip(served);
     let names = moved.namespaces.as_ref().zip(namespaces);
     Notes {
@@ -201,15 +216,18 @@ async fn notes(ctx: &Context, key: &ClusterKey, moved: &Moved) -> Notes {
 }
 
 /// What a member serves, and its namespaces, as far as it tells in time.
-async fn view(ctx: &Context, key: &ClusterKey) -> (Option<Vec<Served>>, Option<Vec<Namespace>>) {
+async fn view(
+    ctx: &Context,
+    key: &ClusterKey,
+    end: Instant,
+) -> (Option<Vec<Served>>, Option<Vec<Namespace>>) {
     let namespaces = ctx.members.api::<PartialObjectMeta<Object>>(key);
     let namespaces = namespaces.metadata_only();
     let all = ListOptions::default();
-    // Beyond that nobody waits for it, and the next call to this member should have its turn.
-    let patience = ctx.timings.survey;
+    // After that nobody waits for it, and the next call to this member should have its turn.
     let (served, namespaces) = tokio::join!(
-        timeout(patience, ctx.members.discover(key, None)),
-        timeout(patience, namespaces.list(&all)),
+        timeout_at(end, ctx.members.discover(key, None)),
+        timeout_at(end, namespaces.list(&all)),
     );
     let served = in_time(key, served);
     let namespaces = in_time(key, namespaces);

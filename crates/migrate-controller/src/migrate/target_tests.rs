@@ -4,10 +4,11 @@
 use api_types::migrate::PartialFailure;
 use api_types::phase::EntryPhase;
 
-use super::super::facts::Results;
+use super::super::facts::{Link, Results};
 use super::super::fixtures::{
     BACKUP, RESTORE, at, backup, down, problem, restore, source, target, terms,
 };
+use super::super::look::claimed_source;
 use super::super::matrix::{
     Said, all_members, awaited, cancelled, expired, gates, in_all_terms, late, members,
     observations, of_target, phase_after, source_in, targets, tells_all, word,
@@ -343,6 +344,16 @@ fn the_source_under_another_name_is_no_target_unless_all_of_it_is_moved() {
     let Next::Fail(problem) = of(&unmoved, twin) else {
         panic!("it would be restored onto itself");
     };
+    let mut replaced = claimed_source(Seen::Present(backup("Completed")));
+    let was = replaced.stored.member_uid.replace("another".to_owned());
+    let replaced_by = |uid: &str| {
+        let mut other = target("bergen");
+        other.member.link = Link::Up {
+            member_uid: uid.to_owned(),
+        };
+        replaced.is_same_cluster(&other.member)
+    };
+    assert!(replaced_by("another") && !replaced_by(&was.unwrap()));
     assert_eq!(problem.reason, "InvalidSpec");
     assert!(problem.message.contains("map shop"), "{problem:?}");
     let other = target("bergen");

@@ -64,7 +64,8 @@ impl<'a, P: Process, K: Operation> Draft<'a, P, K> {
             .memory
             .with(&self.owner.uid, |memory| memory.written)?;
         let pace = if conclude::only_progress(&current, wanted) {
-            self.ctx.timings.pace_of_progress(wanted.details().len())
+            let entries = wanted.details().len();
+            self.ctx.timings.pace_of_progress(entries, written.took)
         } else {
             self.ctx.timings.pace_of_changes(written.took)
         };

@@ -27,7 +27,8 @@ pub struct Timings {
     /// A deletion without progress for this long: `Stalled`, `DeletionBlocked`.
     #[serde(deserialize_with = "millis")]
     pub deletion_stalled: Duration,
-    /// Least time between two writes of one status; twice as long as the former took, if that is more.
+    /// Least time between two writes of one status, twice as long as the former took if that is more. What
+    /// has to be on the hub before a member is written to does not wait for it.
     #[serde(deserialize_with = "millis")]
     pub pace: Duration,
     /// Least time between two writes that only show progress.
@@ -112,11 +113,12 @@ impl Timings {
         self.pace.max(took.saturating_mul(2))
     }
 
-    /// Least time after a write to one that only shows progress, with so many entries.
-    pub fn pace_of_progress(&self, entries: usize) -> Duration {
+    /// Least time after such a write to one that only shows progress, with so many entries.
+    pub fn pace_of_progress(&self, entries: usize, took: Duration) -> Duration {
         let entries = u32::try_from(entries).unwrap_or(u32::MAX);
         let of_entries = self.progress_pace_per_entry.saturating_mul(entries);
-        self.progress_pace.max(of_entries)
+        let pace = self.progress_pace.max(of_entries);
+        pace.max(self.pace_of_changes(took))
     }
 }
 
@@ -153,10 +155,13 @@ mod tests {
                 .as_millis()
         };
         assert_eq!((pace(1), pace(50), pace(700)), (100, 100, 1400));
-        let progress = |entries| timings.pace_of_progress(entries).as_millis();
+        let progress = |entries| {
+            let took = Duration::from_millis(700);
+            timings.pace_of_progress(entries, took).as_millis()
+        };
         assert_eq!(
             (progress(2), progress(100), progress(1000)),
-            (1000, 1000, 10_000)
+            (1400, 1400, 10_000)
         );
     }
 }
