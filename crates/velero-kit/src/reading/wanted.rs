@@ -38,7 +38,8 @@ pub struct Wanted {
     pub owner_uid: Option<String>,
     /// The members of which one made it.
     pub made_in: BTreeSet<MemberId>,
-    /// When it began, once the run has been chosen.
+    /// When it began, once the run has been chosen. It tells where the uid is not known: Velero at times
+    /// runs a Backup twice over, and then the bucket has another time than the member.
     pub started: Option<Timestamp>,
 }
 
@@ -111,6 +112,7 @@ impl Wanted {
                 .is_none_or(|uid| label(labels::OWNER_UID) == Some(uid))
             && self
                 .started
+                .filter(|_| self.owner_uid.is_none())
                 .is_none_or(|started| found.start_timestamp() == Some(started))
     }
 

@@ -67,6 +67,13 @@ fn a_namesake_is_never_restored() {
     unmarked.metadata.annotations = None;
     assert_eq!(reason(&wanted(), Some(unmarked), 0), not_found);
 
+    // By its owner's uid it is known, whatever start Velero has given it when it ran it once more.
+    let again = Wanted {
+        started: Some(at(-59)),
+        ..wanted()
+    };
+    assert_eq!(reason(&again, Some(stored_run("Completed")), 0), None);
+
     // Once chosen, the run is known by its start, be the hub's Backup there or not.
     let chosen = Wanted {
         owner_uid: None,
