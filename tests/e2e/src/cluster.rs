@@ -60,13 +60,19 @@ impl MemberView {
         Api::namespaced(self.client.clone(), labels::VELERO_NAMESPACE)
     }
 
-    /// The Velero Backups that a hub object owns here, copies included.
+    /// The Velero Backups that a hub object owns here, without those that lie in a location for reading
+    /// what another member has stored: any test may have one here, and Velero copies all that is there.
     pub async fn backups_of(&self, owner_uid: &str) -> Result<Vec<velero::Backup>> {
         let select = ListParams::default().labels(&format!("{}={owner_uid}", labels::OWNER_UID));
         let found = self.velero::<velero::Backup>().list(&select).await;
-        Ok(found
-            .with_context(|| format!("cannot list Velero Backups of {}", self.name))?
-            .items)
+        let found =
+            found.with_context(|| format!("cannot list Velero Backups of {}", self.name))?;
+        let found = found.items.into_iter();
+        let is_copy = |found: &velero::Backup| {
+            let location = found.spec.storage_location.as_deref();
+            location.is_some_and(|name| name.starts_with("kurator-from-"))
+        };
+        Ok(found.filter(|found| !is_copy(found)).collect())
     }
 
     /// The Velero Restores that a hub object owns here.
