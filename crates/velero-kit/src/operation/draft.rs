@@ -13,7 +13,6 @@ use kube::api::Api;
 use tokio::time::Instant;
 
 use super::context::{Context, Process};
-use super::memory::Written;
 use super::{Error, Operation, State, conclude, destination, events, stale};
 
 /// One pass over one object: its version, whose objects it makes, and when it began.
@@ -52,24 +51,22 @@ impl<'a, P: Process, K: Operation> Draft<'a, P, K> {
         self.started.elapsed() > self.ctx.timings.pass_limit
     }
 
-    /// How long a status has to wait for its turn, longer if it only shows progress; `None`: write it
-    /// now.
+    /// How long a status that only shows progress has to wait for its turn; `None`: write it now.
     pub fn pace(&self, wanted: &K::Status) -> Option<Duration> {
         let current = self.object.state().cloned().unwrap_or_default();
-        if current == *wanted {
+        if current == *wanted || !conclude::only_progress(&current, wanted) {
             return None;
         }
+        let timings = &self.ctx.timings;
+        let entries = u32::try_from(wanted.details().len()).unwrap_or(u32::MAX);
+        let pace = timings
+            .progress_pace
+            .max(timings.progress_pace_per_entry.saturating_mul(entries));
         let written = self
             .ctx
             .memory
             .with(&self.owner.uid, |memory| memory.written)?;
-        let pace = if conclude::only_progress(&current, wanted) {
-            let entries = wanted.details().len();
-            self.ctx.timings.pace_of_progress(entries, written.took)
-        } else {
-            self.ctx.timings.pace_of_changes(written.took)
-        };
-        pace.checked_sub(written.at.elapsed())
+        pace.checked_sub(written.elapsed())
             .filter(|wait| !wait.is_zero())
     }
 
@@ -80,13 +77,12 @@ impl<'a, P: Process, K: Operation> Draft<'a, P, K> {
         }
         let version = self.object.meta().resource_version.as_deref();
         let manager = P::MANAGER;
-        let began = Instant::now();
         let written =
             hub::apply_status(&self.ctx.client, &self.object, &wanted, manager, version).await;
         match written {
             Ok(version) => {
                 self.ctx.memory.with(&self.owner.uid, |memory| {
-                    memory.written = Some(Written::since(began));
+                    memory.written = Some(Instant::now());
                 });
                 let before = self.object.state().cloned().unwrap_or_default();
                 self.object.set_state(wanted);

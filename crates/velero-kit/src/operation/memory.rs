@@ -27,8 +27,8 @@ pub struct Memory<P: Process>(Mutex<HashMap<String, Remembered<P>>>);
 pub struct Remembered<P: Process> {
     /// Number of the newest pass over it.
     pub pass: u64,
-    /// The newest write of its status.
-    pub written: Option<Written>,
+    /// When its status was last written.
+    pub written: Option<Instant>,
     /// Its clusters.
     pub clusters: HashMap<ClusterKey, OfCluster<P>>,
     /// What the deletion waited for last, and since when it has been just that.
@@ -37,25 +37,6 @@ pub struct Remembered<P: Process> {
     pub records: HashMap<(ClusterKey, String), Arc<AsyncMutex<Asked>>>,
     /// What only this process's operations have.
     pub own: P::OfOperation,
-}
-
-/// A write of a status.
-#[derive(Debug, Clone, Copy)]
-pub struct Written {
-    /// When it was done.
-    pub at: Instant,
-    /// How long it took.
-    pub took: Duration,
-}
-
-impl Written {
-    /// One that began then and is done.
-    pub fn since(began: Instant) -> Self {
-        Self {
-            at: Instant::now(),
-            took: began.elapsed(),
-        }
-    }
 }
 
 /// Memory of one cluster of one operation.

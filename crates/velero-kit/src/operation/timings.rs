@@ -27,10 +27,6 @@ pub struct Timings {
     /// A deletion without progress for this long: `Stalled`, `DeletionBlocked`.
     #[serde(deserialize_with = "millis")]
     pub deletion_stalled: Duration,
-    /// Least time between two writes of one status, twice as long as the former took if that is more. What
-    /// has to be on the hub before a member is written to does not wait for it.
-    #[serde(deserialize_with = "millis")]
-    pub pace: Duration,
     /// Least time between two writes that only show progress.
     #[serde(deserialize_with = "millis")]
     pub progress_pace: Duration,
@@ -87,7 +83,6 @@ impl Default for Timings {
             probe_answer: Duration::from_secs(15),
             probe_again: Duration::from_mins(1),
             deletion_stalled: Duration::from_mins(10),
-            pace: Duration::from_millis(100),
             progress_pace: Duration::from_secs(1),
             progress_pace_per_entry: Duration::from_millis(10),
             look_again: Duration::from_secs(10),
@@ -104,21 +99,6 @@ impl Default for Timings {
             results: Duration::from_secs(10),
             pass_limit: Duration::from_secs(30),
         }
-    }
-}
-
-impl Timings {
-    /// Least time after a write that took so long (`api.md` 3.6).
-    pub fn pace_of_changes(&self, took: Duration) -> Duration {
-        self.pace.max(took.saturating_mul(2))
-    }
-
-    /// Least time after such a write to one that only shows progress, with so many entries.
-    pub fn pace_of_progress(&self, entries: usize, took: Duration) -> Duration {
-        let entries = u32::try_from(entries).unwrap_or(u32::MAX);
-        let of_entries = self.progress_pace_per_entry.saturating_mul(entries);
-        let pace = self.progress_pace.max(of_entries);
-        pace.max(self.pace_of_changes(took))
     }
 }
 
@@ -144,24 +124,5 @@ mod tests {
         assert_eq!(timings.velero_silence, Duration::from_millis(500));
         assert_eq!(timings.no_progress, Timings::default().no_progress);
         assert!(r#"{"veleroSilenze": 500}"#.parse::<Timings>().is_err());
-    }
-
-    #[test]
-    fn a_large_status_is_written_more_seldom_and_a_slow_hub_is_given_time() {
-        let timings = Timings::default();
-        let pace = |took| {
-            timings
-                .pace_of_changes(Duration::from_millis(took))
-                .as_millis()
-        };
-        assert_eq!((pace(1), pace(50), pace(700)), (100, 100, 1400));
-        let progress = |entries| {
-            let took = Duration::from_millis(700);
-            timings.pace_of_progress(entries, took).as_millis()
-        };
-        assert_eq!(
-            (progress(2), progress(100), progress(1000)),
-            (1400, 1400, 10_000)
-        );
     }
 }
