@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::operation::entry::whole_seconds;
+use crate::operation::memory::Written;
 use crate::operation::{Error, sooner, stale};
 use validate::Plan;
 
@@ -117,7 +118,9 @@ async fn write(
     let count = entry.map_or(0, |entry| entry.clusters.len());
     let pace = ctx.timings.progress_pace_per_entry * u32::try_from(count).unwrap_or(u32::MAX);
     let written = ctx.memory.with(&uid, |memory| memory.written);
-    let left = written.map_or(Duration::ZERO, |at| pace.saturating_sub(at.elapsed()));
+    let left = written.map_or(Duration::ZERO, |last| {
+        pace.saturating_sub(last.at.elapsed())
+    });
     if !left.is_zero() {
         return Ok(Some(Outcome::Waiting {
             reason: "Paced",
@@ -128,13 +131,15 @@ async fn write(
     let body = json!({ "plugins": entries });
     let version = fleet.resource_version();
     let manager = labels::BACKUP_MANAGER;
+    let began = Instant::now();
     match hub::apply_status(&ctx.client, fleet, &body, manager, version.as_deref()).await {
         Ok(_) => {}
         Err(WriteError::Conflict(_) | WriteError::Gone(_)) => return Ok(Some(stale())),
         Err(error) => return Err(error.into()),
     }
+    let (at, took) = (Instant::now(), began.elapsed());
     ctx.memory
-        .with(&uid, |memory| memory.written = Some(Instant::now()));
+        .with(&uid, |memory| memory.written = Some(Written { at, took }));
     for event in status::events(before, entry) {
         ctx.events.publish(fleet, event);
     }

@@ -13,6 +13,7 @@ use kube::api::Api;
 use tokio::time::Instant;
 
 use super::context::{Context, Process};
+use super::memory::Written;
 use super::{Error, Operation, State, conclude, destination, events, stale};
 
 /// One pass over one object: its version, whose objects it makes, and when it began.
@@ -23,6 +24,8 @@ pub struct Draft<'a, P: Process, K> {
     pub owner: Owner,
     pub now: Timestamp,
     started: Instant,
+    /// How long it has written.
+    writing: Duration,
 }
 
 impl<'a, P: Process, K: Operation> Draft<'a, P, K> {
@@ -34,6 +37,7 @@ impl<'a, P: Process, K: Operation> Draft<'a, P, K> {
             owner,
             now: conclude::now(),
             started: Instant::now(),
+            writing: Duration::ZERO,
         }
     }
 
@@ -66,7 +70,7 @@ impl<'a, P: Process, K: Operation> Draft<'a, P, K> {
             .ctx
             .memory
             .with(&self.owner.uid, |memory| memory.written)?;
-        pace.checked_sub(written.elapsed())
+        pace.checked_sub(written.at.elapsed())
             .filter(|wait| !wait.is_zero())
     }
 
@@ -77,12 +81,16 @@ impl<'a, P: Process, K: Operation> Draft<'a, P, K> {
         }
         let version = self.object.meta().resource_version.as_deref();
         let manager = P::MANAGER;
+        let began = Instant::now();
         let written =
             hub::apply_status(&self.ctx.client, &self.object, &wanted, manager, version).await;
         match written {
             Ok(version) => {
+                let at = Instant::now();
+                self.writing = self.writing.saturating_add(at - began);
+                let took = self.writing;
                 self.ctx.memory.with(&self.owner.uid, |memory| {
-                    memory.written = Some(Instant::now());
+                    memory.written = Some(Written { at, took });
                 });
                 let before = self.object.state().cloned().unwrap_or_default();
                 self.object.set_state(wanted);

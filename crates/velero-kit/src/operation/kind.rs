@@ -1,6 +1,7 @@
 //! The passes over the operations of one kind.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use controller_kit::kind::{HubKind, Kind};
 use controller_kit::reconcile::Outcome;
@@ -30,9 +31,23 @@ pub async fn run<P, K, O, T, F>(
     F: Future<Output = Result<Outcome, Error>> + Send + 'static,
 {
     let pass = move |ctx: Arc<Context<P>>, object: Arc<K>| {
-        let uid = object.meta().uid.as_deref().unwrap_or_default();
-        ctx.memory.amend(uid, Remembered::begin_pass);
-        reconcile(ctx, object)
+        let reconcile = reconcile.clone();
+        async move {
+            match rest(&ctx, &*object) {
+                Some(after) => Ok(Outcome::Waiting {
+                    reason: "Paced",
+                    after,
+                }),
+                None => reconcile(ctx, object).await,
+            }
+        }
     };
     Box::pin(kind.run(ctx, ctx.leadership.clone(), shutdown, pass)).await;
+}
+
+/// Begins a pass, unless the object rests after its last writes: for so long.
+fn rest<P: Process>(ctx: &Context<P>, object: &impl HubKind) -> Option<Duration> {
+    let uid = object.meta().uid.as_deref().unwrap_or_default();
+    let begin = |known: &mut Remembered<P>| known.begin_pass(ctx.timings.pace);
+    ctx.memory.amend(uid, begin).flatten()
 }

@@ -27,8 +27,8 @@ pub struct Memory<P: Process>(Mutex<HashMap<String, Remembered<P>>>);
 pub struct Remembered<P: Process> {
     /// Number of the newest pass over it.
     pub pass: u64,
-    /// When its status was last written.
-    pub written: Option<Instant>,
+    /// The newest writes of its status.
+    pub written: Option<Written>,
     /// Its clusters.
     pub clusters: HashMap<ClusterKey, OfCluster<P>>,
     /// What the deletion waited for last, and since when it has been just that.
@@ -37,6 +37,26 @@ pub struct Remembered<P: Process> {
     pub records: HashMap<(ClusterKey, String), Arc<AsyncMutex<Asked>>>,
     /// What only this process's operations have.
     pub own: P::OfOperation,
+}
+
+/// The writes of a status that one pass has made.
+#[derive(Debug, Clone, Copy)]
+pub struct Written {
+    /// When the last one was done.
+    pub at: Instant,
+    /// How long all of them took.
+    pub took: Duration,
+}
+
+impl Written {
+    /// How long the object rests before its next pass, so that a large status, or a hub that is slow,
+    /// is written to for a third of the time at most (`api.md` 3.6). It is the pass that waits and not
+    /// its write: what a member has answered to a pass is on the hub at its end.
+    pub fn rest(&self, least: Duration) -> Option<Duration> {
+        let rest = least.max(self.took.saturating_mul(2));
+        let left = rest.checked_sub(self.at.elapsed())?;
+        (!left.is_zero()).then_some(left)
+    }
 }
 
 /// Memory of one cluster of one operation.
@@ -110,9 +130,13 @@ impl Probe {
 }
 
 impl<P: Process> Remembered<P> {
-    /// Another pass begins.
-    pub fn begin_pass(&mut self) {
-        self.pass = self.pass.saturating_add(1);
+    /// Another pass begins, unless the object still rests: for so long.
+    pub fn begin_pass(&mut self, least: Duration) -> Option<Duration> {
+        let rest = self.written.and_then(|written| written.rest(least));
+        if rest.is_none() {
+            self.pass = self.pass.saturating_add(1);
+        }
+        rest
     }
 }
 
@@ -143,10 +167,8 @@ impl<P: Process> Memory<P> {
     }
 
     /// Changes the memory of one operation, unless it was forgotten meanwhile.
-    pub fn amend(&self, uid: &str, f: impl FnOnce(&mut Remembered<P>)) {
-        if let Some(known) = self.lock().get_mut(uid) {
-            f(known);
-        }
+    pub fn amend<T>(&self, uid: &str, f: impl FnOnce(&mut Remembered<P>) -> T) -> Option<T> {
+        self.lock().get_mut(uid).map(f)
     }
 
     /// Forgets an operation.

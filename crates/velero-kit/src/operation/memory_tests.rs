@@ -62,3 +62,27 @@ fn what_is_forgotten_is_as_if_it_had_never_been_seen() {
     assert_eq!(remember("a"), None);
     assert!(remember("b").is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_next_pass_waits_as_long_as_the_writes_of_the_last_one_ask_for() {
+    let least = Duration::from_millis(100);
+    for (took, rest) in [(1, 100), (50, 100), (700, 1400)] {
+        let mut known = Remembered::<Plain>::default();
+        assert_eq!(known.begin_pass(least), None, "nothing was written");
+        known.written = Some(Written {
+            at: Instant::now(),
+            took: Duration::from_millis(took),
+        });
+        let rest = Duration::from_millis(rest);
+        assert_eq!(known.begin_pass(least), Some(rest));
+        assert_eq!(
+            known.pass, 1,
+            "an answer that waits is still for the next pass"
+        );
+        tokio::time::advance(rest / 4).await;
+        assert_eq!(known.begin_pass(least), Some(rest / 4 * 3));
+        tokio::time::advance(rest / 4 * 3).await;
+        assert_eq!(known.begin_pass(least), None);
+        assert_eq!(known.pass, 2);
+    }
+}

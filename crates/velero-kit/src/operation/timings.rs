@@ -27,6 +27,10 @@ pub struct Timings {
     /// A deletion without progress for this long: `Stalled`, `DeletionBlocked`.
     #[serde(deserialize_with = "millis")]
     pub deletion_stalled: Duration,
+    /// Least time from the writes of one pass over an object to its next pass, twice as long as they took
+    /// if that is more.
+    #[serde(deserialize_with = "millis")]
+    pub pace: Duration,
     /// Least time between two writes that only show progress.
     #[serde(deserialize_with = "millis")]
     pub progress_pace: Duration,
@@ -83,6 +87,7 @@ impl Default for Timings {
             probe_answer: Duration::from_secs(15),
             probe_again: Duration::from_mins(1),
             deletion_stalled: Duration::from_mins(10),
+            pace: Duration::from_millis(100),
             progress_pace: Duration::from_secs(1),
             progress_pace_per_entry: Duration::from_millis(10),
             look_again: Duration::from_secs(10),
