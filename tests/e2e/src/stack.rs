@@ -220,11 +220,12 @@ impl Stack {
         &self.proxy_endpoint
     }
 
-    /// Starts one more backup-controller called `name`, like the first but for these arguments.
-    pub async fn another_backup_controller(&self, name: &str, args: &[&str]) -> Result<Service> {
+    /// Starts one more backup-controller or migrate-controller called `name`, like the first but for
+    /// these arguments.
+    pub async fn another(&self, binary: &str, name: &str, args: &[&str]) -> Result<Service> {
         let args = args.iter().map(|arg| (*arg).to_owned());
         let args: Vec<String> = self.backup_args.iter().cloned().chain(args).collect();
-        Service::start(&self.bed, name, "backup-controller", &args).await
+        Service::start(&self.bed, name, binary, &args).await
     }
 
     /// A client of cluster-proxy that says it is `caller`.

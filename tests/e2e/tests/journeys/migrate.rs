@@ -53,7 +53,7 @@ async fn held_in_both(name: &'static str) -> (Spare, Tenant) {
 }
 
 /// From one cluster into others.
-fn from(source: &str, targets: &[&str], policy: Value) -> MigrateSpec {
+pub(crate) fn from(source: &str, targets: &[&str], policy: Value) -> MigrateSpec {
     let destination = |clusters: &[&str]| Destination {
         fleet: FLEET.to_owned(),
         clusters: clusters.iter().map(|name| cluster_ref(name)).collect(),
@@ -68,7 +68,7 @@ fn from(source: &str, targets: &[&str], policy: Value) -> MigrateSpec {
 }
 
 /// A policy for one namespace.
-fn only(namespace: &str) -> Value {
+pub(crate) fn only(namespace: &str) -> Value {
     json!({ "resourceFilter": { "includedNamespaces": [namespace] } })
 }
 
@@ -117,7 +117,7 @@ fn is_phase(migrate: &Migrate, phase: Phase) -> bool {
     status.is_some_and(|status| status.phase == Some(phase))
 }
 
-async fn in_phase(tenant: &Tenant, name: &str, phase: Phase) -> Migrate {
+pub(crate) async fn in_phase(tenant: &Tenant, name: &str, phase: Phase) -> Migrate {
     let what = format!("phase {}", phase.as_str());
     wait(tenant, name, &what, |seen| is_phase(seen, phase)).await
 }
@@ -174,7 +174,7 @@ fn stored_name(migrate: &Migrate) -> String {
 
 /// Checks that there is one Velero Backup in the source and one Velero Restore in each of these
 /// targets, those that the entries name, and that all of these targets have completed.
-async fn assert_made_once(migrate: &Migrate, source: &str, targets: &[&str]) {
+pub(crate) async fn assert_made_once(migrate: &Migrate, source: &str, targets: &[&str]) {
     let found = backups_of(migrate, source).await;
     assert_eq!(found, [stored_name(migrate)], "in {source}");
     for target in targets {
@@ -222,7 +222,7 @@ async fn assert_nothing_made(migrate: &Migrate, members: &[&str]) {
 
 /// Begins a Migrate from a member that is there to be broken, and freezes Velero there in the middle
 /// of the backup. Velero may win that race: then it is tried with another name. Gives the name.
-async fn frozen(spare: &Spare, tenant: &Tenant, name: &str, spec: &MigrateSpec) -> String {
+pub(crate) async fn frozen(spare: &Spare, tenant: &Tenant, name: &str, spec: &MigrateSpec) -> String {
     let attempt = async |number: u32| -> Result<String> {
         let name = format!("{name}-{number}");
         let made = begin(tenant, &name, spec.clone()).await;

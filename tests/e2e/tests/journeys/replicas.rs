@@ -1,4 +1,4 @@
-//! More than one backup-controller at a time.
+//! More than one of a controller at a time.
 
 use api_types::phase::Phase;
 use e2e::specs::demo_backup;
@@ -7,8 +7,10 @@ use futures::future::join_all;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 
+use crate::migrate;
 use crate::restarts::{finishes_once, hub, tenant};
-use crate::world::spare;
+use crate::restore::Held;
+use crate::world::{ONE, spare};
 
 #[tokio::test]
 async fn two_controllers_without_a_lease_make_one_object_a_claim() {
@@ -17,7 +19,7 @@ async fn two_controllers_without_a_lease_make_one_object_a_claim() {
     let spare = spare().await;
     let tenant = tenant(hub, "two-controllers", &spare).await;
     let second = hub
-        .another_backup_controller("backup-controller-2", &[])
+        .another("backup-controller", "backup-controller-2", &[])
         .await
         .unwrap();
 
@@ -71,54 +73,103 @@ async fn a_replica_takes_over_when_the_leader_is_killed() {
     let tenant = tenant(hub, "replicas", &spare).await;
     // It works without a lease, and would do all the work.
     assert!(hub.backup_controller().stop().await.unwrap().success());
-    let replicas = [replica(hub, "one").await, replica(hub, "two").await];
-    let leases: Api<Lease> = Api::namespaced(tenant.hub().clone(), "default");
+    let replicas = Replicas::of(hub, "backup-controller").await;
 
     tenant.back_up("first", demo_backup()).await.unwrap();
     finishes_once(&tenant, "first", &spare).await;
-    let leader = holder(&leases, |_| true).await;
-    let (leading, other) = match leader.as_str() {
-        "one" => (&replicas[0], &replicas[1]),
-        _ => (&replicas[1], &replicas[0]),
-    };
-    leading.kill().await.unwrap();
+    let leader = replicas.holder(|_| true).await;
+    replicas.kill(&leader).await;
     tenant.back_up("second", demo_backup()).await.unwrap();
-    let next = holder(&leases, |holder| holder != leader).await;
-    assert_eq!(next, if leader == "one" { "two" } else { "one" });
+    replicas.holder(|holder| holder != leader).await;
     finishes_once(&tenant, "second", &spare).await;
+    replicas.end(&leader).await;
 
-    assert!(other.stop().await.unwrap().success());
-    let free = leases.get("e2e").await.unwrap().spec.unwrap_or_default();
-    assert_eq!(
-        free.holder_identity, None,
-        "it was told to end, and gave its lease back"
-    );
     hub.backup_controller().start_again().await.unwrap();
     let first = tenant.backups().get("first").await.unwrap();
     assert!(e2e::is_phase(&first, Phase::Completed));
 }
 
-async fn replica(hub: &Stack, name: &str) -> Service {
-    let args = [
-        "--leader-elect",
-        "--lease-namespace",
-        "default",
-        "--lease-name",
-        "e2e",
-        "--lease-identity",
-        name,
-    ];
-    let log = format!("backup-controller-{name}");
-    hub.another_backup_controller(&log, &args).await.unwrap()
+#[tokio::test]
+async fn a_migrate_goes_on_when_the_leader_is_killed_in_the_middle_of_it() {
+    const NAME: &str = "migrate-replicas";
+    let (hub, _turn) = hub().await;
+    let spare = spare().await;
+    let tenant = tenant(hub, NAME, &spare).await;
+    Held::deploy(&spare.view.client, NAME).await;
+    assert!(hub.migrate_controller().stop().await.unwrap().success());
+    let replicas = Replicas::of(hub, "migrate-controller").await;
+
+    let spec = migrate::from(spare.name, &[ONE], migrate::only(NAME));
+    let name = migrate::frozen(&spare, &tenant, NAME, &spec).await;
+    let leader = replicas.holder(|_| true).await;
+    replicas.kill(&leader).await;
+    spare.velero().process().thaw().unwrap();
+    replicas.holder(|holder| holder != leader).await;
+    let seen = migrate::in_phase(&tenant, &name, Phase::Completed).await;
+    migrate::assert_made_once(&seen, spare.name, &[ONE]).await;
+    replicas.end(&leader).await;
+
+    hub.migrate_controller().start_again().await.unwrap();
 }
 
-/// Who holds the lease, once that is somebody `wanted`.
-async fn holder(leases: &Api<Lease>, wanted: impl Fn(&str) -> bool) -> String {
-    let holder = |lease: &Lease| lease.spec.as_ref()?.holder_identity.clone();
-    let held =
-        |lease: &Lease| holder(lease).is_some_and(|holder| !holder.is_empty() && wanted(&holder));
-    let lease = await_object(leases, "e2e", "a holder", PATIENCE, held)
-        .await
-        .unwrap();
-    holder(&lease).unwrap_or_default()
+/// Two of a controller, for one lease.
+struct Replicas {
+    all: [(&'static str, Service); 2],
+    leases: Api<Lease>,
+    lease: String,
+}
+
+impl Replicas {
+    async fn of(hub: &Stack, binary: &str) -> Self {
+        let client = hub.bed().hub().client().unwrap();
+        let lease = format!("e2e-{binary}");
+        let start = async |name| {
+            let args = [
+                "--leader-elect",
+                "--lease-namespace",
+                "default",
+                "--lease-name",
+                &lease,
+                "--lease-identity",
+                name,
+            ];
+            let log = format!("{binary}-{name}");
+            (name, hub.another(binary, &log, &args).await.unwrap())
+        };
+        Self {
+            all: [start("one").await, start("two").await],
+            leases: Api::namespaced(client, "default"),
+            lease,
+        }
+    }
+
+    /// Who holds the lease, once that is somebody `wanted`.
+    async fn holder(&self, wanted: impl Fn(&str) -> bool) -> String {
+        let holder = |lease: &Lease| lease.spec.as_ref()?.holder_identity.clone();
+        let held = |lease: &Lease| {
+            holder(lease).is_some_and(|holder| !holder.is_empty() && wanted(&holder))
+        };
+        let lease = await_object(&self.leases, &self.lease, "a holder", PATIENCE, held)
+            .await
+            .unwrap();
+        let holder = holder(&lease).unwrap_or_default();
+        assert!(self.all.iter().any(|(name, _)| *name == holder), "{holder}");
+        holder
+    }
+
+    async fn kill(&self, leader: &str) {
+        for (_, leader) in self.all.iter().filter(|(name, _)| *name == leader) {
+            leader.kill().await.unwrap();
+        }
+    }
+
+    /// Tells the one that is left to end: it gives its lease back.
+    async fn end(&self, killed: &str) {
+        for (_, left) in self.all.iter().filter(|(name, _)| *name != killed) {
+            assert!(left.stop().await.unwrap().success());
+        }
+        let free = self.leases.get(&self.lease).await.unwrap();
+        let free = free.spec.unwrap_or_default();
+        assert_eq!(free.holder_identity, None, "it was not given back");
+    }
 }

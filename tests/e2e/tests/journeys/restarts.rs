@@ -2,12 +2,16 @@
 //! of their own, whose clusters are the members of everybody's bed.
 
 use api_types::backup::{Backup, BackupSpec};
+use api_types::cluster::AttachedCluster;
 use api_types::common::DeletionPolicy;
+use api_types::condition::reason::SECRET_NOT_FOUND;
 use api_types::external::velero;
 use api_types::phase::Phase;
-use e2e::specs::demo_backup;
-use e2e::{Attached, PATIENCE, Service, Stack, Tenant, is_phase};
+use e2e::specs::{demo_backup, demo_backup_to_delete};
+use e2e::{Attached, PATIENCE, Service, Stack, Tenant, entry, is_phase, reason};
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
+use kube::api::DeleteParams;
 use testbed::wait_ok;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
@@ -241,6 +245,58 @@ async fn the_hubs_api_server_may_be_killed_while_a_backup_runs() {
     ] {
         process.process().check().unwrap();
     }
+}
+
+/// The proxy keeps what it has read of a Secret as long as it runs.
+#[tokio::test]
+async fn after_a_restart_without_a_member_s_secret_a_deletion_waits_for_it() {
+    let (hub, _turn) = hub().await;
+    let spare = spare().await;
+    let tenant = tenant(hub, "lost-secret", &spare).await;
+    for name in ["before", "after"] {
+        tenant.back_up(name, demo_backup_to_delete()).await.unwrap();
+    }
+    let before = finishes_once(&tenant, "before", &spare).await;
+    let after = finishes_once(&tenant, "after", &spare).await;
+
+    let secrets = tenant.api::<Secret>();
+    let params = DeleteParams::default();
+    secrets.delete(spare.name, &params).await.unwrap();
+    let noticed = |cluster: &AttachedCluster| {
+        let status = cluster.status.iter();
+        let mut conditions = status.flat_map(|status| &status.conditions);
+        conditions.any(|condition| condition.reason == SECRET_NOT_FOUND)
+    };
+    let clusters = tenant.api::<AttachedCluster>();
+    e2e::await_object(&clusters, spare.name, SECRET_NOT_FOUND, PATIENCE, noticed)
+        .await
+        .unwrap();
+    tenant.delete_backup("before").await.unwrap();
+    tenant.wait_backup_gone("before").await.unwrap();
+    wait_nothing_left(&spare.view, &before.uid().unwrap())
+        .await
+        .unwrap();
+
+    hub.proxy().restart().await.unwrap();
+    tenant.delete_backup("after").await.unwrap();
+    let uid = after.uid().unwrap();
+    wait_nothing_left(&view(ONE).await, &uid).await.unwrap();
+    let waits = |backup: &Backup| {
+        is_phase(backup, Phase::Deleting) && reason(backup, spare.name) == "CredentialsInvalid"
+    };
+    let seen = tenant.wait_backup("after", "CredentialsInvalid", waits);
+    let seen = seen.await.unwrap();
+    let message = entry(&seen, spare.name).unwrap().message.as_deref();
+    assert!(
+        message.is_some_and(|message| message.contains(SECRET_NOT_FOUND)),
+        "{message:?}"
+    );
+    assert_one_object(&after, spare.name).await;
+
+    let cluster = world::stack().await.attach(spare.name).unwrap();
+    tenant.write_kubeconfig(&cluster).await.unwrap();
+    tenant.wait_backup_gone("after").await.unwrap();
+    wait_nothing_left(&spare.view, &uid).await.unwrap();
 }
 
 #[tokio::test]
