@@ -112,6 +112,14 @@ pub enum WriteError {
     Failed(String, #[source] Box<kube::Error>),
 }
 
+/// What an API server says, with code 500, of writes that it will never accept: a value of a wrong type
+/// in an apply, what etcd does not take, and what is not even sent to it.
+const NEVER: [&str; 3] = [
+    "failed to create typed patch object",
+    "etcdserver: request is too large",
+    "trying to send message larger than max",
+];
+
 impl WriteError {
     /// A bounded name for metrics.
     pub fn category(&self) -> &'static str {
@@ -134,11 +142,7 @@ impl WriteError {
             409 => Self::Conflict(object),
             403 => Self::Forbidden(object, status.message.clone()),
             400 | 413 | 415 | 422 => Self::Rejected(object, status.message.clone()),
-            // a value of a wrong type in an apply is answered like this, not with 422
-            500 if status
-                .message
-                .contains("failed to create typed patch object") =>
-            {
+            500 if NEVER.iter().any(|never| status.message.contains(never)) => {
                 Self::Rejected(object, status.message.clone())
             }
             _ => Self::Failed(object, Box::new(error)),

@@ -137,6 +137,11 @@ impl Seen {
         self.operations.needing_fleet(fleet)
     }
 
+    /// What these have begun on the Fleet's clusters, see [`Operations::begun`].
+    pub fn begun(&self, fleet: &str, holders: &[Holder], limit: usize) -> Vec<Begun> {
+        self.operations.begun(fleet, holders, limit)
+    }
+
     /// What still needs a cluster, for people.
     pub fn holders_of_cluster(&self, cluster: &ClusterKey) -> Vec<String> {
         let listing = self.fleets.iter().filter(|f| claim::lists(f, cluster));

@@ -67,6 +67,20 @@ async fn a_status_that_can_never_be_stored_is_told_apart() {
 }
 
 #[tokio::test]
+async fn a_status_that_is_too_large_to_be_stored_is_told_apart() {
+    let client = client().await;
+    let seen = widget(&client, "large-status").await;
+    // The API server takes 3 MiB, its client of etcd sends 2 MiB, and etcd takes 1.5 MiB.
+    for kib in [1_700, 2_100] {
+        let large = json!({ "message": "x".repeat(kib << 10) });
+        let error = hub::apply_status(&client, &seen, &large, MANAGER, None)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, WriteError::Rejected(..)), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_status_never_reaches_another_object_of_the_same_name() {
     let client = client().await;
     let first = widget(&client, "replaced").await;

@@ -14,6 +14,7 @@ use crate::attached_cluster::health::Health;
 use crate::claim;
 use crate::context::Context;
 use crate::operation::{Begun, Holder};
+use crate::operations::Seen;
 
 /// What a decision about a Fleet rests on.
 #[derive(Clone, Debug)]
@@ -28,6 +29,17 @@ pub struct Dereferenced {
     pub begun: Vec<Begun>,
     /// While it is being deleted: the `AttachedClusters` that carry its label.
     pub labelled: Vec<String>,
+}
+
+impl Dereferenced {
+    /// Takes who still needs the Fleet from what the hub itself shows.
+    pub fn see(&mut self, seen: &Seen) {
+        let fleet = self.fleet.name_any();
+        self.holders = seen.holders_of_fleet(&fleet);
+        if deletion::forced(&self.fleet) {
+            self.begun = seen.begun(&fleet, &self.holders, leftovers::MOST);
+        }
+    }
 }
 
 /// Gathers it.

@@ -23,6 +23,7 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use self::deletion::Step;
+use self::dereference::Dereferenced;
 use self::validate::Validated;
 use crate::attached_cluster::damping::left;
 use crate::context::Context;
@@ -37,14 +38,11 @@ pub async fn reconcile(context: &Context, fleet: Arc<Fleet>) -> Result<Outcome, 
     let mut known = dereference::dereference(context, fleet);
     let mut validated = validate::validate(&known);
     let mut unseen = None;
-    if validated.deletion == Some(Step::Done) && !deletion::forced(&known.fleet) {
-        // The watches know of nobody; they may be behind, or broken.
-        let namespace = known.fleet.namespace().unwrap_or_default();
-        let client = &context.writer.client;
-        let seen = context.looks.after(began, client, &namespace).await?;
-        known.holders = seen.holders_of_fleet(&known.fleet.name_any());
+    if validated.deletion.as_ref().is_some_and(Step::is_last) {
+        look(context, &mut known, began).await?;
         validated = validate::validate(&known);
-        unseen = (!known.holders.is_empty()).then_some(context.timings.look_again);
+        let goes = validated.deletion.as_ref().is_some_and(Step::is_last);
+        unseen = (!goes).then_some(context.timings.look_again);
     }
     let fleet = &*known.fleet;
     let version = apply::finalizer(context, fleet, &validated).await?;
@@ -75,6 +73,21 @@ pub async fn reconcile(context: &Context, fleet: Arc<Fleet>) -> Result<Outcome, 
         reason: "Deletion",
         after,
     }))
+}
+
+/// Before a Fleet goes, the hub itself is asked who needs it: what the watches know may be behind, or
+/// broken. Who gives up on what cannot be awaited does not wait for the answer either.
+async fn look(context: &Context, known: &mut Dereferenced, began: Instant) -> Result<(), Error> {
+    let namespace = known.fleet.namespace().unwrap_or_default();
+    let client = &context.writer.client;
+    match context.looks.after(began, client, &namespace).await {
+        Ok(seen) => known.see(&seen),
+        Err(error) if deletion::forced(&known.fleet) => {
+            tracing::warn!(%error, "what is left behind is named as far as the watches have brought it");
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Who gives up on what cannot be awaited does not wait for a status that the hub refuses either:

@@ -36,9 +36,9 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: no-watch
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: nobody}]
 "#;
 
-#[tokio::test]
-async fn a_backup_that_the_watch_does_not_show_holds_its_fleet_and_its_clusters() {
-    let bed = Bed::builder("fleet-blind")
+/// A hub whose controller must not watch Backups, and on it a namespace with two Fleets.
+async fn blind(name: &str) -> (Bed, Controller, Space) {
+    let bed = Bed::builder(name)
         .hub_without_controllers()
         .start()
         .await
@@ -51,10 +51,16 @@ async fn a_backup_that_the_watch_does_not_show_holds_its_fleet_and_its_clusters(
     std::fs::write(&kubeconfig, text).unwrap();
     let proxy = Proxy::start();
     let timings = r#"{"lookAgain": 200}"#;
-    let _controller = Controller::start_as(&bed, &kubeconfig, &proxy.endpoint(), timings).await;
+    let controller = Controller::start_as(&bed, &kubeconfig, &proxy.endpoint(), timings).await;
     let space = Space::make(hub.client().unwrap(), "oslo", proxy.script.clone()).await;
     space.settle("bergen", "north").await;
     space.settle("hamar", "south").await;
+    (bed, controller, space)
+}
+
+#[tokio::test]
+async fn a_backup_that_the_watch_does_not_show_holds_its_fleet_and_its_clusters() {
+    let (_bed, _controller, space) = blind("fleet-blind").await;
     space
         .create::<Backup>("nightly", json!({"destination": {"fleet": "north"}}))
         .await;
@@ -87,6 +93,42 @@ async fn a_backup_that_the_watch_does_not_show_holds_its_fleet_and_its_clusters(
         .await;
     space.until_gone::<Fleet>("north").await;
     space.until_gone::<AttachedCluster>("hamar").await;
+}
+
+#[tokio::test]
+async fn a_forced_fleet_names_also_what_the_watch_does_not_show() {
+    let (_bed, _controller, space) = blind("fleet-blind-forced").await;
+    let both = json!(["fleet.kurator.dev", "example.com/audit"]);
+    space
+        .merge::<Fleet>("north", json!({"metadata": {"finalizers": both}}))
+        .await;
+    space
+        .create::<Backup>("nightly", json!({"destination": {"fleet": "north"}}))
+        .await;
+    let entry = json!({"clusterName": "bergen", "clusterKind": "AttachedCluster"});
+    let status = json!({"phase": "InProgress", "backupDetails": [entry]});
+    space.merge_status::<Backup>("nightly", status).await;
+    let force = json!({"kurator.dev/force-delete": "true"});
+    space
+        .merge::<Fleet>("north", json!({"metadata": {"annotations": force}}))
+        .await;
+
+    space.delete::<Fleet>("north").await;
+    let freed = space
+        .until("north", |fleet: &Fleet| {
+            fleet.metadata.finalizers.as_deref() == Some(&["example.com/audit".to_owned()])
+        })
+        .await;
+    let left = freed.status.unwrap().leftovers;
+    let left: Vec<(&str, &str)> = left
+        .iter()
+        .map(|left| (left.cluster_name.as_str(), left.name.as_str()))
+        .collect();
+    assert_eq!(left, [("bergen", "nightly")]);
+    space
+        .merge::<Fleet>("north", json!({"metadata": {"finalizers": null}}))
+        .await;
+    space.until_gone::<Fleet>("north").await;
 }
 
 #[tokio::test]

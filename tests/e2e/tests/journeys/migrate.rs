@@ -222,7 +222,12 @@ async fn assert_nothing_made(migrate: &Migrate, members: &[&str]) {
 
 /// Begins a Migrate from a member that is there to be broken, and freezes Velero there in the middle
 /// of the backup. Velero may win that race: then it is tried with another name. Gives the name.
-pub(crate) async fn frozen(spare: &Spare, tenant: &Tenant, name: &str, spec: &MigrateSpec) -> String {
+pub(crate) async fn frozen(
+    spare: &Spare,
+    tenant: &Tenant,
+    name: &str,
+    spec: &MigrateSpec,
+) -> String {
     let attempt = async |number: u32| -> Result<String> {
         let name = format!("{name}-{number}");
         let made = begin(tenant, &name, spec.clone()).await;
