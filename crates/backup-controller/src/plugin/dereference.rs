@@ -37,7 +37,6 @@ pub async fn dereference(ctx: &Context, fleet: Arc<Fleet>) -> Result<Known, Erro
     Ok(Known {
         written: written(ctx),
         hub: ctx.hub_uid.clone(),
-        at: Timestamp::now(),
         forced: fleet
             .annotations()
             .get(labels::FORCE_DELETE)

@@ -69,7 +69,6 @@ pub(super) fn known(members: Vec<Member>) -> Known {
         written: Vec::new(),
         hub: HUB.to_owned(),
         forced: false,
-        at: at(1000),
     }
 }
 

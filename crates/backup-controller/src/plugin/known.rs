@@ -38,8 +38,6 @@ pub struct Known {
     pub hub: String,
     /// A person wants to give up on what cannot be reached.
     pub forced: bool,
-    /// When it was gathered.
-    pub at: Timestamp,
 }
 
 impl Known {

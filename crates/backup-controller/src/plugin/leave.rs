@@ -1,10 +1,7 @@
 //! What becomes of a cluster's storage that is not asked for any more: it stays as it is, and is
 //! nobody's. Backups that lie there stay readable, and nothing in the bucket is touched.
 
-use std::time::Duration;
-
 use api_types::labels;
-use api_types::phase::PluginPhase;
 use controller_kit::event::Severity;
 use velero_kit::problem::Problem;
 
@@ -15,7 +12,6 @@ use super::validate::{Plan, Stand};
 use crate::context::Context;
 use crate::operation::calls;
 use crate::operation::member::{HubObject, Link, Served};
-use crate::timings::Timings;
 
 /// How far it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +27,7 @@ pub enum Leave {
 }
 
 /// Decides for one cluster.
-pub fn decide(known: &Known, member: &Member, timings: &Timings) -> Leave {
+pub fn decide(known: &Known, member: &Member) -> Leave {
     let is_up = matches!(member.link, Link::Up { .. });
     // What is under way may make our marks, whatever a watch shows: its end is awaited.
     let is_busy = member.memory.marks == Marks::UnderWay;
@@ -62,9 +58,6 @@ pub fn decide(known: &Known, member: &Member, timings: &Timings) -> Leave {
         (_, HubObject::Terminating) => {
             Leave::LetGo("its object on the hub is being deleted".to_owned())
         }
-        _ if waited(known, member) >= timings.deletion_stalled => {
-            Leave::LetGo(format!("not reached within {:?}", timings.deletion_stalled))
-        }
         (Link::Down { problem, .. }, _) => Leave::Waits(problem.clone()),
         (Link::Up { .. }, _) => Leave::Waits(calls::unanswered(&member.key)),
     }
@@ -76,18 +69,6 @@ fn is_wish(member: &Member) -> bool {
     entry.is_none_or(|entry| entry.details.is_empty())
         && member.default_location().is_none()
         && matches!(member.memory.marks, Marks::Unknown | Marks::Released)
-}
-
-/// How long its entry has been there as one that goes.
-fn waited(known: &Known, member: &Member) -> Duration {
-    let since = member
-        .entry
-        .as_ref()
-        .filter(|entry| entry.phase == PluginPhase::Removing)
-        .and_then(|entry| entry.last_transition_time.as_ref());
-    since.map_or(Duration::ZERO, |since| {
-        Duration::try_from(known.at.duration_since(since.0)).unwrap_or_default()
-    })
 }
 
 /// Tells what stays where nobody could take our marks off.

@@ -127,7 +127,7 @@ pub fn validate(known: &Known, timings: &Timings, now: Instant) -> Plan {
                 };
                 of.stand(layout, &mut again)
             }
-            _ => Stand::Leaving(leave::decide(known, member, timings)),
+            _ => Stand::Leaving(leave::decide(known, member)),
         };
         Planned {
             member: member.clone(),

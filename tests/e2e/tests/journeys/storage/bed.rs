@@ -54,7 +54,7 @@ pub(super) async fn turn() -> Turn {
 }
 
 impl Turn {
-    /// Those of the turn before.
+    /// Those of the turn before, whose clusters may be out of reach.
     pub(super) async fn remove_fleets(&self) {
         let hub = self.stack.bed().hub().client().unwrap();
         let all: Api<Fleet> = Api::all(hub.clone());
@@ -62,9 +62,7 @@ impl Turn {
             let fleets: Api<Fleet> = Api::namespaced(hub.clone(), &fleet.namespace().unwrap());
             let gone = DeleteParams::default();
             fleets.delete(&fleet.name_any(), &gone).await.unwrap();
-            await_gone(&fleets, &fleet.name_any(), PATIENCE)
-                .await
-                .unwrap();
+            force_away(&fleets, &fleet.name_any()).await;
         }
     }
 
@@ -274,6 +272,17 @@ pub(super) async fn delete_fleet(tenant: &Tenant) {
     let gone = DeleteParams::default();
     fleets.delete(FLEET, &gone).await.unwrap();
     await_gone(&fleets, FLEET, PATIENCE).await.unwrap();
+}
+
+/// Gives up on what the deletion of a Fleet waits for, and waits until it is gone.
+pub(super) async fn force_away(fleets: &Api<Fleet>, name: &str) {
+    let force = json!({ "metadata": { "annotations": { labels::FORCE_DELETE: "true" } } });
+    let (params, force) = (PatchParams::default(), Patch::Merge(force));
+    match fleets.patch(name, &params, &force).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        forced => drop(forced.unwrap()),
+    }
+    await_gone(fleets, name, PATIENCE).await.unwrap();
 }
 
 pub(super) fn prefix(location: &BackupStorageLocation) -> &str {

@@ -3,12 +3,14 @@
 use api_types::external::velero::BackupStorageLocation;
 use api_types::fleet::Fleet;
 use api_types::labels;
+use e2e::FLEET;
 use kube::ResourceExt;
+use kube::api::{Api, DeleteParams};
 use serde_json::json;
 use testbed::S3;
 
 use super::bed::{
-    BERGEN, OSLO, Turn, cluster, credential, delete_fleet, keys, member_credential, patch_fleet,
+    BERGEN, OSLO, Turn, cluster, credential, force_away, keys, member_credential, patch_fleet,
     plugin, prefix, reason, turn, wait_event, wait_fleet, wait_plugin_ready, write_credentials,
 };
 
@@ -25,7 +27,7 @@ async fn wait_released(turn: &Turn, member: &str, place: &str) {
 }
 
 #[tokio::test]
-async fn storage_that_is_given_up_stays_as_it_is_and_a_member_that_is_cut_off_holds_nothing_up() {
+async fn storage_that_is_given_up_stays_as_it_is_and_a_member_that_is_cut_off_is_waited_for() {
     const NAME: &str = "storage-given-up";
     let turn = turn().await;
     let tenant = turn.empty_tenant(NAME).await;
@@ -58,11 +60,16 @@ async fn storage_that_is_given_up_stays_as_it_is_and_a_member_that_is_cut_off_ho
     let fleet = wait_plugin_ready(&tenant).await;
     assert_eq!(plugin(&fleet).unwrap().display.as_deref(), Some("1/1"));
 
-    // The fleet goes while the other one is cut off.
+    // The fleet shall go while the other one is cut off.
     relay.cut();
     tenant.wait_cluster(OSLO, false).await.unwrap();
-    delete_fleet(&tenant).await;
-    wait_event(&tenant, "ObjectsLeftBehind", &[OSLO, "not reached"]).await;
+    let fleets: Api<Fleet> = tenant.api();
+    let params = DeleteParams::default();
+    fleets.delete(FLEET, &params).await.unwrap();
+    let blocked = |fleet: &Fleet| reason(fleet, OSLO) == "RemovalBlocked";
+    wait_fleet(&tenant, "storage that cannot be given up", blocked).await;
+    force_away(&fleets, FLEET).await;
+    wait_event(&tenant, "ObjectsLeftBehind", &[OSLO, "by force"]).await;
     let found = turn.locations(OSLO).get("default").await.unwrap();
     assert_eq!(prefix(&found), place(OSLO));
 }
