@@ -5,7 +5,7 @@ use api_types::external::velero::{self, BackupRecord};
 use api_types::labels;
 use api_types::names::velero_label_value;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Resource;
+use kube::{Resource, ResourceExt};
 use proxy_client::{Error, ListOptions, MemberApi, MemberResource};
 use serde_json::json;
 
@@ -45,9 +45,9 @@ pub async fn has_volumes<K: MemberResource>(
     }
 }
 
-/// The copy to make on a target, in its location of this name, as Velero's sync would but for the label
-/// of the location: by that a sync finds what it removes at its end, which is all that was not in the
-/// bucket yet when it began.
+/// The copy to make on a target, in a location for reading of this name, as Velero's sync would but for
+/// the label of the location: by that a sync finds what it removes at its end, which is all that was
+/// not in the bucket yet when it began. It gets that label later, see [`hand_over`].
 pub fn build(record: &BackupRecord, location: &str) -> BackupRecord {
     let meta = &record.metadata;
     let mut labels = meta.labels.clone().unwrap_or_default();
@@ -65,6 +65,38 @@ pub fn build(record: &BackupRecord, location: &str) -> BackupRecord {
         },
         spec,
         status: record.status.clone(),
+    }
+}
+
+/// Whether Velero's syncs do not see a copy of ours yet.
+pub fn is_unseen(copy: &velero::Backup) -> bool {
+    let labels = copy.labels();
+    labels.contains_key(labels::COPIED_INTO)
+        && !labels.contains_key(labels::VELERO_STORAGE_LOCATION)
+}
+
+/// Gives a copy of ours to Velero's syncs, as one of theirs: they remove it once its backup is not in
+/// the bucket any more, and bring another one that has its name. For when none is under way that has
+/// begun before the copy was made. One that has gone meanwhile is not made again.
+///
+/// # Errors
+/// When the member does not answer or refuses.
+pub async fn hand_over(
+    api: &MemberApi<velero::Backup>,
+    copy: &velero::Backup,
+    manager: &str,
+) -> Result<(), Error> {
+    let location = copy.labels().get(labels::COPIED_INTO);
+    let body = json!({ "metadata": {
+        "uid": copy.metadata.uid,
+        "labels": { labels::VELERO_STORAGE_LOCATION: location },
+    }});
+    match api.apply(&copy.name_any(), &body, manager, true).await {
+        Ok(_)
+        | Err(
+            Error::NotFound(_) | Error::Conflict(_) | Error::ApplyConflict(_) | Error::Invalid(_),
+        ) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -217,5 +249,18 @@ mod tests {
         assert!(lies_in(&copy.metadata, "kurator-from-0123456789"));
         copy.metadata.labels = velero("default");
         assert_eq!(borrowed_from(&copy), None);
+    }
+
+    #[test]
+    fn only_a_copy_of_ours_without_velero_s_label_is_unseen_by_its_syncs() {
+        let of = |labels: Value| -> velero::Backup {
+            serde_json::from_value(json!({ "metadata": { "name": "b", "labels": labels } }))
+                .unwrap()
+        };
+        let (ours, velero) = (labels::COPIED_INTO, labels::VELERO_STORAGE_LOCATION);
+        assert!(is_unseen(&of(json!({ ours: "kurator-from-0123456789" }))));
+        let both = json!({ ours: "kurator-from-0123456789", velero: "kurator-from-0123456789" });
+        assert!(!is_unseen(&of(both)));
+        assert!(!is_unseen(&of(json!({ velero: "default" }))));
     }
 }

@@ -18,7 +18,7 @@ use kube::runtime::reflector::ObjectRef;
 use proxy_client::{Error as CallError, ListOptions, Preconditions};
 use serde::de::DeserializeOwned;
 use velero_kit::borrowed::{self, Mark, Use};
-use velero_kit::copy;
+use velero_kit::{NAMESPACE, copy};
 
 use super::Swept;
 use super::plan::{self, Known, Need};
@@ -158,14 +158,16 @@ where
     Ok(found.as_ref().map(Known::from))
 }
 
-/// Removes the copies of locations that are not there any more. The copies are read before the
-/// locations, and a location once more before each of its copies goes: one whose location is made
-/// anew meanwhile is kept.
+/// Removes the copies of locations that are not there any more, and gives those of ours to Velero's
+/// syncs whose location it has looked into since. The copies are read before the locations, and a
+/// location once more before each of its copies goes: one whose location is made anew meanwhile is
+/// kept.
 async fn drop_orphans(ctx: &Context, key: &ClusterKey) -> Result<Found, CallError> {
     let backups = objects::velero::<Backup>(ctx, key);
     let mut copies = Vec::new();
-    // Those of Velero's sync, and ours.
-    for labels in [foreign(ctx, key), labels::COPIED_INTO.to_owned()] {
+    // Those that Velero's syncs see, and ours.
+    let (ours, seen) = (labels::COPIED_INTO, labels::VELERO_STORAGE_LOCATION);
+    for labels in [foreign(ctx, key), format!("{ours},!{seen}")] {
         let selected = ListOptions {
             labels: Some(labels),
             ..ListOptions::default()
@@ -182,23 +184,38 @@ async fn drop_orphans(ctx: &Context, key: &ClusterKey) -> Result<Found, CallErro
     let locations = objects::velero::<BackupStorageLocation>(ctx, key).metadata_only();
     let listed = locations.list(&ListOptions::default()).await?;
     let there: BTreeSet<String> = listed.iter().map(ResourceExt::name_any).collect();
-    for orphan in copies {
-        let of = copy::borrowed_from(&orphan).filter(|of| !there.contains(*of));
-        let Some(of) = of else { continue };
-        if locations.get_opt(of).await?.is_some() {
+    for found in copies {
+        let Some(of) = copy::borrowed_from(&found) else {
+            continue;
+        };
+        if there.contains(of) || locations.get_opt(of).await?.is_some() {
+            if is_safe_from_syncs(ctx, key, &found, of) {
+                let manager = ctx.manager();
+                copy::hand_over(&backups.clone().metadata_only(), &found, manager).await?;
+            }
             continue;
         }
         result = Found::Copies;
         let only_if = Preconditions {
-            uid: orphan.uid(),
+            uid: found.uid(),
             resource_version: None,
         };
-        match backups.delete(&orphan.name_any(), &only_if).await {
+        match backups.delete(&found.name_any(), &only_if).await {
             Ok(_) | Err(CallError::Conflict(_)) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(result)
+}
+
+/// Whether no sync of its location can be under way any more that began before a copy of ours was made.
+fn is_safe_from_syncs(ctx: &Context, key: &ClusterKey, copy: &Backup, location: &str) -> bool {
+    let made = copy.metadata.creation_timestamp.as_ref();
+    let location = ctx.locations.get(key, NAMESPACE, location);
+    copy::is_unseen(copy)
+        && location
+            .zip(made)
+            .is_some_and(|(location, made)| ctx.settled.has_looked_since(key, &location, made.0))
 }
 
 /// Selects what does not lie in a location of the member's own.

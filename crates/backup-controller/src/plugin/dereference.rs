@@ -11,7 +11,6 @@ use api_types::key::{ClusterKey, ClusterKind};
 use api_types::labels;
 use api_types::names::MemberId;
 use api_types::phase::FleetPhase;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt};
 use velero_kit::identity::Owner;

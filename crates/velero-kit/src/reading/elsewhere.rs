@@ -25,7 +25,7 @@ use crate::operation::context::{Context, Process};
 use crate::operation::member::{self, Link};
 use crate::operation::objects::{self, Target};
 use crate::problem::Problem;
-use crate::{NAMESPACE, copy, location};
+use crate::{NAMESPACE, borrowed, copy, location};
 
 /// Looks for the backup on a target that did not make it, or does not store there any more.
 pub async fn look(
@@ -304,11 +304,14 @@ impl<P: Process> Reading<'_, P> {
             .is_some_and(|(found, place)| location::is_at(&found, place))
     }
 
+    /// Makes a copy. In a location of the target's own Velero may delete by a copy what lies there, if it
+    /// outlives its backup: there its own sync is awaited, which removes it in time.
     async fn copy(&self, record: &BackupRecord) -> Result<velero::Backup, NotNow> {
         let up = up_member(self.ctx, self.origin).and_then(|up| up.place.as_ref());
         let mut locations = self.locations.iter();
         let location = up
             .and_then(|place| locations.find(|location| location::is_at(location, place)))
+            .filter(|location| borrowed::is_borrowed(&location.name_any()))
             .ok_or_else(|| NotNow::Waits(self.not_synced(&record.name_any())))?;
         let copy = copy::build(record, &location.name_any());
         let api = objects::velero::<BackupRecord>(self.ctx, &self.target.key);

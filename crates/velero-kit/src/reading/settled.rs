@@ -32,6 +32,8 @@ struct Seen {
     place: StoragePlace,
     /// The newest `lastSyncedTime`.
     synced: Option<Timestamp>,
+    /// The one before.
+    before: Option<Timestamp>,
     /// How often it has moved since the location is at this place.
     syncs: u8,
     /// Whether [`Settled::proves`] has said so.
@@ -44,6 +46,7 @@ impl Seen {
             uid: location.uid(),
             place: location::storage(location),
             synced: location.last_synced_time(),
+            before: None,
             syncs: 0,
             told: false,
         }
@@ -62,7 +65,8 @@ impl Settled {
         }
         let synced = location.last_synced_time();
         if synced > seen.synced {
-            (seen.synced, seen.syncs) = (synced, seen.syncs.saturating_add(1));
+            seen.before = std::mem::replace(&mut seen.synced, synced);
+            seen.syncs = seen.syncs.saturating_add(1);
         }
         seen.syncs >= PROOF
     }
@@ -75,6 +79,21 @@ impl Settled {
         let mut all = self.lock();
         let seen = all.get_mut(&(key.clone(), location.name_any()));
         seen.is_some_and(|seen| !std::mem::replace(&mut seen.told, true))
+    }
+
+    /// Whether Velero has begun and ended a look into a location after `then`: the look that ends next
+    /// may have begun before.
+    pub fn has_looked_since(
+        &self,
+        key: &ClusterKey,
+        location: &BackupStorageLocation,
+        then: Timestamp,
+    ) -> bool {
+        self.note(key, location);
+        let all = self.lock();
+        let seen = all.get(&(key.clone(), location.name_any()));
+        let before = seen.and_then(|seen| seen.before);
+        before.is_some_and(|before| before > then)
     }
 
     /// A location that is gone.
@@ -159,5 +178,21 @@ mod tests {
         assert!(!settled.note(&oslo, &anew));
         settled.keep(&[key("bergen")]);
         assert_eq!(settled.lock().len(), 1);
+    }
+
+    #[test]
+    fn the_second_look_that_ends_after_a_time_has_begun_after_it() {
+        let settled = Settled::default();
+        let oslo = key("oslo");
+        let looked = |synced: i64, then: i64| {
+            let then = Timestamp::from_second(then).unwrap();
+            settled.has_looked_since(&oslo, &location("p", synced), then)
+        };
+        assert!(!looked(60, 50), "a new process");
+        assert!(looked(120, 50));
+        assert!(!looked(120, 60), "one may end as another begins");
+        assert!(!looked(120, 100));
+        assert!(looked(180, 100));
+        assert!(!looked(180, 150));
     }
 }

@@ -2,6 +2,7 @@
 //! good; and nothing that was needed for it stays.
 
 mod dead;
+mod given;
 mod lost;
 
 use anyhow::{Context, ensure};

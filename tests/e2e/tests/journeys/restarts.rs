@@ -282,15 +282,14 @@ async fn after_a_restart_without_a_member_s_secret_a_deletion_waits_for_it() {
     let uid = after.uid().unwrap();
     wait_nothing_left(&view(ONE).await, &uid).await.unwrap();
     let waits = |backup: &Backup| {
-        is_phase(backup, Phase::Deleting) && reason(backup, spare.name) == "CredentialsInvalid"
+        let entry = entry(backup, spare.name);
+        let message = entry.and_then(|entry| entry.message.as_deref());
+        is_phase(backup, Phase::Deleting)
+            && reason(backup, spare.name) == "DeletionPending"
+            && message.is_some_and(|message| message.contains(SECRET_NOT_FOUND))
     };
-    let seen = tenant.wait_backup("after", "CredentialsInvalid", waits);
-    let seen = seen.await.unwrap();
-    let message = entry(&seen, spare.name).unwrap().message.as_deref();
-    assert!(
-        message.is_some_and(|message| message.contains(SECRET_NOT_FOUND)),
-        "{message:?}"
-    );
+    let what = "a deletion that waits for the Secret";
+    tenant.wait_backup("after", what, waits).await.unwrap();
     assert_one_object(&after, spare.name).await;
 
     let cluster = world::stack().await.attach(spare.name).unwrap();

@@ -1,9 +1,12 @@
 //! Members that store in one place.
 
+use api_types::backup::BackupSpec;
+use api_types::common::DeletionPolicy;
 use api_types::external::velero;
 use api_types::names;
 use api_types::phase::Phase;
 use e2e::specs::demo_backup_of;
+use e2e::{PATIENCE, await_gone};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use serde_json::json;
@@ -21,17 +24,18 @@ async fn in_a_shared_layout_one_member_restores_what_the_other_stored_by_their_o
     let layout = json!({ "layout": "Shared" });
     turn.set_up(&tenant, &layout).await;
     wait_plugin_ready(&tenant).await;
-    tenant
-        .back_up("all", demo_backup_of(&[OSLO]))
-        .await
-        .unwrap();
+    let stored = BackupSpec {
+        deletion_policy: DeletionPolicy::Delete,
+        ..demo_backup_of(&[OSLO])
+    };
+    tenant.back_up("all", stored.clone()).await.unwrap();
     let backup = tenant.wait_phase("all", Phase::Completed).await.unwrap();
 
     let mut spec = from(OSLO, "all", &[BERGEN]);
     spec.policy = Some(policy(
         json!({ "namespaceMapping": { "kurator-backup": NAME } }),
     ));
-    tenant.restore("other", spec).await.unwrap();
+    tenant.restore("other", spec.clone()).await.unwrap();
     let restore = in_phase(&tenant, "other", Phase::Completed).await;
     let found = entry(&restore, BERGEN).unwrap();
     assert_eq!(found.reason, None, "{found:?}");
@@ -54,4 +58,14 @@ async fn in_a_shared_layout_one_member_restores_what_the_other_stored_by_their_o
     tenant.wait_restore_gone("other").await.unwrap();
     copies.get(&run).await.unwrap();
     locations.get("default").await.unwrap();
+
+    // With the backup it goes, and hides no other one of its name.
+    tenant.delete_backup("all").await.unwrap();
+    tenant.wait_backup_gone("all").await.unwrap();
+    await_gone(&copies, &run, PATIENCE).await.unwrap();
+    tenant.back_up("all", stored).await.unwrap();
+    let again = tenant.wait_phase("all", Phase::Completed).await.unwrap();
+    assert_eq!(name_in(&again, OSLO), run);
+    tenant.restore("again", spec).await.unwrap();
+    in_phase(&tenant, "again", Phase::Completed).await;
 }
