@@ -5,6 +5,7 @@ use std::fmt;
 use anyhow::{Context, Result};
 use api_types::external::velero;
 use api_types::labels;
+use api_types::names::LOCATION_PREFIX;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use testbed::Member;
@@ -70,7 +71,7 @@ impl MemberView {
         let found = found.items.into_iter();
         let is_copy = |found: &velero::Backup| {
             let location = found.spec.storage_location.as_deref();
-            location.is_some_and(|name| name.starts_with("kurator-from-"))
+            location.is_some_and(|name| name.starts_with(LOCATION_PREFIX))
         };
         Ok(found.filter(|found| !is_copy(found)).collect())
     }

@@ -7,6 +7,7 @@ use api_types::backup::Backup;
 use api_types::external::velero;
 use api_types::key::ClusterKey;
 use api_types::names::MemberId;
+use api_types::phase::EntryPhase;
 use futures::{StreamExt, stream};
 use velero_kit::identity::{Owner, owner_uid};
 use velero_kit::removal;
@@ -88,9 +89,10 @@ impl Job {
         let claimed = claimed.zip(row.entry.claimed_name());
         let strays = claimed.map(|(uid, name)| {
             let member = MemberId::from_uid(uid);
-            // One that has ended so hides what the bucket has under its name.
-            let needed = !matches!(row.next, Next::Fail(_));
-            let needed = needed.then_some(name);
+            // One that has failed so hides what the bucket has under its name.
+            let failed = row.entry.stored.phase == EntryPhase::Failed;
+            let over = matches!(row.next, Next::Fail(_)) || failed;
+            let needed = (!over).then_some(name);
             removal::backups::strays(ctx, owner, (key, &member), needed)
         });
         let ended = match &row.next {

@@ -148,7 +148,10 @@ struct Broom {
 
 impl Broom {
     fn everywhere(&mut self) {
-        for key in self.ctx.locations.clusters() {
+        let known = self.ctx.locations.clusters();
+        self.searches.keep(&known);
+        self.unreadable.retain(|key, _| known.contains(key));
+        for key in known {
             self.search(key.clone(), 1);
             self.sweep(key, Duration::ZERO);
         }

@@ -9,35 +9,51 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Searches(BTreeMap<ClusterKey, Owed>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Owed {
-    times: u8,
-    /// `None`: whenever it is swept next.
-    from: Option<Instant>,
+    /// So many, the first whenever it is swept next.
+    now: u8,
+    /// So many, the first not before then.
+    later: Option<(u8, Instant)>,
 }
 
 impl Searches {
     /// A member is to be searched so often, the first time not before `from`; `None`: whenever it is swept
-    /// next. Of what is known and this the more and the sooner holds.
+    /// next, which is none of those that are to come later. Of what is known and this the more and the
+    /// sooner holds.
     pub(super) fn owe(&mut self, key: ClusterKey, times: u8, from: Option<Instant>) {
-        let owed = self.0.entry(key).or_insert(Owed { times, from });
-        owed.times = owed.times.max(times);
-        owed.from = owed.from.min(from);
+        let owed = self.0.entry(key).or_default();
+        match (from, owed.later) {
+            (None, _) => owed.now = owed.now.max(times),
+            (Some(from), None) => owed.later = Some((times, from)),
+            (Some(from), Some((known, at))) => owed.later = Some((known.max(times), at.min(from))),
+        }
     }
 
     /// How many searches are left of a member whose turn it is for one, else 0. They are owed again by
     /// whoever makes it.
     pub(super) fn take(&mut self, key: &ClusterKey, now: Instant) -> u8 {
-        let is_due = |owed: &Owed| owed.from.is_none_or(|from| from <= now);
-        if !self.0.get(key).is_some_and(is_due) {
+        let Some(owed) = self.0.get_mut(key) else {
             return 0;
+        };
+        let mut times = std::mem::take(&mut owed.now);
+        if let Some((later, _)) = owed.later.take_if(|(_, from)| *from <= now) {
+            times = times.max(later);
         }
-        self.0.remove(key).map_or(0, |owed| owed.times)
+        if owed.later.is_none() {
+            self.0.remove(key);
+        }
+        times
     }
 
-    /// When a member has to be swept for that.
+    /// When a member has to be swept for one that is to come later.
     pub(super) fn due(&self, key: &ClusterKey) -> Option<Instant> {
-        self.0.get(key)?.from
+        self.0.get(key)?.later.map(|(_, from)| from)
+    }
+
+    /// Forgets the members that are not known any more.
+    pub(super) fn keep(&mut self, known: &[ClusterKey]) {
+        self.0.retain(|key, _| known.contains(key));
     }
 }
 
@@ -68,5 +84,11 @@ mod tests {
         searches.owe(oslo.clone(), 1, Some(later));
         searches.owe(oslo.clone(), 2, None);
         assert_eq!(searches.take(&oslo, now), 2);
+        assert_eq!(searches.take(&oslo, now), 0);
+        assert_eq!(searches.take(&oslo, later), 1);
+        // A member that is gone.
+        searches.owe(oslo.clone(), 2, None);
+        searches.keep(std::slice::from_ref(&bergen));
+        assert_eq!(searches.take(&oslo, later), 0);
     }
 }
