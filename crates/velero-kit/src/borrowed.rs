@@ -11,7 +11,7 @@ use api_types::labels;
 use api_types::names::{self, LOCATION_PREFIX};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
-use proxy_client::{Error, MemberApi};
+use proxy_client::{Error, MemberApi, MemberResource};
 use serde_json::{Value, json};
 
 use crate::location;
@@ -176,7 +176,17 @@ async fn apply_use(
     body: &Value,
 ) -> Result<bool, Error> {
     let manager = format!("{}{uid}", labels::LOCATION_USE_MANAGER_PREFIX);
-    match api.apply(&location.name_any(), body, &manager, true).await {
+    apply_where_it_is(api, &location.name_any(), body, &manager).await
+}
+
+/// Applies what names the uid of the very object that is meant. `false`: it has gone, and was not made.
+pub(crate) async fn apply_where_it_is<K: MemberResource>(
+    api: &MemberApi<K>,
+    name: &str,
+    body: &Value,
+    manager: &str,
+) -> Result<bool, Error> {
+    match api.apply(name, body, manager, true).await {
         Ok(_) => Ok(true),
         Err(
             Error::NotFound(_) | Error::Conflict(_) | Error::ApplyConflict(_) | Error::Invalid(_),

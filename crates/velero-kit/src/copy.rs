@@ -10,6 +10,7 @@ use proxy_client::{Error, ListOptions, MemberApi, MemberResource};
 use serde_json::json;
 
 use crate::NAMESPACE;
+use crate::borrowed::apply_where_it_is;
 
 /// Whether a backup, as its own member has it now, may be copied as far as it says so itself: it has
 /// ended well and has no snapshots, whose records only Velero's sync brings. What it does not say is
@@ -91,13 +92,10 @@ pub async fn hand_over(
         "uid": copy.metadata.uid,
         "labels": { labels::VELERO_STORAGE_LOCATION: location },
     }});
-    match api.apply(&copy.name_any(), &body, manager, true).await {
-        Ok(_)
-        | Err(
-            Error::NotFound(_) | Error::Conflict(_) | Error::ApplyConflict(_) | Error::Invalid(_),
-        ) => Ok(()),
-        Err(error) => Err(error),
-    }
+    let name = copy.name_any();
+    apply_where_it_is(api, &name, &body, manager)
+        .await
+        .map(drop)
 }
 
 /// Whether Velero's own sync has brought all that belongs to a copy: a backup's volume records come

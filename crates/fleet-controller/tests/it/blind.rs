@@ -37,7 +37,7 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: nobody}]
 "#;
 
 /// A hub whose controller must not watch Backups, and on it a namespace with two Fleets.
-async fn blind(name: &str) -> (Bed, Controller, Space) {
+async fn blind(name: &str) -> (Bed, Proxy, Controller, Space) {
     let bed = Bed::builder(name)
         .hub_without_controllers()
         .start()
@@ -55,12 +55,12 @@ async fn blind(name: &str) -> (Bed, Controller, Space) {
     let space = Space::make(hub.client().unwrap(), "oslo", proxy.script.clone()).await;
     space.settle("bergen", "north").await;
     space.settle("hamar", "south").await;
-    (bed, controller, space)
+    (bed, proxy, controller, space)
 }
 
 #[tokio::test]
 async fn a_backup_that_the_watch_does_not_show_holds_its_fleet_and_its_clusters() {
-    let (_bed, _controller, space) = blind("fleet-blind").await;
+    let (_bed, _proxy, _controller, space) = blind("fleet-blind").await;
     space
         .create::<Backup>("nightly", json!({"destination": {"fleet": "north"}}))
         .await;
@@ -97,7 +97,7 @@ async fn a_backup_that_the_watch_does_not_show_holds_its_fleet_and_its_clusters(
 
 #[tokio::test]
 async fn a_forced_fleet_names_also_what_the_watch_does_not_show() {
-    let (_bed, _controller, space) = blind("fleet-blind-forced").await;
+    let (_bed, _proxy, _controller, space) = blind("fleet-blind-forced").await;
     let both = json!(["fleet.kurator.dev", "example.com/audit"]);
     space
         .merge::<Fleet>("north", json!({"metadata": {"finalizers": both}}))
