@@ -149,20 +149,22 @@ fn plan_claimed(entry: &Entry, name: &str, terms: &Terms<'_>) -> Next {
     let blind = facts.is_up() && !facts.objects_synced;
     let trouble = member::no_velero(&entry.key, facts.velero)
         .filter(|_| blind && facts.velero != Served::Unknown);
+    let expired = terms.now >= terms.deadline;
     match (object, trouble) {
         (Some(object), _) if classify::name_in_bucket(object) => return Next::Rename,
         (Some(object), None) => return Next::Follow(Arc::clone(object)),
         (Some(object), Some(_)) if super::status::velero_is_done(object) => {
             return Next::Follow(Arc::clone(object));
         }
+        // With their API the objects went; until the deadline it may come back.
+        (_, Some(_)) if expired && facts.velero == Served::No => {}
         (_, Some(problem)) => return Next::Wait(problem),
         (None, None) if !facts.is_up() || blind => return Next::Hold,
         (None, None) => {}
     }
-    if entry.seen() {
+    if entry.seen() || object.is_some() {
         return Next::Confirm;
     }
-    let expired = terms.now >= terms.deadline;
     match not_now(entry, terms) {
         Some(problem) if !expired => Next::Wait(problem),
         _ => Next::Create { expired },

@@ -217,17 +217,23 @@ fn a_member_that_stops_to_serve_velero_or_to_let_us_look_is_not_held_in_silence(
     let running = with(seen(), |entry| {
         entry.facts.objects = vec![in_phase("InProgress")];
     });
-    for entry in [claimed(), seen(), running] {
+    for (entry, at_the_end) in [
+        (claimed(), "Check"),
+        (seen(), "Confirm"),
+        (running, "Confirm"),
+    ] {
         let removed = with(entry.clone(), |entry| {
             entry.facts.velero = Served::No;
             entry.facts.objects_synced = false;
         });
         assert_eq!(decided(&removed), "Wait VeleroNotInstalled");
+        assert_eq!(late(&removed), at_the_end);
         let refused = with(entry, |entry| {
             entry.facts.velero = Served::Refused;
             entry.facts.objects_synced = false;
         });
         assert_eq!(decided(&refused), "Wait AccessDenied");
+        assert_eq!(late(&refused), "Wait AccessDenied");
     }
 }
 

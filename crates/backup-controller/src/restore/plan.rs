@@ -166,11 +166,14 @@ fn plan_claimed(entry: &Entry, name: &str, terms: &Terms<'_>) -> Next {
     let blind = facts.is_up() && !facts.objects_synced;
     let trouble = member::no_velero(&entry.key, facts.velero)
         .filter(|_| blind && facts.velero != Served::Unknown);
+    let expired = terms.now >= terms.deadline;
     match (object, trouble) {
         (Some(object), None) => return Next::Follow(Arc::clone(object)),
         (Some(object), Some(_)) if velero_is_done(object.phase()) => {
             return Next::Follow(Arc::clone(object));
         }
+        // With their API the objects went; until the deadline it may come back.
+        (_, Some(_)) if expired && facts.velero == Served::No => {}
         (_, Some(problem)) => return Next::Wait(problem),
         (None, None) if blind => return Next::Hold,
         (None, None) => {}
@@ -181,10 +184,10 @@ fn plan_claimed(entry: &Entry, name: &str, terms: &Terms<'_>) -> Next {
     if !facts.is_up() {
         return Next::Hold;
     }
-    if entry.seen() {
+    if entry.seen() || object.is_some() {
         return Next::Confirm;
     }
-    if terms.now >= terms.deadline {
+    if expired {
         return Next::GiveUp(too_late(last_problem(entry)));
     }
     if terms.going {

@@ -193,11 +193,23 @@ fn what_cannot_be_seen_is_never_created_nor_taken_for_gone() {
         entry.facts.link = down("Unreachable", Some(0));
         assert_eq!(next(&entry, 9999), "Hold");
     }
-    for mut entry in [chosen(), seen()] {
+    let mut running = seen();
+    running.facts.objects = vec![object(json!({ "phase": "InProgress" }))];
+    for (mut entry, at_the_end) in [
+        (chosen(), "GiveUp StartDeadlineExceeded"),
+        (seen(), "Confirm"),
+        (running, "Confirm"),
+    ] {
         entry.facts.objects_synced = false;
-        assert_eq!(next(&entry, 1), "Hold");
         entry.facts.velero = Served::No;
         assert_eq!(next(&entry, 1), "Wait VeleroNotInstalled");
+        assert_eq!(next(&entry, 3600), at_the_end);
+        entry.facts.velero = Served::Refused;
+        assert_eq!(next(&entry, 3600), "Wait AccessDenied");
+        entry.facts.velero = Served::Yes;
+        if entry.facts.objects.is_empty() {
+            assert_eq!(next(&entry, 3600), "Hold");
+        }
     }
     assert_eq!(next(&seen(), 1), "Confirm");
 }

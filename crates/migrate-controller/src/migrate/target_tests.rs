@@ -105,7 +105,10 @@ fn a_target_whose_backup_is_written_down_in_every_situation_with_every_observati
         any | any but replaced | no answer | any | retry:Unreachable | retry:Unreachable
         any | any but replaced, no velero | unknown | any | hold | hold
         any | down | not shown | any | hold | hold
-        any | no velero | unknown, not shown, waiting, running | any | wait:VeleroNotInstalled | wait:VeleroNotInstalled
+        lost | no velero | unknown, not shown, waiting, running | any | confirm | confirm
+        expired | no velero | unknown, not shown, waiting, running | any | confirm | confirm
+        shut, coming, open | no velero | unknown, not shown, waiting, running | never | confirm | confirm
+        shut, coming, open | no velero | unknown, not shown, waiting, running | any but never | wait:VeleroNotInstalled | confirm
         lost | any but replaced | absent, taken, lost | any | fail:SourceBackupFailed | fail:#
         expired | any but replaced | absent, taken, lost | any but never | fail:BackupExpired | fail:#
         any but lost | any but replaced | absent, taken, lost | never | fail:BackupNotRestorable | fail:#
@@ -138,7 +141,10 @@ fn a_target_whose_restore_was_seen_in_every_situation_with_every_observation() {
         any | any but replaced, no velero | unknown | any | hold | hold
         any | down | not shown | any | hold | hold
         any | well, first look, no cluster | not shown | any | confirm | confirm
-        any | no velero | unknown, not shown, waiting, running | any | wait:VeleroNotInstalled | wait:VeleroNotInstalled
+        lost | no velero | unknown, not shown, waiting, running | any | confirm | confirm
+        expired | no velero | unknown, not shown, waiting, running | any | confirm | confirm
+        shut, coming, open | no velero | unknown, not shown, waiting, running | never | confirm | confirm
+        shut, coming, open | no velero | unknown, not shown, waiting, running | any but never | wait:VeleroNotInstalled | confirm
         lost | any but replaced | lost | any | fail:SourceBackupFailed | fail:#
         expired | any but replaced | lost | any but never | fail:BackupExpired | fail:#
         any but lost | any but replaced | lost | never | fail:BackupNotRestorable | fail:#

@@ -264,7 +264,7 @@ impl Claimed<'_> {
             (Seen::Present(object), Some(problem))
                 if !VeleroPhase::of(phase(object)).is_final() =>
             {
-                Next::Wait(problem.clone())
+                blind(problem, stop.is_some())
             }
             (Seen::Present(object), _) => Next::Follow(Arc::clone(object)),
             (Seen::Failed(problem), _) => Next::Retry(problem.clone()),
@@ -276,7 +276,7 @@ impl Claimed<'_> {
             (Seen::Taken, _) => Next::Rename,
             (Seen::Absent, _) => create(),
             (Seen::Lost, _) => Next::Retry(self.answer_lost()),
-            (_, Some(problem)) => Next::Wait(problem.clone()),
+            (_, Some(problem)) => blind(problem, stop.is_some()),
             (Seen::Unknown, _) => Next::Hold,
             (Seen::NotShown, _) if !self.member.is_up() => Next::Hold,
             (Seen::NotShown, _) if self.seen || stop.is_some() => Next::Confirm,
@@ -300,6 +300,16 @@ impl Claimed<'_> {
             reason::UNREACHABLE,
             format!("the answer of {cluster} to creating the Velero {kind} was lost"),
         )
+    }
+}
+
+/// What comes next where Velero's objects cannot be seen. With their API the objects went: that is asked
+/// once nothing may begin any more, and until then it may come back.
+fn blind<O>(problem: &Problem, stopped: bool) -> Next<O> {
+    if stopped && problem.reason == reason::VELERO_NOT_INSTALLED {
+        Next::Confirm
+    } else {
+        Next::Wait(problem.clone())
     }
 }
 

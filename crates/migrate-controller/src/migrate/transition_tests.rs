@@ -118,7 +118,7 @@ fn a_source_that_is_claimed_in_every_situation_with_every_observation() {
         no location | absent | wait:StorageLocationUnavailable | fail:#
         first look | not shown | wait:WaitingForClusters | confirm
         first look | absent | wait:WaitingForClusters | fail:#
-        no velero | unknown, not shown, waiting, running | wait:VeleroNotInstalled | wait:VeleroNotInstalled
+        no velero | unknown, not shown, waiting, running | wait:VeleroNotInstalled | confirm
         no velero | absent | wait:VeleroNotInstalled | fail:#";
     tells_all(table, &said_of(&claimed));
 }
@@ -139,7 +139,7 @@ fn a_source_whose_backup_was_seen_or_has_ended_in_every_situation_with_every_obs
         any but replaced, no velero | unknown | hold | hold
         any but replaced, no velero, down | not shown | confirm | confirm
         down | not shown | hold | hold
-        no velero | unknown, not shown, waiting, running | wait:VeleroNotInstalled | wait:VeleroNotInstalled";
+        no velero | unknown, not shown, waiting, running | wait:VeleroNotInstalled | confirm";
     tells_all(table, &said_of(&seen));
     let table = "
         source | seen | next | late or cancelled

@@ -169,7 +169,8 @@ pub async fn confirm<O: MemberResource>(
             Applied::Present(Box::new(found))
         }
         Ok(Some(_)) => Applied::Taken,
-        Ok(None) => Applied::Absent,
+        // With the type all objects of it went.
+        Ok(None) | Err(Error::NotServed(_)) => Applied::Absent,
         Err(error) => Applied::Failed(Problem::from(&error)),
     }
 }
