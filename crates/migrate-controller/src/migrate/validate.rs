@@ -168,9 +168,21 @@ fn unmoved(filter: &ResourceFilter, mapping: &StringMap) -> Option<String> {
     if let Some(name) = named.iter().find(stays) {
         return Some(format!("map {name} in policy.namespaceMapping"));
     }
-    let met = named.iter().filter_map(|name| mapping.get(name));
-    let met = met.into_iter().find(|to| named.contains(to));
-    met.map(|to| format!("map nothing to {to}, which is migrated itself"))
+    let mut met = named.iter().filter_map(|name| mapping.get(name));
+    if let Some(to) = met.find(|to| named.contains(to)) {
+        return Some(format!("map nothing to {to}, which is migrated itself"));
+    }
+    // No mapping moves what lies in no namespace.
+    let of_cluster = if filter.include_cluster_resources == Some(true) {
+        "includeClusterResources"
+    } else if !filter.included_cluster_scoped_resources.is_empty() {
+        "includedClusterScopedResources"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "remove {of_cluster} from policy.resourceFilter, since such objects keep their names"
+    ))
 }
 
 fn is_namespace(name: &str) -> bool {

@@ -151,6 +151,34 @@ fn the_source_is_a_target_only_where_everything_moves() {
 }
 
 #[test]
+fn what_lies_in_no_namespace_is_not_cloned() {
+    let with = |more: Value| {
+        let mut filter = json!({ "includedNamespaces": ["shop"] });
+        let all = filter.as_object_mut().unwrap();
+        all.extend(more.as_object().unwrap().clone());
+        onto_itself(&json!({
+            "resourceFilter": filter, "namespaceMapping": { "shop": "shop-2" },
+        }))
+    };
+    for (more, words) in [
+        (json!({ "includeClusterResources": true }), "includeClusterResources"),
+        (
+            json!({ "includedClusterScopedResources": ["storageclasses"] }),
+            "includedClusterScopedResources",
+        ),
+    ] {
+        let invalid = validate(&with(more)).unwrap_err();
+        assert!(invalid.problem.contains(words), "{invalid}");
+    }
+    for more in [
+        json!({ "includeClusterResources": false }),
+        json!({ "excludedClusterScopedResources": ["storageclasses"] }),
+    ] {
+        validate(&with(more)).unwrap();
+    }
+}
+
+#[test]
 fn a_selection_that_turns_out_to_hold_the_source_is_refused_too() {
     let plain = validate(&migrate(json!({}))).unwrap();
     let (oslo, bergen) = (key("oslo"), key("bergen"));

@@ -30,6 +30,7 @@ mod restore;
 mod schedule;
 mod storage;
 mod trace;
+mod uninstalled;
 mod waiting;
 mod world;
 mod wrong_keys;
