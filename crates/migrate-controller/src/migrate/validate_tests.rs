@@ -161,7 +161,10 @@ fn what_lies_in_no_namespace_is_not_cloned() {
         }))
     };
     for (more, words) in [
-        (json!({ "includeClusterResources": true }), "includeClusterResources"),
+        (
+            json!({ "includeClusterResources": true }),
+            "includeClusterResources",
+        ),
         (
             json!({ "includedClusterScopedResources": ["storageclasses"] }),
             "includedClusterScopedResources",

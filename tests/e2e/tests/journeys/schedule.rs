@@ -70,7 +70,10 @@ pub(crate) async fn answered(
             && clusters.iter().all(|cluster| {
                 entry(backup, cluster).is_some_and(|entry| {
                     let name = entry.backup_name_in_cluster.as_deref().unwrap_or_default();
+                    // Of two that began in the same second, the other one may be shown as the newest.
+                    let mut older = entry.runs.iter().filter(|run| run.name.ends_with(&suffix));
                     entry.phase == EntryPhase::Completed && name.ends_with(&suffix)
+                        || older.any(|run| run.phase == "Completed")
                 })
             })
     };
