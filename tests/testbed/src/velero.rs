@@ -22,7 +22,8 @@ use crate::wait::wait_ok;
 pub(crate) const BUCKET: &str = "velero";
 const NAMESPACE: &str = "velero";
 const PLUGIN: &str = "velero-plugin-for-aws";
-const READY: Duration = Duration::from_mins(1);
+/// A first list that the API server does not answer ends after its own minute, and Velero asks again.
+const READY: Duration = Duration::from_secs(150);
 
 /// A Velero server with the storage location `default`.
 #[derive(Debug)]
