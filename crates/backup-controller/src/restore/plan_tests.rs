@@ -195,21 +195,19 @@ fn what_cannot_be_seen_is_never_created_nor_taken_for_gone() {
     }
     let mut running = seen();
     running.facts.objects = vec![object(json!({ "phase": "InProgress" }))];
-    for (mut entry, at_the_end) in [
-        (chosen(), "GiveUp StartDeadlineExceeded"),
-        (seen(), "Confirm"),
-        (running, "Confirm"),
+    for (mut entry, unsynced, at_the_end) in [
+        (chosen(), "Hold", "GiveUp StartDeadlineExceeded"),
+        (seen(), "Hold", "Confirm"),
+        (running, "Follow InProgress", "Confirm"),
     ] {
         entry.facts.objects_synced = false;
+        assert_eq!(next(&entry, 1), unsynced);
+        assert_eq!(next(&entry, 3600), unsynced);
         entry.facts.velero = Served::No;
         assert_eq!(next(&entry, 1), "Wait VeleroNotInstalled");
         assert_eq!(next(&entry, 3600), at_the_end);
         entry.facts.velero = Served::Refused;
         assert_eq!(next(&entry, 3600), "Wait AccessDenied");
-        entry.facts.velero = Served::Yes;
-        if entry.facts.objects.is_empty() {
-            assert_eq!(next(&entry, 3600), "Hold");
-        }
     }
     assert_eq!(next(&seen(), 1), "Confirm");
 }

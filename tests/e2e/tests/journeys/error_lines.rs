@@ -15,7 +15,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use testbed::{apply_yaml, wait_ok};
 use tokio::io::copy_bidirectional;
@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use crate::locations::{make_location, wait_location};
 use crate::restarts;
 use crate::restore::{details, in_phase, objects_of, of};
-use crate::world::{ONE, TWO, stack, tenant, view};
+use crate::world::{ONE, TWO, stack, tenant, view, wait_refused};
 
 const REFUSAL: &str = "no greetings today";
 
@@ -85,17 +85,7 @@ spec: {{policyName: {name}, validationActions: [Deny]}}
         apply_yaml(&client, &rule).await.unwrap();
         let mut again = ConfigMap::default();
         again.metadata.name = Some("greeting".to_owned());
-        let dry_run = PostParams {
-            dry_run: true,
-            ..PostParams::default()
-        };
-        wait_ok("the rule to hold", PATIENCE, async || {
-            let refused = config_maps.create(&dry_run, &again).await;
-            ensure!(refused.is_err_and(|error| error.to_string().contains(REFUSAL)));
-            Ok(())
-        })
-        .await
-        .unwrap();
+        wait_refused(&config_maps, &again, REFUSAL).await;
     }
 
     async fn allow(&self) {

@@ -72,7 +72,7 @@ pub(crate) fn only(namespace: &str) -> Value {
     json!({ "resourceFilter": { "includedNamespaces": [namespace] } })
 }
 
-async fn begin(tenant: &Tenant, name: &str, spec: MigrateSpec) -> Migrate {
+pub(crate) async fn begin(tenant: &Tenant, name: &str, spec: MigrateSpec) -> Migrate {
     let object = Migrate::new(name, spec);
     let api = migrates(tenant);
     api.create(&PostParams::default(), &object).await.unwrap()
@@ -86,7 +86,7 @@ async fn change(tenant: &Tenant, name: &str, spec: Value) {
     changed.unwrap();
 }
 
-async fn cancel(tenant: &Tenant, name: &str) {
+pub(crate) async fn cancel(tenant: &Tenant, name: &str) {
     change(tenant, name, json!({ "cancel": true })).await;
 }
 
@@ -102,7 +102,7 @@ async fn wait_gone(tenant: &Tenant, name: &str) {
     gone.unwrap();
 }
 
-async fn wait(
+pub(crate) async fn wait(
     tenant: &Tenant,
     name: &str,
     what: &str,
@@ -123,7 +123,7 @@ pub(crate) async fn in_phase(tenant: &Tenant, name: &str, phase: Phase) -> Migra
 }
 
 /// The entry of the source; an empty one before there is any.
-fn of_source(migrate: &Migrate) -> BackupDetail {
+pub(crate) fn of_source(migrate: &Migrate) -> BackupDetail {
     let status = migrate.status.clone().unwrap_or_default();
     status.source_cluster_status.unwrap_or_default()
 }

@@ -1,5 +1,7 @@
 //! The one stack that all tests share, and the members that are there to be broken.
 
+use std::fmt::Debug;
+
 use anyhow::{Context, Result, bail, ensure};
 use api_types::aggregate::VeleroPhase;
 use api_types::backup::{Backup, BackupSpec};
@@ -10,8 +12,11 @@ use api_types::phase::{EntryPhase, Phase};
 use e2e::{Attached, MemberView, PATIENCE, Stack, Tenant, condition_status, entry};
 use futures::future::select_all;
 use futures::{StreamExt, TryStreamExt, pin_mut};
+use kube::api::PostParams;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use testbed::{Member, Velero, wait_ok};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
@@ -136,6 +141,24 @@ pub(crate) async fn left_behind(tenant: &Tenant, object: &str) -> String {
     })
     .await
     .unwrap()
+}
+
+/// Waits until a member refuses to make this, with these words. Nothing is made.
+pub(crate) async fn wait_refused<K>(api: &Api<K>, object: &K, words: &str)
+where
+    K: Clone + Debug + DeserializeOwned + Serialize,
+{
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    wait_ok("the rule to hold", PATIENCE, async || {
+        let refused = api.create(&dry_run, object).await;
+        ensure!(refused.is_err_and(|error| error.to_string().contains(words)));
+        Ok(())
+    })
+    .await
+    .unwrap();
 }
 
 /// A turn with a member that is there to be broken.
