@@ -4,11 +4,72 @@ use api_types::backup::VeleroBackupStatus;
 use api_types::condition::reason;
 use api_types::external::velero::Backup;
 use api_types::restore::VeleroRestoreStatus;
+use serde_json::Value;
+
+use crate::problem::Problem;
 
 /// Velero's text when the name's folder exists in the bucket.
 const IN_BUCKET: &str = "backup already exists in object storage";
 /// Part of Velero's text about what was running when its server started anew.
 const RESTARTED: &str = "during the server starting";
+/// How Velero 1.18 begins and ends what it says of things that it does not find as they are needed, and
+/// what they are to an entry. It reads by a cache that may be behind its API server, its own writes
+/// included, so that what was there when the object was made may be missing to it.
+const UNSEEN: [(&str, &str, &str); 6] = [
+    (
+        "backup can't be created because BackupStorageLocation ",
+        " is in Unavailable status.",
+        reason::STORAGE_LOCATION_UNAVAILABLE,
+    ),
+    (
+        "an existing backup storage location was not specified",
+        " not found",
+        reason::STORAGE_LOCATION_NOT_FOUND,
+    ),
+    (
+        "invalid resource policies: fail to get ResourcePolicies ",
+        " not found",
+        reason::CONFIG_MAP_NOT_FOUND,
+    ),
+    (
+        "The BSL ",
+        " is unavailable, cannot retrieve the backup",
+        reason::STORAGE_LOCATION_UNAVAILABLE,
+    ),
+    (
+        "Error retrieving backup: ",
+        " not found",
+        reason::BACKUP_NOT_SYNCED,
+    ),
+    (
+        "failed to get resource modifiers configmap ",
+        "",
+        reason::CONFIG_MAP_NOT_FOUND,
+    ),
+];
+
+/// Why Velero in this cluster has refused a Backup or a Restore, if only for what it had not seen yet.
+/// Nothing was done under that name: what it needs is looked at anew, and then the next name is tried.
+pub fn premature(cluster: &str, status: &Value) -> Option<Problem> {
+    if status.get("phase")? != "FailedValidation" {
+        return None;
+    }
+    let errors = status.get("validationErrors")?.as_array()?;
+    let errors: Vec<&str> = errors.iter().map(Value::as_str).collect::<Option<_>>()?;
+    let unseen = |error: &&str| {
+        let mut known = UNSEEN.iter();
+        known.find(|(from, to, _)| error.starts_with(from) && error.ends_with(to))
+    };
+    let unseen: Vec<_> = errors.iter().map(unseen).collect::<Option<_>>()?;
+    let (_, _, reason) = unseen.first()?;
+    Some(Problem::new(
+        reason,
+        format!(
+            "Velero in {cluster} refused it for what it did not find there: {}",
+            errors.join("; ")
+        ),
+    ))
+}
 
 /// A Backup that failed only because its name's folder is in the bucket already, from an earlier
 /// object. Nothing was written: the next name is tried.
@@ -155,6 +216,66 @@ mod tests {
         assert!(!name_in_bucket(&backup));
         backup.status = json!({"phase": "Failed", "failureReason": "no space left"});
         assert!(!name_in_bucket(&backup));
+    }
+
+    #[test]
+    fn only_what_velero_did_not_find_makes_its_refusal_premature() {
+        let unavailable =
+            "The BSL kurator-from-0123456789 is unavailable, cannot retrieve the backup";
+        let no_backup = "Error retrieving backup: can't find backup velero/b: backups.velero.io \"b\" \
+                         not found";
+        let no_policy = "invalid resource policies: fail to get ResourcePolicies velero/p ConfigMap: \
+                         configmaps \"p\" not found";
+        let no_location = "an existing backup storage location was not specified at backup creation \
+                           time and the default default was not found. Please address this issue. \
+                           Error: backupstoragelocations.velero.io \"default\" not found";
+        let closed = "backup can't be created because BackupStorageLocation default is in Unavailable \
+                      status.";
+        let read_only = "backup can't be created because backup storage location default is currently \
+                         in read-only mode";
+        let table = [
+            (json!([unavailable]), Some("StorageLocationUnavailable")),
+            (json!([closed]), Some("StorageLocationUnavailable")),
+            (json!([no_location]), Some("StorageLocationNotFound")),
+            (json!([no_backup]), Some("BackupNotSynced")),
+            (json!([no_policy]), Some("ConfigMapNotFound")),
+            (
+                json!(["failed to get resource modifiers configmap velero/m"]),
+                Some("ConfigMapNotFound"),
+            ),
+            (
+                json!([closed, no_policy]),
+                Some("StorageLocationUnavailable"),
+            ),
+            (json!([closed, read_only]), None),
+            (json!([read_only]), None),
+            (
+                json!(["invalid resource policies: unsupported version"]),
+                None,
+            ),
+            (
+                json!(["Error retrieving backup: etcdserver: request timed out"]),
+                None,
+            ),
+            (json!([closed, 1]), None),
+            (json!([]), None),
+            (json!(null), None),
+        ];
+        for (errors, expected) in table {
+            let mut status = json!({ "phase": "FailedValidation", "validationErrors": errors });
+            let problem = premature("oslo", &status);
+            assert_eq!(
+                problem.as_ref().map(|problem| problem.reason),
+                expected,
+                "{errors}"
+            );
+            if let Some(Problem { message, .. }) = problem {
+                assert!(message.contains("oslo"), "{message}");
+                assert!(message.contains(errors[0].as_str().unwrap()), "{message}");
+            }
+            status["phase"] = json!("Failed");
+            assert_eq!(premature("oslo", &status), None);
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub const QUEUED: &str = "Queued";
 pub const NO_PROGRESS: &str = "NoProgress";
 /// Velero reports a phase that is newer than we are.
 pub const UNKNOWN_PHASE: &str = "UnknownPhase";
-/// The name is held by another owner.
+/// The name is held by another owner, or by what Velero refused.
 pub const NAME_TAKEN: &str = "NameTaken";
 /// Velero refused the backup.
 pub const BACKUP_REJECTED: &str = "BackupRejected";

@@ -13,7 +13,7 @@ use velero_kit::identity::Owner;
 use super::plan::{Entry, Facts};
 use super::validate::Validated;
 use crate::context::Context;
-use crate::operation::{conclude, destination, entry, inherited, member};
+use crate::operation::{conclude, destination, entry, inherited, member, silence};
 
 /// The fleet that a Backup names, if it is there.
 pub fn fleet(ctx: &Context, backup: &Backup) -> Option<Arc<Fleet>> {
@@ -37,12 +37,20 @@ pub fn entries(ctx: &Context, backup: &Backup, spec: &Validated, owner: &Owner) 
     let requested = destination::of_once(ctx, namespace, by, &stored, status.start_time.is_some());
     inherited::entries(stored, requested, wanted, conclude::now())
         .into_iter()
-        .map(|(key, problem, stored)| Entry {
-            stored,
-            problem,
-            stuck: None,
-            facts: facts(ctx, &key, &spec.location, &owner.uid),
-            key,
+        .map(|(key, problem, stored)| {
+            let mut entry = Entry {
+                stored,
+                problem,
+                stuck: None,
+                rested: false,
+                facts: facts(ctx, &key, &spec.location, &owner.uid),
+                key,
+            };
+            entry.rested = entry.premature().is_some()
+                && entry.object().is_some_and(|object| {
+                    silence::has_rested(ctx, &owner.uid, &entry.key, &**object)
+                });
+            entry
         })
         .collect()
 }

@@ -86,6 +86,7 @@ pub(crate) fn fresh(name: &str) -> Entry {
         problem: None,
         facts: facts(),
         stuck: None,
+        rested: false,
     }
 }
 

@@ -62,7 +62,7 @@ pub fn tidy(draft: &Draft<'_, Backup>, rows: &[Row]) {
             let ctx = Arc::clone(&ctx);
             async move {
                 for stray in &job.strays {
-                    removal::backups::drop_stray(&ctx, &job.key, stray).await;
+                    removal::drop_stray(&ctx, &job.key, &**stray).await;
                 }
                 if let Some(ended) = &job.ended
                     && let Some(name) = apply::carried(ended)

@@ -78,7 +78,7 @@ impl<'a> Pass<'a> {
             })
             .collect();
 
-        self.claim(&mut rows).await;
+        self.claim(&mut rows, &terms).await;
         if rows.iter().any(|row| row.claimed) {
             let claimed = self.status(&rows, spec);
             if !self.0.write(claimed).await? {
@@ -118,14 +118,17 @@ impl<'a> Pass<'a> {
         Ok(if written { Outcome::Done } else { stale() })
     }
 
-    /// Chooses member and name for each entry that may begin, and the next name for each whose
-    /// name is in the bucket. Nothing is created under them before they are written down.
-    async fn claim(&self, rows: &mut [Row]) {
+    /// Chooses member and name for each entry that may begin, and the next name for each that cannot
+    /// have the one it has. Nothing is created under them before they are written down.
+    async fn claim(&self, rows: &mut [Row], terms: &Terms<'_>) {
         for row in rows
             .iter_mut()
             .filter(|row| matches!(row.next, Next::Rename))
         {
             self.rename(row);
+            if row.claimed {
+                row.next = plan(&row.entry, terms);
+            }
         }
         for row in rows
             .iter_mut()
@@ -198,7 +201,11 @@ impl<'a> Pass<'a> {
                 row.claimed = true;
                 row.next = Next::Create { expired: false };
             }
-            Err(problem) => row.next = Next::Fail(problem),
+            Err(problem) => {
+                let refused = row.entry.premature();
+                let refused = refused.map(|why| Problem::new(reason::BACKUP_REJECTED, why.message));
+                row.next = Next::Fail(refused.unwrap_or(problem));
+            }
         }
     }
 

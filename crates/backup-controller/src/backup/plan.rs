@@ -55,6 +55,8 @@ pub struct Entry {
     pub facts: Facts,
     /// What the silence of its object means, if it is silent.
     pub stuck: Option<Problem>,
+    /// Whether its object is as it is for so long that another one may be tried in its place.
+    pub rested: bool,
 }
 
 /// What holds for all entries of a Backup.
@@ -83,7 +85,7 @@ pub enum Next {
     /// Claimed, and nothing is known of its object: create it, or past the deadline make sure
     /// that there is none.
     Create { expired: bool },
-    /// Velero has the name's folder in the bucket: claim the next name.
+    /// Velero has the name's folder in the bucket, or refused the object too early: claim the next name.
     Rename,
     /// Its object was seen and is not in the watch any more: ask the member.
     Confirm,
@@ -102,6 +104,18 @@ impl Entry {
             .member_uid
             .as_ref()
             .and(self.stored.backup_name_in_cluster.as_deref())
+    }
+
+    /// Its object, as last seen.
+    pub fn object(&self) -> Option<&Arc<velero::Backup>> {
+        let name = self.claimed_name()?;
+        let mut objects = self.facts.objects.iter();
+        objects.find(|object| object.metadata.name.as_deref() == Some(name))
+    }
+
+    /// Why Velero refused its object, if only for what it had not seen yet.
+    pub fn premature(&self) -> Option<Problem> {
+        classify::premature(&self.key.name, &self.object()?.status)
     }
 
     /// Whether a backup that is made now would lie elsewhere than is written down.
@@ -123,12 +137,12 @@ pub fn plan(entry: &Entry, terms: &Terms<'_>) -> Next {
         return Next::Final;
     }
     match entry.claimed_name() {
-        Some(name) => plan_claimed(entry, name, terms),
+        Some(_) => plan_claimed(entry, terms),
         None => plan_unclaimed(entry, terms),
     }
 }
 
-fn plan_claimed(entry: &Entry, name: &str, terms: &Terms<'_>) -> Next {
+fn plan_claimed(entry: &Entry, terms: &Terms<'_>) -> Next {
     let facts = &entry.facts;
     let claimed_uid = entry.stored.member_uid.as_deref();
     if let Link::Up { member_uid } = &facts.link
@@ -142,18 +156,22 @@ fn plan_claimed(entry: &Entry, name: &str, terms: &Terms<'_>) -> Next {
             ),
         ));
     }
-    let object = facts
-        .objects
-        .iter()
-        .find(|o| o.metadata.name.as_deref() == Some(name));
+    let (object, premature) = (entry.object(), entry.premature());
     let blind = facts.is_up() && !facts.objects_synced;
     let trouble = member::no_velero(&entry.key, facts.velero)
         .filter(|_| blind && facts.velero != Served::Unknown);
     let expired = terms.now >= terms.deadline;
     match (object, trouble) {
         (Some(object), _) if classify::name_in_bucket(object) => return Next::Rename,
-        (Some(object), None) => return Next::Follow(Arc::clone(object)),
-        (Some(object), Some(_)) if super::status::velero_is_done(object) => {
+        (Some(object), None) => {
+            return match premature {
+                None => Next::Follow(Arc::clone(object)),
+                Some(_) if !facts.is_up() || blind => Next::Hold,
+                Some(_) if entry.rested => Next::Rename,
+                Some(problem) => Next::Retry(problem),
+            };
+        }
+        (Some(object), Some(_)) if premature.is_none() && super::status::velero_is_done(object) => {
             return Next::Follow(Arc::clone(object));
         }
         // With their API the objects went; until the deadline it may come back.
@@ -205,7 +223,10 @@ pub fn answered(entry: &Entry, asked: &Next, applied: Applied) -> Option<Next> {
     let confirming = matches!(asked, Next::Confirm);
     Some(match applied {
         Applied::Present(object) if classify::name_in_bucket(&object) => return None,
-        Applied::Present(object) => Next::Follow(Arc::from(object)),
+        Applied::Present(object) => match classify::premature(&entry.key.name, &object.status) {
+            Some(problem) => Next::Retry(problem),
+            None => Next::Follow(Arc::from(object)),
+        },
         Applied::Failed(problem) => Next::Retry(problem),
         Applied::Absent | Applied::Taken if confirming => Next::Fail(Problem::new(
             reason::OBJECT_DISAPPEARED,

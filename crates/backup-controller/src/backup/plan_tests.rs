@@ -282,6 +282,51 @@ fn a_name_whose_folder_is_in_the_bucket_is_given_up_and_no_other_failure_is() {
     assert_eq!(decided(&failed("no space left")), "Follow Failed");
 }
 
+/// As Velero refuses a location that its cache does not show as it is.
+fn refused_early() -> Arc<velero::Backup> {
+    object(json!({
+        "phase": "FailedValidation",
+        "validationErrors": [
+            "backup can't be created because BackupStorageLocation default is in Unavailable status.",
+        ],
+    }))
+}
+
+#[test]
+fn what_velero_refused_before_it_saw_what_is_there_is_tried_again_after_a_while() {
+    let refused = with(seen(), |entry| {
+        entry.facts.objects = vec![refused_early()];
+    });
+    assert_eq!(decided(&refused), "Retry StorageLocationUnavailable");
+    let rested = with(refused.clone(), |entry| entry.rested = true);
+    // The next name is only created before the deadline.
+    assert_eq!(
+        (decided(&rested), late(&rested)),
+        ("Rename".into(), "Rename".into())
+    );
+    for entry in [refused, rested] {
+        let silent = with(entry.clone(), |entry| {
+            entry.facts.link = down(reason::UNREACHABLE, Some(0));
+        });
+        assert_eq!(decided(&silent), "Hold");
+        let unsynced = with(entry.clone(), |entry| entry.facts.objects_synced = false);
+        assert_eq!(decided(&unsynced), "Hold");
+        let removed = with(unsynced, |entry| entry.facts.velero = Served::No);
+        assert_eq!(decided(&removed), "Wait VeleroNotInstalled");
+    }
+    let present = || Applied::Present(Box::new(velero::Backup::clone(&refused_early())));
+    for asked in [Next::Create { expired: false }, Next::Confirm] {
+        let said = answer(&claimed(), &asked, present());
+        assert_eq!(said, "Retry StorageLocationUnavailable");
+    }
+    let read_only = with(claimed(), |entry| {
+        entry.facts.objects = vec![object(json!({
+            "phase": "FailedValidation", "validationErrors": ["it is read-only"],
+        }))];
+    });
+    assert_eq!(decided(&read_only), "Follow FailedValidation");
+}
+
 #[test]
 fn only_the_object_under_the_claimed_name_counts() {
     let entry = with(claimed(), |entry| {

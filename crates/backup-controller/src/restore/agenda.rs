@@ -29,7 +29,7 @@ pub fn next(
         }
         Next::Look(_) => Some(row.look_in.unwrap_or(timings.look_again)),
         Next::Retry(_) => Some(timings.retry),
-        Next::Choose | Next::Create | Next::GiveUp(_) => Some(Duration::ZERO),
+        Next::Choose | Next::Create | Next::Rename | Next::GiveUp(_) => Some(Duration::ZERO),
         Next::Wait(_) => deadline,
         Next::Hold if !row.entry.seen() => deadline,
         _ => None,

@@ -29,7 +29,7 @@ use super::{Problem, place};
 use crate::context::Context;
 use crate::operation::destination;
 use crate::operation::member;
-use crate::operation::{entry, inherited};
+use crate::operation::{entry, inherited, silence};
 
 /// What a Restore reads.
 pub fn source(ctx: &Context, restore: &Restore) -> Source {
@@ -84,16 +84,22 @@ pub fn entries(
                     .of(ctx, source, &stored),
                 Err(problem) => (Err(problem.clone()), Err(problem)),
             };
-            Entry {
+            let mut entry = Entry {
                 stored,
                 problem,
                 origin,
                 run,
                 stuck: None,
+                rested: false,
                 results: Results::None,
                 facts: facts(ctx, &key, &owner.uid),
                 key,
-            }
+            };
+            entry.rested = entry.premature().is_some()
+                && entry.object().is_some_and(|object| {
+                    silence::has_rested(ctx, &owner.uid, &entry.key, &**object)
+                });
+            entry
         })
         .collect()
 }

@@ -100,6 +100,7 @@ pub(super) fn fresh() -> Entry {
             objects: Vec::new(),
         },
         stuck: None,
+        rested: false,
         results: Results::None,
     }
 }
@@ -145,6 +146,7 @@ pub(super) fn short(next: &Next) -> String {
         Next::Claim => "Claim".to_owned(),
         Next::Choose => "Choose".to_owned(),
         Next::Create => "Create".to_owned(),
+        Next::Rename => "Rename".to_owned(),
         Next::GiveUp(problem) => format!("GiveUp {}", problem.reason),
         Next::Confirm => "Confirm".to_owned(),
         Next::Follow(object) => format!("Follow {}", object.phase()),

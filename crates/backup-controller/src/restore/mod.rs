@@ -4,6 +4,7 @@ pub mod agenda;
 pub mod apply;
 mod ask;
 pub mod build;
+mod claim;
 pub mod delete;
 pub mod dereference;
 pub mod filter;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use api_types::backup::Backup;
 use api_types::condition::reason;
 use api_types::external::velero;
-use api_types::names::Purpose;
+use api_types::names::MemberId;
 use api_types::restore::{Restore, RestoreStatus};
 use controller_kit::reconcile::Outcome;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -15,6 +15,7 @@ use kube::api::Api;
 use tokio::time::Instant;
 use tracing::Instrument;
 use velero_kit::identity::Owner;
+use velero_kit::removal;
 
 use super::apply::{self, Order};
 use super::plan::{self, Entry, Next, Terms, plan};
@@ -25,7 +26,7 @@ use crate::context::Context;
 use crate::operation::calls::{self, Answer, FRESH};
 use crate::operation::draft::Draft;
 use crate::operation::member::Link;
-use crate::operation::objects::{self, Applied};
+use crate::operation::objects::Applied;
 use crate::operation::spec::InvalidSpec;
 use crate::operation::{Error, conclude, is_settled, look_again, silence, sooner, stale};
 
@@ -105,7 +106,8 @@ impl<'a> Pass<'a> {
             .collect();
 
         // Each of the two steps is on the hub before the next one is taken.
-        let claimed = self.claim(&mut rows).await;
+        let renamed = self.rename_refused(&mut rows, &terms);
+        let claimed = self.claim(&mut rows).await || renamed;
         if claimed && !self.note(&rows, spec, source).await? {
             return Ok(stale());
         }
@@ -166,34 +168,6 @@ impl<'a> Pass<'a> {
                 ),
             )
         })))
-    }
-
-    /// Chooses member and name for each entry that may begin. True if there is one.
-    async fn claim(&self, rows: &mut [Row]) -> bool {
-        let rows = rows
-            .iter_mut()
-            .filter(|row| matches!(row.next, Next::Claim));
-        let rows: Vec<&mut Row> = rows.collect();
-        let calls = rows
-            .iter()
-            .filter_map(|row| self.name_call(&row.entry))
-            .collect();
-        let mut answers = calls::answers(self.0.ctx, &self.0.owner, calls).await;
-        let mut claimed = false;
-        for row in rows {
-            let key = &row.entry.key;
-            row.next = match (answers.remove(key), &row.entry.facts.link) {
-                (Some(Answer::Name(Ok(name))), Link::Up { member_uid }) => {
-                    row.entry.stored.member_uid = Some(member_uid.clone());
-                    row.entry.stored.restore_name_in_cluster = Some(name);
-                    claimed = true;
-                    Next::Choose
-                }
-                (Some(Answer::Name(Err(problem))), _) => Next::Retry(problem),
-                _ => Next::Wait(calls::unanswered(key)),
-            };
-        }
-        claimed
     }
 
     /// Looks at the run of each claimed entry and notes it, if it can be restored. True if one was.
@@ -299,19 +273,13 @@ impl<'a> Pass<'a> {
 
     /// Notes what the member has answered.
     fn settle(&self, row: &mut Row, applied: Applied<velero::Restore>) {
-        if let Some(next) = plan::answered(&row.entry, &row.next, applied) {
-            row.next = next;
-            return;
-        }
-        // The next name is written down with this pass's status, and created in the next.
-        let (owner, key) = (&self.0.owner, &row.entry.key);
-        let name = row.entry.claimed_name().unwrap_or_default();
-        row.next = match objects::next_name(owner, Purpose::Restore, key, name) {
-            Ok(next) => {
-                row.entry.stored.restore_name_in_cluster = Some(next);
-                Next::Create
-            }
-            Err(problem) => Next::Fail(problem),
+        row.next = match plan::answered(&row.entry, &row.next, applied) {
+            Some(next) => next,
+            // The next name is written down with this pass's status, and created in the next.
+            None => match self.rename(&mut row.entry) {
+                Ok(()) => Next::Create,
+                Err(problem) => Next::Fail(problem),
+            },
         };
     }
 
@@ -334,9 +302,22 @@ impl<'a> Pass<'a> {
         again
     }
 
-    /// Removes each `ConfigMap` of restores that have just ended, as that is written on the hub. Beside
-    /// the passes, since nothing waits for it.
+    /// Removes refused objects of earlier names, and each `ConfigMap` of restores that have just ended, as
+    /// that is written on the hub. Beside the passes, since nothing waits for it.
     fn tidy(&self, rows: &[Row]) {
+        for row in rows.iter().filter(|row| row.entry.facts.is_up()) {
+            let claimed = row.entry.stored.member_uid.as_deref();
+            let Some((uid, name)) = claimed.zip(row.entry.claimed_name()) else {
+                continue;
+            };
+            let (ctx, owner, key) = self.parts(&row.entry);
+            let place = (&key, &MemberId::from_uid(uid));
+            for stray in removal::restores::strays(&ctx, &owner, place, name) {
+                let (ctx, key) = (Arc::clone(&ctx), key.clone());
+                let dropping = async move { removal::drop_stray(&ctx, &key, &*stray).await };
+                tokio::spawn(dropping.in_current_span());
+            }
+        }
         let status = self.0.object.status.iter();
         let ended = rows
             .iter()

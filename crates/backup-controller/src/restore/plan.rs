@@ -9,6 +9,7 @@ use api_types::key::ClusterKey;
 use api_types::names::MemberId;
 use api_types::restore::RestoreDetail;
 use jiff::Timestamp;
+use velero_kit::classify;
 use velero_kit::reading::wanted::is_for_good;
 
 use super::Problem;
@@ -52,6 +53,8 @@ pub struct Entry {
     pub facts: Facts,
     /// What the silence of its object means, if it is silent.
     pub stuck: Option<Problem>,
+    /// Whether its object is as it is for so long that another one may be tried in its place.
+    pub rested: bool,
     /// What its object's results say, if it went wrong.
     pub results: Results,
 }
@@ -91,6 +94,8 @@ pub enum Next {
     Choose,
     /// Its run is chosen, and nothing is known of its object: create it.
     Create,
+    /// Velero refused the object too early: claim the next name.
+    Rename,
     /// Nothing is created any more, for this reason: make sure that there is nothing, then end.
     GiveUp(Problem),
     /// Its object was seen and is not in the watch any more: ask the member.
@@ -119,6 +124,18 @@ impl Entry {
             .and(self.stored.restore_name_in_cluster.as_deref())
     }
 
+    /// Its object, as last seen.
+    pub fn object(&self) -> Option<&Arc<velero::Restore>> {
+        let name = self.claimed_name()?;
+        let mut objects = self.facts.objects.iter();
+        objects.find(|object| object.metadata.name.as_deref() == Some(name))
+    }
+
+    /// Why Velero refused its object, if only for what it had not seen yet.
+    pub fn premature(&self) -> Option<Problem> {
+        classify::premature(&self.key.name, &self.object()?.status)
+    }
+
     /// Whether the run that is restored was written down.
     pub fn has_chosen(&self) -> bool {
         self.stored.backup_name_in_cluster.is_some()
@@ -136,12 +153,12 @@ pub fn plan(entry: &Entry, terms: &Terms<'_>) -> Next {
         return Next::Final;
     }
     match entry.claimed_name() {
-        Some(name) => plan_claimed(entry, name, terms),
+        Some(_) => plan_claimed(entry, terms),
         None => before_choice(entry, terms, Next::Claim),
     }
 }
 
-fn plan_claimed(entry: &Entry, name: &str, terms: &Terms<'_>) -> Next {
+fn plan_claimed(entry: &Entry, terms: &Terms<'_>) -> Next {
     let facts = &entry.facts;
     if let Link::Up { member_uid } = &facts.link
         && entry.stored.member_uid.as_deref() != Some(member_uid)
@@ -159,17 +176,21 @@ fn plan_claimed(entry: &Entry, name: &str, terms: &Terms<'_>) -> Next {
         // Without a chosen run nothing was ever created.
         return before_choice(entry, terms, Next::Choose);
     }
-    let object = facts
-        .objects
-        .iter()
-        .find(|o| o.metadata.name.as_deref() == Some(name));
+    let (object, premature) = (entry.object(), entry.premature());
     let blind = facts.is_up() && !facts.objects_synced;
     let trouble = member::no_velero(&entry.key, facts.velero)
         .filter(|_| blind && facts.velero != Served::Unknown);
     let expired = terms.now >= terms.deadline;
     match (object, trouble) {
-        (Some(object), None) => return Next::Follow(Arc::clone(object)),
-        (Some(object), Some(_)) if velero_is_done(object.phase()) => {
+        (Some(object), None) => {
+            return match premature {
+                None => Next::Follow(Arc::clone(object)),
+                Some(_) if !facts.is_up() || blind => Next::Hold,
+                Some(_) if entry.rested => Next::Rename,
+                Some(problem) => Next::Retry(problem),
+            };
+        }
+        (Some(object), Some(_)) if premature.is_none() && velero_is_done(object.phase()) => {
             return Next::Follow(Arc::clone(object));
         }
         // With their API the objects went; until the deadline it may come back.
@@ -301,7 +322,10 @@ pub fn going() -> Problem {
 pub fn answered(entry: &Entry, asked: &Next, applied: Applied<velero::Restore>) -> Option<Next> {
     let name = &entry.key.name;
     Some(match (applied, asked) {
-        (Applied::Present(object), _) => Next::Follow(Arc::from(object)),
+        (Applied::Present(object), _) => match classify::premature(name, &object.status) {
+            Some(problem) => Next::Retry(problem),
+            None => Next::Follow(Arc::from(object)),
+        },
         (Applied::Failed(problem), _) => Next::Retry(problem),
         (Applied::Absent | Applied::Taken, Next::Confirm) => Next::Fail(Problem::new(
             reason::OBJECT_DISAPPEARED,

@@ -260,6 +260,46 @@ fn each_answer_of_the_member_has_its_consequence() {
 }
 
 #[test]
+fn what_velero_refused_before_it_saw_what_is_there_is_tried_again_after_a_while() {
+    let refused_early = || {
+        object(json!({
+            "phase": "FailedValidation",
+            "validationErrors": ["The BSL default is unavailable, cannot retrieve the backup"],
+        }))
+    };
+    let mut refused = seen();
+    refused.facts.objects = vec![refused_early()];
+    assert_eq!(next(&refused, 1), "Retry StorageLocationUnavailable");
+    let mut rested = refused.clone();
+    rested.rested = true;
+    // The next name is only created before the deadline.
+    assert_eq!(
+        (next(&rested, 1), next(&rested, 3600)),
+        ("Rename".into(), "Rename".into())
+    );
+    for entry in [refused, rested] {
+        let mut silent = entry.clone();
+        silent.facts.link = down("Unreachable", Some(0));
+        assert_eq!(next(&silent, 1), "Hold");
+        let mut unsynced = entry;
+        unsynced.facts.objects_synced = false;
+        assert_eq!(next(&unsynced, 1), "Hold");
+        unsynced.facts.velero = Served::No;
+        assert_eq!(next(&unsynced, 1), "Wait VeleroNotInstalled");
+    }
+    for asked in [Next::Create, Next::Confirm] {
+        let present = Applied::Present(Box::new(velero::Restore::clone(&refused_early())));
+        let said = answered(&chosen(), &asked, present);
+        let said = said.as_ref().map(short);
+        assert_eq!(said.as_deref(), Some("Retry StorageLocationUnavailable"));
+    }
+    let mut invalid = chosen();
+    let status = json!({ "phase": "FailedValidation", "validationErrors": ["no such policy"] });
+    invalid.facts.objects = vec![object(status)];
+    assert_eq!(next(&invalid, 1), "Follow FailedValidation");
+}
+
+#[test]
 fn the_last_cause_is_quoted_when_it_is_too_late() {
     let mut entry = fresh();
     entry.run = Err(problem("NoCompletedBackup"));

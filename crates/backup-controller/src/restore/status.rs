@@ -70,7 +70,7 @@ pub fn detail(entry: &Entry, next: &Next, now: Timestamp) -> RestoreDetail {
         }
         // Said with the choice already, so that its event tells it.
         Next::Create if is_partial(entry) => say(&mut detail, &of_partial(entry)),
-        Next::Claim | Next::Choose | Next::Create | Next::GiveUp(_) => {
+        Next::Claim | Next::Choose | Next::Create | Next::Rename | Next::GiveUp(_) => {
             say_being_created(&mut detail);
         }
         Next::Follow(object) => follow(&mut detail, entry, object),

@@ -151,12 +151,14 @@ impl Pass<'_> {
         match objects::next_name(&self.in_source, Purpose::Migrate, &source.key, taken) {
             Ok(next) => {
                 detail::claim_source(&mut source.stored, &uid, &next);
-                source.seen = Seen::NotShown;
+                (source.seen, source.rested) = (Seen::NotShown, false);
                 self.asked.remove(&(None, OBJECT));
                 true
             }
             Err(problem) => {
-                source.seen = Seen::NoName(problem);
+                let refused = source.premature();
+                let refused = refused.map(|why| Problem::new(reason::BACKUP_REJECTED, why.message));
+                source.seen = Seen::NoName(refused.unwrap_or(problem));
                 false
             }
         }
@@ -171,12 +173,15 @@ impl Pass<'_> {
         match objects::next_name(&self.in_target, Purpose::Migrate, &target.key, taken) {
             Ok(next) => {
                 detail::claim_target(&mut target.stored, &uid, &next);
-                target.seen = Seen::NotShown;
+                (target.seen, target.rested) = (Seen::NotShown, false);
                 self.asked.remove(&(Some(at), OBJECT));
                 true
             }
             Err(problem) => {
-                target.seen = Seen::NoName(problem);
+                let refused = target.premature();
+                let refused =
+                    refused.map(|why| Problem::new(reason::RESTORE_REJECTED, why.message));
+                target.seen = Seen::NoName(refused.unwrap_or(problem));
                 false
             }
         }

@@ -14,7 +14,7 @@ use kube::ResourceExt;
 use proxy_client::{MemberResource, MemberWatch};
 use velero_kit::identity::owner_uid;
 use velero_kit::operation::destination::{self, Requested};
-use velero_kit::operation::{Detail as _, entry, inherited, member};
+use velero_kit::operation::{Detail as _, entry, inherited, member, silence};
 use velero_kit::problem::Problem;
 use velero_kit::reading::opening;
 use velero_kit::{NAMESPACE, location};
@@ -141,14 +141,30 @@ fn source(
     let name = labels::DEFAULT_STORAGE_LOCATION;
     let at = ctx.locations.get(&key, NAMESPACE, name);
     let claimed = stored.backup_name_in_cluster.as_deref();
-    Source {
+    let mut source = Source {
         member: look_at(ctx, &key, problem, &ctx.backups),
         location: location::usable(name, at.as_deref()),
         seen: seen(&ctx.backups, migrate, &key, claimed),
         stuck: None,
+        rested: false,
         stored,
         key,
-    }
+    };
+    source.rested =
+        source.premature().is_some() && has_rested(ctx, migrate, &source.key, &source.seen);
+    source
+}
+
+/// Whether a claimed object is as it is for so long that another one may be tried in its place.
+fn has_rested<K: MemberResource>(
+    ctx: &Context,
+    migrate: &Migrate,
+    key: &ClusterKey,
+    seen: &Seen<K>,
+) -> bool {
+    let uid = migrate.metadata.uid.as_deref().unwrap_or_default();
+    let object = seen.object();
+    object.is_some_and(|object| silence::has_rested(ctx, uid, key, &**object))
 }
 
 fn target(
@@ -163,17 +179,21 @@ fn target(
         let of = memory.clusters.get(&key);
         of.map(|of| of.own.notes.clone())
     });
-    Target {
+    let mut target = Target {
         member: look_at(ctx, &key, problem, &ctx.restores),
         seen: seen(&ctx.restores, migrate, &key, name),
         storage: opening::cannot_open(ctx, &key, place),
         notes: notes.unwrap_or_default(),
         readable: Readable::NotAsked,
         stuck: None,
+        rested: false,
         results: Results::None,
         stored,
         key,
-    }
+    };
+    target.rested =
+        target.premature().is_some() && has_rested(ctx, migrate, &target.key, &target.seen);
+    target
 }
 
 /// What is known of a member; `problem`: what the fleet says against it.

@@ -34,6 +34,7 @@ pub fn claim_source(detail: &mut BackupDetail, member_uid: &str, name: &str) {
 pub fn claim_target(detail: &mut RestoreDetail, member_uid: &str, name: &str) {
     detail.member_uid = Some(member_uid.to_owned());
     detail.restore_name_in_cluster = Some(name.to_owned());
+    detail.restore_status_in_cluster = None;
 }
 
 /// Writes down which backup is restored, before it is.

@@ -11,6 +11,7 @@ use api_types::key::ClusterKey;
 use api_types::migrate::PartialFailure;
 use api_types::restore::RestoreDetail;
 use jiff::Timestamp;
+use velero_kit::classify;
 use velero_kit::location;
 pub use velero_kit::operation::member::Link;
 use velero_kit::problem::Problem;
@@ -100,6 +101,18 @@ pub struct Source {
     pub seen: Seen<velero::Backup>,
     /// What the silence of its object means, if it is silent.
     pub stuck: Option<Problem>,
+    /// Whether its object is as it is for so long that another one may be tried in its place.
+    pub rested: bool,
+}
+
+impl<O> Seen<O> {
+    /// The object, if it is there.
+    pub fn object(&self) -> Option<&Arc<O>> {
+        match self {
+            Self::Present(object) => Some(object),
+            _ => None,
+        }
+    }
 }
 
 impl Source {
@@ -107,6 +120,11 @@ impl Source {
     pub fn claimed(&self) -> Option<(&str, &str)> {
         let name = self.stored.backup_name_in_cluster.as_deref()?;
         Some((self.stored.member_uid.as_deref()?, name))
+    }
+
+    /// Why Velero refused its object, if only for what it had not seen yet.
+    pub fn premature(&self) -> Option<Problem> {
+        classify::premature(&self.key.name, &self.seen.object()?.status)
     }
 
     /// Whether this is the very cluster, whatever it is called on the hub.
@@ -152,6 +170,8 @@ pub struct Target {
     pub seen: Seen<velero::Restore>,
     /// What the silence of its object means, if it is silent.
     pub stuck: Option<Problem>,
+    /// Whether its object is as it is for so long that another one may be tried in its place.
+    pub rested: bool,
     /// What its object's results say, if it went wrong.
     pub results: Results,
 }
@@ -161,6 +181,11 @@ impl Target {
     pub fn claimed(&self) -> Option<(&str, &str)> {
         let name = self.stored.restore_name_in_cluster.as_deref()?;
         Some((self.stored.member_uid.as_deref()?, name))
+    }
+
+    /// Why Velero refused its object, if only for what it had not seen yet.
+    pub fn premature(&self) -> Option<Problem> {
+        classify::premature(&self.key.name, &self.seen.object()?.status)
     }
 
     /// Whether the backup that is restored was written down. Before that nothing was created.

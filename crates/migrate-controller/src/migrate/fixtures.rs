@@ -108,6 +108,7 @@ pub(super) fn source() -> Source {
         location: Ok(place()),
         seen: Seen::NotShown,
         stuck: None,
+        rested: false,
     }
 }
 
@@ -122,6 +123,7 @@ pub(super) fn target(name: &str) -> Target {
         readable: Readable::NotAsked,
         seen: Seen::NotShown,
         stuck: None,
+        rested: false,
         results: Results::None,
     }
 }
@@ -140,7 +142,8 @@ pub(super) fn terms() -> Terms {
 
 pub(super) fn backup(phase: &str) -> Arc<velero::Backup> {
     let mut object = velero::Backup::new(BACKUP, velero::BackupSpec::default());
-    object.status = json!({ "phase": phase, "startTimestamp": at(30).to_string() });
+    object.status = status_in(phase);
+    object.status["startTimestamp"] = at(30).to_string().into();
     Arc::new(object)
 }
 
@@ -151,8 +154,20 @@ pub(super) fn refused() -> Arc<velero::Backup> {
     Arc::new(object)
 }
 
+/// Not a phase of Velero: it refused the object for what it had not seen yet.
+pub(super) const REFUSED_EARLY: &str = "refused early";
+
+/// What Velero says of an object in this phase.
+fn status_in(phase: &str) -> Value {
+    if phase != REFUSED_EARLY {
+        return json!({ "phase": phase });
+    }
+    let unseen = "The BSL default is unavailable, cannot retrieve the backup";
+    json!({ "phase": "FailedValidation", "validationErrors": [unseen] })
+}
+
 pub(super) fn restore(name: &str, phase: &str) -> Arc<velero::Restore> {
     let mut object = velero::Restore::new(name, velero::RestoreSpec::default());
-    object.status = json!({ "phase": phase });
+    object.status = status_in(phase);
     Arc::new(object)
 }

@@ -12,7 +12,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::detail::{choose, claim_source, claim_target};
 use super::facts::{Link, Member, Seen, Source, Target, Terms};
 use super::fixtures::{
-    BACKUP, RESTORE, at, backup, down, place, problem, refused, source, target, terms, uid_of,
+    BACKUP, REFUSED_EARLY, RESTORE, at, backup, down, place, problem, refused, source, target,
+    terms, uid_of,
 };
 use super::transition::{Next, Run, step};
 
@@ -145,6 +146,9 @@ pub(super) fn sources() -> [Source; 4] {
     [new, claimed, seen, done]
 }
 
+/// Velero refused it for what it had not seen yet, and another one may be tried.
+pub(super) const REFUSED_LONG: &str = "refused long ago";
+
 pub(super) fn observations<O>(present: impl Fn(&str) -> Arc<O>) -> Vec<(&'static str, Seen<O>)> {
     vec![
         ("unknown", Seen::Unknown),
@@ -154,6 +158,8 @@ pub(super) fn observations<O>(present: impl Fn(&str) -> Arc<O>) -> Vec<(&'static
         ("completed", Seen::Present(present("Completed"))),
         ("partial", Seen::Present(present("PartiallyFailed"))),
         ("failed", Seen::Present(present("Failed"))),
+        ("refused", Seen::Present(present(REFUSED_EARLY))),
+        (REFUSED_LONG, Seen::Present(present(REFUSED_EARLY))),
         ("absent", Seen::Absent),
         ("taken", Seen::Taken),
         ("lost", Seen::Lost),

@@ -15,6 +15,7 @@ use api_types::phase::Phase;
 use controller_kit::reconcile::Outcome;
 use futures::{StreamExt, stream};
 use kube::ResourceExt;
+use proxy_client::MemberResource;
 use tracing::Instrument;
 use velero_kit::identity::Owner;
 use velero_kit::operation::conclude::{until_stalled, velero_is_done};
@@ -22,7 +23,7 @@ use velero_kit::operation::objects::{self, Target as Place};
 use velero_kit::operation::{
     Detail, Error, destination, entry, is_settled, look_again, silence, sooner, stale, until,
 };
-use velero_kit::removal::backups;
+use velero_kit::removal;
 use velero_kit::results::read::{Store, read};
 use velero_kit::{borrowed, classify};
 
@@ -32,7 +33,7 @@ use super::status::{self, Entries};
 use super::transition::{Gate, Next, Step, step};
 use super::validate::{InvalidSpec, Validated};
 use super::{ask, owner_in_source, owner_in_target};
-use crate::context::Draft;
+use crate::context::{Context, Draft};
 
 /// More rounds than any entry has steps.
 const ROUNDS: usize = 12;
@@ -170,7 +171,9 @@ impl<'a> Pass<'a> {
     /// again.
     fn follow(&mut self, step: &Step) -> Option<Duration> {
         let ctx = self.draft.ctx;
-        let mut again = None;
+        let retries = |next: &Next<_>| matches!(next, Next::Retry(_));
+        let retries = matches!(step.source, Next::Retry(_)) || step.targets.iter().any(retries);
+        let mut again = retries.then_some(ctx.timings.retry);
         if let (Next::Follow(object), Link::Up { member_uid }) =
             (&step.source, &self.source.member.link)
             && !velero_is_done(object.phase())
@@ -178,7 +181,7 @@ impl<'a> Pass<'a> {
             let place = (&self.source.key, member_uid.as_str());
             let (stuck, wait) = silence::watch(ctx, &self.in_source, place, &**object);
             self.source.stuck = stuck;
-            again = Some(wait);
+            again = sooner(again, Some(wait));
         }
         for (target, next) in self.targets.iter_mut().zip(&step.targets) {
             let (Next::Follow(object), Link::Up { member_uid }) = (next, &target.member.link)
@@ -195,22 +198,34 @@ impl<'a> Pass<'a> {
         sooner(again, self.read_results(step))
     }
 
-    /// Removes refused objects of earlier names, and once it does not go on that of the last one: they would hide
-    /// what the bucket has under these names. Beside the passes, since nothing waits for it.
+    /// Removes refused objects of earlier names, and once the source does not go on that of its last one:
+    /// they would hide what the bucket has under these names. Beside the passes, since nothing waits for
+    /// it.
     fn tidy(&self, goes_on: bool) {
-        let Some((uid, claimed)) = self.source.claimed() else {
-            return;
+        let ctx = self.draft.ctx;
+        let member = |link: &Link, uid: &str| {
+            let is_claimed = matches!(link, Link::Up { member_uid } if member_uid == uid);
+            is_claimed.then(|| MemberId::from_uid(uid))
         };
-        if !matches!(&self.source.member.link, Link::Up { member_uid } if member_uid == uid) {
-            return;
+        if let Some((uid, claimed)) = self.source.claimed()
+            && let Some(member) = member(&self.source.member.link, uid)
+        {
+            let (key, needed) = (&self.source.key, goes_on.then_some(claimed));
+            for stray in removal::backups::strays(ctx, &self.in_source, (key, &member), needed) {
+                drop_stray(ctx, key, stray);
+            }
         }
-        let needed = goes_on.then_some(claimed);
-        let (ctx, key) = (self.draft.ctx, &self.source.key);
-        let place = (key, &MemberId::from_uid(uid));
-        for stray in backups::strays(ctx, &self.in_source, place, needed) {
-            let (ctx, key) = (Arc::clone(ctx), key.clone());
-            let dropping = async move { backups::drop_stray(&ctx, &key, &stray).await };
-            tokio::spawn(dropping.in_current_span());
+        for target in &self.targets {
+            let Some((uid, claimed)) = target.claimed() else {
+                continue;
+            };
+            let Some(member) = member(&target.member.link, uid) else {
+                continue;
+            };
+            let place = (&target.key, &member);
+            for stray in removal::restores::strays(ctx, &self.in_target, place, claimed) {
+                drop_stray(ctx, &target.key, stray);
+            }
         }
     }
 
@@ -283,6 +298,12 @@ impl<'a> Pass<'a> {
         });
         tokio::spawn(releasing.in_current_span());
     }
+}
+
+fn drop_stray<O: MemberResource>(ctx: &Arc<Context>, key: &ClusterKey, stray: Arc<O>) {
+    let (ctx, key) = (Arc::clone(ctx), key.clone());
+    let dropping = async move { removal::drop_stray(&ctx, &key, &*stray).await };
+    tokio::spawn(dropping.in_current_span());
 }
 
 /// Says of an object that is about to be made that it cannot have the name of its first choice.

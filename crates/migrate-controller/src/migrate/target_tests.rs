@@ -10,8 +10,8 @@ use super::super::fixtures::{
 };
 use super::super::look::claimed_source;
 use super::super::matrix::{
-    Said, all_members, awaited, cancelled, expired, gates, in_all_terms, late, members,
-    observations, of_target, phase_after, source_in, targets, tells_all, word,
+    REFUSED_LONG, Said, all_members, awaited, cancelled, expired, gates, in_all_terms, late,
+    members, observations, of_target, phase_after, source_in, targets, tells_all, word,
 };
 use super::*;
 
@@ -31,6 +31,7 @@ fn said_of(state: &Target) -> Vec<Said> {
                 for (copy, readable) in &readables {
                     let mut target = state.clone();
                     (target.seen, target.readable) = (seen.clone(), readable.clone());
+                    target.rested = seen_as == REFUSED_LONG;
                     spoil(&mut target.member);
                     let next = in_all_terms(&terms(), |terms| next_of(&source, &target, terms));
                     said.push((vec![gate, trouble, seen_as, *copy], next));
@@ -38,7 +39,7 @@ fn said_of(state: &Target) -> Vec<Said> {
             }
         }
     }
-    assert_eq!(said.len(), 5 * 6 * 12 * 4);
+    assert_eq!(said.len(), 5 * 6 * 14 * 4);
     said
 }
 
@@ -109,10 +110,14 @@ fn a_target_whose_backup_is_written_down_in_every_situation_with_every_observati
         expired | no velero | unknown, not shown, waiting, running | any | confirm | confirm
         shut, coming, open | no velero | unknown, not shown, waiting, running | never | confirm | confirm
         shut, coming, open | no velero | unknown, not shown, waiting, running | any but never | wait:VeleroNotInstalled | confirm
-        lost | any but replaced | absent, taken, lost | any | fail:SourceBackupFailed | fail:#
-        expired | any but replaced | absent, taken, lost | any but never | fail:BackupExpired | fail:#
-        any but lost | any but replaced | absent, taken, lost | never | fail:BackupNotRestorable | fail:#
+        lost | any but replaced | absent, taken, lost, refused, refused long ago | any | fail:SourceBackupFailed | fail:#
+        expired | any but replaced | absent, taken, lost, refused, refused long ago | any but never | fail:BackupExpired | fail:#
+        any but lost | any but replaced | absent, taken, lost, refused, refused long ago | never | fail:BackupNotRestorable | fail:#
         shut, coming, open | any but replaced | taken | any but never | rename | fail:#
+        shut, coming, open | any but replaced, no velero, down | refused | any but never | retry:StorageLocationUnavailable | fail:#
+        shut, coming, open | any but replaced, no velero, down | refused long ago | any but never | rename | fail:#
+        shut, coming, open | down | refused, refused long ago | any but never | hold | fail:#
+        shut, coming, open | no velero | refused, refused long ago | any but never | wait:VeleroNotInstalled | fail:#
         shut, coming, open | any but replaced | lost | any but never | retry:Unreachable | fail:#
         shut, coming | any but replaced | absent | any but never | hold | fail:#
         open | any but replaced | absent | not asked | transfer | fail:#
@@ -145,10 +150,14 @@ fn a_target_whose_restore_was_seen_in_every_situation_with_every_observation() {
         expired | no velero | unknown, not shown, waiting, running | any | confirm | confirm
         shut, coming, open | no velero | unknown, not shown, waiting, running | never | confirm | confirm
         shut, coming, open | no velero | unknown, not shown, waiting, running | any but never | wait:VeleroNotInstalled | confirm
-        lost | any but replaced | lost | any | fail:SourceBackupFailed | fail:#
-        expired | any but replaced | lost | any but never | fail:BackupExpired | fail:#
-        any but lost | any but replaced | lost | never | fail:BackupNotRestorable | fail:#
-        shut, coming, open | any but replaced | lost | any but never | retry:Unreachable | fail:#";
+        lost | any but replaced | lost, refused, refused long ago | any | fail:SourceBackupFailed | fail:#
+        expired | any but replaced | lost, refused, refused long ago | any but never | fail:BackupExpired | fail:#
+        any but lost | any but replaced | lost, refused, refused long ago | never | fail:BackupNotRestorable | fail:#
+        shut, coming, open | any but replaced | lost | any but never | retry:Unreachable | fail:#
+        shut, coming, open | any but replaced, no velero, down | refused | any but never | retry:StorageLocationUnavailable | fail:#
+        shut, coming, open | any but replaced, no velero, down | refused long ago | any but never | rename | fail:#
+        shut, coming, open | down | refused, refused long ago | any but never | hold | fail:#
+        shut, coming, open | no velero | refused, refused long ago | any but never | wait:VeleroNotInstalled | fail:#";
     tells_all(table, &said_of(&seen));
 }
 

@@ -47,7 +47,8 @@ pub enum Next<O> {
     Move,
     /// Written down, and nothing is known of its object: create it.
     Create,
-    /// Somebody else has the name, or its folder in the bucket: claim the next one.
+    /// Somebody else has the name, or its folder in the bucket, or Velero refused the object too early:
+    /// claim the next one.
     Rename,
     /// Ask the member whether the object is there.
     Confirm,
@@ -144,6 +145,9 @@ fn next_of_source(source: &Source, terms: &Terms) -> Next<velero::Backup> {
         cluster: name,
         kind: "Backup",
     };
+    if let Some(problem) = source.premature() {
+        return before.instead(problem, stop, source.rested);
+    }
     let create = || match not_now() {
         Some(problem) => Next::Wait(problem),
         None if source.has_moved() => Next::Move,
@@ -190,7 +194,10 @@ fn next_of_target(
             _ => Next::Hold,
         };
         let stop = terms.stop(&what, last).or(never);
-        let next = before.next(&target.seen, velero::Restore::phase, stop, create);
+        let next = match target.premature() {
+            Some(problem) => before.instead(problem, stop, target.rested),
+            None => before.next(&target.seen, velero::Restore::phase, stop, create),
+        };
         return match (ended(stored), next) {
             // However it went since, it ended so.
             (Some(_), next @ Next::Follow(_)) | (None, next) => next,
@@ -281,6 +288,18 @@ impl Claimed<'_> {
             (Seen::NotShown, _) if !self.member.is_up() => Next::Hold,
             (Seen::NotShown, _) if self.seen || stop.is_some() => Next::Confirm,
             (Seen::NotShown, _) => create(),
+        }
+    }
+
+    /// What comes next where Velero refused the object too early, for this; `rested`: another one may be
+    /// tried.
+    fn instead<O>(&self, refused: Problem, stop: Option<Problem>, rested: bool) -> Next<O> {
+        match (stop, self.member.blinded()) {
+            (Some(stop), _) => Next::Fail(stop),
+            (None, Some(problem)) => Next::Wait(problem.clone()),
+            (None, None) if !self.member.is_up() => Next::Hold,
+            (None, None) if rested => Next::Rename,
+            (None, None) => Next::Retry(refused),
         }
     }
 

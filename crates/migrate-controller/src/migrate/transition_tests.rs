@@ -6,7 +6,8 @@ use api_types::phase::EntryPhase;
 
 use super::super::fixtures::{place, problem, source, terms};
 use super::super::matrix::{
-    Said, Spoil, all_members, backups, in_all_terms, late, phase_after, sources, tells_all, word,
+    REFUSED_LONG, Said, Spoil, all_members, backups, in_all_terms, late, phase_after, sources,
+    tells_all, word,
 };
 use super::*;
 
@@ -69,13 +70,13 @@ fn said_of(state: &Source) -> Vec<Said> {
     for (situation, comes) in situations() {
         for (seen_as, seen) in backups() {
             let (mut source, mut terms) = (state.clone(), terms());
-            source.seen = seen;
+            (source.seen, source.rested) = (seen, seen_as == REFUSED_LONG);
             comes(&mut source, &mut terms);
             let next = in_all_terms(&terms, |terms| next_of(&source, terms));
             said.push((vec![situation, seen_as], next));
         }
     }
-    assert_eq!(said.len(), 10 * 13);
+    assert_eq!(said.len(), 10 * 15);
     said
 }
 
@@ -106,6 +107,10 @@ fn a_source_that_is_claimed_in_every_situation_with_every_observation() {
         any but replaced | completed, partial, failed | follow | follow
         any but replaced, no velero | waiting, running | follow | follow
         any but replaced | in bucket, taken | rename | fail:#
+        any but replaced, no velero, down | refused | retry:StorageLocationUnavailable | fail:#
+        any but replaced, no velero, down | refused long ago | rename | fail:#
+        down | refused, refused long ago | hold | fail:#
+        no velero | refused, refused long ago | wait:VeleroNotInstalled | fail:#
         any but replaced | lost | retry:Unreachable | fail:#
         any but replaced | no answer | retry:Unreachable | retry:Unreachable
         any but replaced, no velero | unknown | hold | hold
@@ -133,6 +138,10 @@ fn a_source_whose_backup_was_seen_or_has_ended_in_every_situation_with_every_obs
         any but replaced | completed, partial, failed | follow | follow
         any but replaced, no velero | waiting, running | follow | follow
         any but replaced | in bucket | rename | fail:#
+        any but replaced, no velero, down | refused | retry:StorageLocationUnavailable | fail:#
+        any but replaced, no velero, down | refused long ago | rename | fail:#
+        down | refused, refused long ago | hold | fail:#
+        no velero | refused, refused long ago | wait:VeleroNotInstalled | fail:#
         any but replaced | absent, taken | fail:ObjectDisappeared | fail:ObjectDisappeared
         any but replaced | lost | retry:Unreachable | fail:#
         any but replaced | no answer | retry:Unreachable | retry:Unreachable

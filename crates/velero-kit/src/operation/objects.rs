@@ -102,7 +102,7 @@ pub fn other_name(
     Some(Problem::new(
         reason::NAME_TAKEN,
         format!(
-            "{first} is held by another owner in {}: the {what} is named {name}",
+            "{first} is taken in {}: the {what} is named {name}",
             key.name
         ),
     ))

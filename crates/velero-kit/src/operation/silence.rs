@@ -43,6 +43,20 @@ pub fn watch(
     (stuck(key, probe, unchanged, timings), again)
 }
 
+/// Whether a call that had failed when the object came to be as it is would be tried again by now.
+pub fn has_rested(
+    ctx: &Context<impl Process>,
+    owner_uid: &str,
+    key: &ClusterKey,
+    object: &impl Resource,
+) -> bool {
+    let unchanged = ctx.memory.with(owner_uid, |memory| {
+        let of = memory.clusters.entry(key.clone()).or_default();
+        of.unchanged(object)
+    });
+    unchanged >= ctx.timings.retry
+}
+
 /// What silence means, by Velero's last answer.
 fn stuck(
     key: &ClusterKey,

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use proxy_client::{Error as CallError, ListOptions, MemberApi, Preconditions};
 
+use super::drop_stray;
 use super::places::{Known, at, is_deletable, is_final, out_of_sight, shown_in, synced, unsure};
 use crate::classify;
 use crate::deletion::{self as steps, Observed, Step};
@@ -91,7 +92,7 @@ impl<'a, P: Process> OnMember<'a, P> {
             return Ok(Step::Done);
         };
         for stray in strays(self.ctx, self.owner, (self.key, &self.member), Some(name)) {
-            drop_stray(self.ctx, self.key, &stray).await;
+            drop_stray(self.ctx, self.key, &*stray).await;
         }
         // Before the Backup: what a sync has brought back must be seen with that sync.
         let locations = self.locations().await?;
@@ -258,8 +259,8 @@ pub fn left_by(step: Result<Step, Problem>, look_again: Duration) -> (Option<Pro
     }
 }
 
-/// Objects of ours that Velero refused because the bucket holds their names, but for the one of the
-/// name that is `needed`.
+/// Objects of ours that Velero refused because the bucket holds their names, or before it had seen what
+/// they need, but for the one of the name that is `needed`.
 pub fn strays(
     ctx: &Context<impl Process>,
     owner: &Owner,
@@ -270,22 +271,10 @@ pub fn strays(
     found.retain(|object| {
         owner.owns(&object.metadata, member)
             && object.metadata.name.as_deref() != needed
-            && classify::name_in_bucket(object)
+            && (classify::name_in_bucket(object)
+                || classify::premature(&key.name, &object.status).is_some())
     });
     found
-}
-
-/// Removes one of them. Nothing was written under it, so a plain deletion leaves nothing behind.
-pub async fn drop_stray(ctx: &Context<impl Process>, key: &ClusterKey, stray: &velero::Backup) {
-    let name = stray.metadata.name.clone().unwrap_or_default();
-    let only_if = Preconditions {
-        uid: stray.metadata.uid.clone(),
-        resource_version: None,
-    };
-    let api = objects::velero::<velero::Backup>(ctx, key);
-    if let Err(error) = api.delete(&name, &only_if).await {
-        tracing::warn!(cluster = %key, %name, %error, "a refused Velero Backup stays for now");
-    }
 }
 
 #[cfg(test)]

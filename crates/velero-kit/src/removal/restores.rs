@@ -1,14 +1,18 @@
 //! Deleting the Velero Restores of one member. What they restored stays.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::condition::reason;
 use api_types::external::velero;
+use api_types::key::ClusterKey;
 use api_types::labels;
+use api_types::names::MemberId;
 use api_types::restore::RestoreDetail;
 use kube::ResourceExt;
 use proxy_client::{Error as CallError, ListOptions, Preconditions};
 
+use crate::classify;
 use crate::identity::Owner;
 use crate::operation::context::{Context, Process};
 use crate::operation::deletion::{self, Left};
@@ -99,6 +103,24 @@ pub async fn remove(
         }
     }
     Ok(removed)
+}
+
+/// Restores of ours that Velero refused before it had seen what they need, but for the one of the name
+/// that is claimed.
+pub fn strays(
+    ctx: &Context<impl Process>,
+    owner: &Owner,
+    (key, member): (&ClusterKey, &MemberId),
+    claimed: &str,
+) -> Vec<Arc<velero::Restore>> {
+    let mut found = ctx.restores.list(key);
+    found.retain(|object| {
+        owner.owns(&object.metadata, member)
+            && object.metadata.deletion_timestamp.is_none()
+            && object.metadata.name.as_deref() != Some(claimed)
+            && classify::premature(&key.name, &object.status).is_some()
+    });
+    found
 }
 
 #[cfg(test)]

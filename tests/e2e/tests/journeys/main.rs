@@ -21,6 +21,7 @@ mod migrate;
 mod moved;
 mod otlp;
 mod points;
+mod premature;
 mod quickstart;
 mod refused;
 mod removal;
