@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::operation::calls::{self, Answer, Call};
 use crate::operation::draft::Draft;
 use crate::operation::objects::{self, Target};
-use crate::operation::{look_again, sooner, stale};
+use crate::operation::{destination, look_again, sooner, stale};
 
 /// An entry and what comes next for it.
 #[derive(Debug)]
@@ -113,7 +113,9 @@ impl<'a> Pass<'a> {
 
     /// The spec can never work: say so, once and for all.
     pub async fn refuse(&mut self, invalid: &InvalidSpec) -> Result<Outcome, Error> {
-        let wanted = status::refused(&self.0.object, invalid, self.0.now);
+        let Draft { ctx, object, .. } = &self.0;
+        let meant = destination::meant(ctx, &self.0.owner.namespace, &object.spec.destination);
+        let wanted = status::refused(object, &meant, invalid, self.0.now);
         let written = self.0.write(wanted).await?;
         Ok(if written { Outcome::Done } else { stale() })
     }

@@ -2,6 +2,7 @@
 
 use api_types::backup::{Backup, BackupStatus};
 use api_types::external::velero;
+use api_types::key::ClusterKey;
 use api_types::names::Purpose;
 use jiff::Timestamp;
 
@@ -46,9 +47,14 @@ fn name_taken(backup: &Backup, row: &Row) -> Option<Problem> {
     objects::other_name(&owner, Purpose::Backup, &row.entry.key, ("backup", name))
 }
 
-/// The status of a Backup whose spec can never work.
-pub fn refused(backup: &Backup, invalid: &InvalidSpec, now: Timestamp) -> BackupStatus {
-    conclude::refused(backup, &invalid.to_string(), now)
+/// The status of a Backup whose spec can never work; `meant`: the clusters that it asks for.
+pub fn refused(
+    backup: &Backup,
+    meant: &[ClusterKey],
+    invalid: &InvalidSpec,
+    now: Timestamp,
+) -> BackupStatus {
+    conclude::refused(backup, meant, &invalid.to_string(), now)
 }
 
 /// The condition `Succeeded`, if it is there.

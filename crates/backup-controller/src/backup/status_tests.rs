@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::super::delete::Left;
 use super::super::fixtures::{
     NAME, OWNER_UID, at, backup, claimed, deadline, detail, down, facts, fresh, holds, in_phase,
-    object, ready_reason, seen, validated,
+    key, object, ready_reason, seen, validated,
 };
 use super::super::plan::Entry;
 use super::*;
@@ -235,7 +235,8 @@ fn invalid() -> InvalidSpec {
 
 #[test]
 fn a_spec_that_can_never_work_ends_at_once_with_the_field_and_the_advice() {
-    let status = refused(&backup(BackupStatus::default()), &invalid(), at(10));
+    let meant = [key("bergen"), key("oslo")];
+    let status = refused(&backup(BackupStatus::default()), &meant, &invalid(), at(10));
     assert_eq!(status.phase, Some(Phase::FailedValidation));
     assert_eq!(ready_reason(&status), "InvalidSpec");
     assert_eq!(succeeded(&status), Some(false));
@@ -243,13 +244,37 @@ fn a_spec_that_can_never_work_ends_at_once_with_the_field_and_the_advice() {
         message(&status),
         "spec.policy.ttl: \"10d\" is not a duration: make a new Backup"
     );
-    assert_eq!(refused(&backup(status.clone()), &invalid(), at(99)), status);
+    let entries = status.backup_details.iter();
+    let entries: Vec<_> = entries
+        .map(|entry| {
+            (
+                entry.cluster_name.as_str(),
+                entry.phase,
+                entry.reason.as_deref(),
+            )
+        })
+        .collect();
+    let invalid_spec = Some("InvalidSpec");
+    assert_eq!(
+        entries,
+        [
+            ("bergen", EntryPhase::Failed, invalid_spec),
+            ("oslo", EntryPhase::Failed, invalid_spec),
+        ]
+    );
+    let again = refused(&backup(status.clone()), &meant[..1], &invalid(), at(99));
+    assert_eq!(again, status);
 }
 
 #[test]
 fn a_backup_that_has_begun_is_never_failed_by_its_spec() {
     let running = first(&[following("oslo", "InProgress")]);
-    let status = refused(&backup(running.clone()), &invalid(), at(20));
+    let status = refused(
+        &backup(running.clone()),
+        &[key("bergen")],
+        &invalid(),
+        at(20),
+    );
     assert_eq!(status.phase, Some(Phase::InProgress));
     assert_eq!(succeeded(&status), None);
     assert_eq!(status.backup_details, running.backup_details);

@@ -23,7 +23,6 @@ use super::origin::is_made_in;
 use super::plan::{Entry, Facts};
 use super::results::Results;
 use super::source::{self, Origin, Run, Source, Which};
-use super::validate::Validated;
 use super::wanted::location_of;
 use super::{Problem, place};
 use crate::context::Context;
@@ -55,7 +54,6 @@ pub fn source(ctx: &Context, restore: &Restore) -> Source {
 pub fn entries(
     ctx: &Context,
     restore: &Restore,
-    spec: &Validated,
     source: &Source,
     (owner, now): (&Owner, Timestamp),
 ) -> Vec<Entry> {
@@ -66,12 +64,12 @@ pub fn entries(
         .into_iter()
         .filter_map(|detail| Some((entry::key_of(namespace, &detail)?, detail)))
         .collect();
-    let wanted = wanted(restore, spec, source);
+    let wanted = wanted(restore, source).and_then(selected);
     let by = wanted
         .as_ref()
-        .map(|wanted| (&wanted.destination, wanted.selector.as_ref()));
+        .map(|(wanted, selector)| (wanted, selector.as_ref()));
     let requested = destination::of_once(ctx, namespace, by, &stored, status.start_time.is_some());
-    let wanted = wanted.map(|wanted| wanted.destination).unwrap_or_default();
+    let wanted = wanted.map(|(wanted, _)| wanted).unwrap_or_default();
     // Many targets may have one origin.
     let mut known = BTreeMap::new();
     inherited::entries(stored, requested, &wanted, now)
@@ -301,47 +299,42 @@ fn run(
     source.run(origin, seen, now)
 }
 
-/// The clusters that are to be restored.
-struct Wanted {
-    destination: Destination,
-    selector: Option<Selector>,
+/// The clusters that a Restore that cannot work asks for.
+pub fn meant(ctx: &Context, restore: &Restore, source: &Source) -> Vec<ClusterKey> {
+    let namespace = restore.namespace().unwrap_or_default();
+    let wanted = wanted(restore, source);
+    let meant = wanted.map(|wanted| destination::meant(ctx, &namespace, &wanted));
+    meant.unwrap_or_default()
 }
 
-fn wanted(restore: &Restore, spec: &Validated, source: &Source) -> Option<Wanted> {
+/// The clusters that are to be restored, if that is known.
+fn wanted(restore: &Restore, source: &Source) -> Option<Destination> {
     if let Some(destination) = &restore.spec.destination {
-        return Some(Wanted {
-            destination: destination.clone(),
-            selector: spec.selector.clone(),
-        });
+        return Some(destination.clone());
     }
     let backup = source.backup.as_deref()?;
     let own = &backup.spec.destination;
     let status = backup.status.as_ref();
-    if status.is_some_and(|status| status.start_time.is_some()) {
-        // What the Backup has settled on, whatever its own destination would mean today.
-        let clusters = source::clusters(backup)
-            .iter()
-            .map(|key| ClusterRef::new(key.kind, &key.name))
-            .collect();
-        return Some(Wanted {
-            destination: Destination {
-                fleet: own.fleet.clone(),
-                clusters,
-                cluster_selector: None,
-            },
-            selector: None,
-        });
+    if status.is_none_or(|status| status.start_time.is_none()) {
+        return Some(own.clone());
     }
-    // A selector that cannot be read selects nothing; the Backup itself says so.
-    let selector = match own.cluster_selector.clone().map(Selector::try_from) {
-        Some(Err(_)) => return None,
-        Some(Ok(selector)) => Some(selector),
-        None => None,
-    };
-    Some(Wanted {
-        destination: own.clone(),
-        selector,
+    // What the Backup has settled on, whatever its own destination would mean today.
+    let clusters = source::clusters(backup)
+        .iter()
+        .map(|key| ClusterRef::new(key.kind, &key.name))
+        .collect();
+    Some(Destination {
+        fleet: own.fleet.clone(),
+        clusters,
+        cluster_selector: None,
     })
+}
+
+/// Where it is restored, with the selector that was read. A selector of the Backup's that cannot be read
+/// selects nothing; the Backup itself says so.
+fn selected(wanted: Destination) -> Option<(Destination, Option<Selector>)> {
+    let selector = wanted.cluster_selector.clone().map(Selector::try_from);
+    Some((wanted, selector.transpose().ok()?))
 }
 
 /// What is known about one member now.

@@ -55,7 +55,7 @@ pub async fn reconcile(ctx: &Arc<Context>, restore: Arc<Restore>) -> Result<Outc
     let mut pass = Pass::new(ctx, restore, owner);
     match validated {
         Ok(spec) => pass.run(&spec, &source).await,
-        Err(invalid) => pass.refuse(&invalid).await,
+        Err(invalid) => pass.refuse(&invalid, &source).await,
     }
 }
 

@@ -86,7 +86,7 @@ impl<'a> Pass<'a> {
         let lacking = config_map.as_ref().and_then(|found| found.as_ref().err());
         let missing = source.obstacle();
         let by = (&self.0.owner, self.0.now);
-        let entries = dereference::entries(self.0.ctx, &self.0.object, spec, source, by);
+        let entries = dereference::entries(self.0.ctx, &self.0.object, source, by);
         let too_many = self.0.too_many(entries.iter().map(|entry| &entry.key));
         let terms = Terms {
             source: missing.as_ref(),
@@ -143,8 +143,14 @@ impl<'a> Pass<'a> {
     }
 
     /// The spec can never work: say so, once and for all.
-    pub async fn refuse(&mut self, invalid: &InvalidSpec) -> Result<Outcome, Error> {
-        let wanted = conclude::refused(&self.0.object, &invalid.to_string(), self.0.now);
+    pub async fn refuse(
+        &mut self,
+        invalid: &InvalidSpec,
+        source: &Source,
+    ) -> Result<Outcome, Error> {
+        let Draft { ctx, object, .. } = &self.0;
+        let meant = dereference::meant(ctx, object, source);
+        let wanted = conclude::refused(object, &meant, &invalid.to_string(), self.0.now);
         let written = self.0.write(wanted).await?;
         Ok(if written { Outcome::Done } else { stale() })
     }

@@ -2,7 +2,6 @@
 
 use api_types::restore::{Restore, RestorePolicy};
 use jiff::Timestamp;
-use kube::core::Selector;
 
 use super::filter::{self, Scope};
 use crate::operation::spec::{
@@ -12,8 +11,6 @@ use crate::operation::spec::{
 /// What the spec says, parsed.
 #[derive(Debug, Clone)]
 pub struct Validated {
-    /// Which clusters of the fleet, when chosen by the labels of their AttachedCluster.
-    pub selector: Option<Selector>,
     /// When entries that have not begun fail.
     pub deadline: Timestamp,
     /// Which resources, as Velero's Restore says it.
@@ -25,12 +22,10 @@ pub struct Validated {
 /// Checks a Restore.
 pub fn validate(restore: &Restore) -> Result<Validated, InvalidSpec> {
     let spec = &restore.spec;
-    let selector = spec
-        .destination
-        .as_ref()
-        .and_then(|destination| destination.cluster_selector.clone())
-        .map(|selector| parse_selector("destination.clusterSelector", selector))
-        .transpose()?;
+    let destination = spec.destination.as_ref();
+    if let Some(selector) = destination.and_then(|to| to.cluster_selector.clone()) {
+        parse_selector("destination.clusterSelector", selector)?;
+    }
     if let Some(time) = &spec.point_in_time {
         time.parse().map_err(|error| InvalidSpec {
             field: "pointInTime",
@@ -39,7 +34,6 @@ pub fn validate(restore: &Restore) -> Result<Validated, InvalidSpec> {
     }
     let policy = spec.policy.clone().unwrap_or_default();
     Ok(Validated {
-        selector,
         deadline: deadline(&restore.metadata, ("startDeadline", &spec.start_deadline))?,
         scope: check_policy(&policy)?,
         resource_modifier: super::carries(restore).map(str::to_owned),

@@ -11,7 +11,7 @@ fn refused(spec: Value) -> &'static str {
 fn a_spec_without_a_policy_restores_everything_until_the_deadline() {
     let spec = validate(&restore(json!({}))).unwrap();
     assert_eq!(spec.deadline, at(3600));
-    assert!(spec.selector.is_none() && spec.resource_modifier.is_none());
+    assert!(spec.resource_modifier.is_none());
     assert_eq!(
         spec.scope,
         filter::scope(&api_types::common::ResourceFilter::default()).unwrap()

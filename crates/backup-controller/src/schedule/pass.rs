@@ -27,7 +27,7 @@ use super::{
 use crate::backup::{self, pass::config_map};
 use crate::context::Context;
 use crate::operation::draft::Draft;
-use crate::operation::{entry, silence, sooner, stale};
+use crate::operation::{destination, entry, silence, sooner, stale};
 
 /// Look at a scheduled Backup at least this often, should a trigger ever be lost.
 const LEVEL_CHECK: Duration = Duration::from_mins(10);
@@ -203,7 +203,16 @@ impl<'a> Pass<'a> {
 
     /// The spec cannot work as it is: no member is touched, and what the members do goes on to be shown.
     pub async fn refuse(&mut self, refusal: &Problem) -> Result<Outcome, Error> {
-        let details = self.followed();
+        let mut details = self.followed();
+        if details.is_empty() {
+            let Draft { ctx, object, .. } = &self.0;
+            let meant = destination::meant(ctx, &self.0.owner.namespace, &object.spec.destination);
+            details.extend(meant.iter().map(|key| {
+                let mut detail = entry::fresh(key);
+                entry::say(&mut detail, refusal);
+                detail
+            }));
+        }
         let wanted = status::refused(&self.0.object, details, refusal, self.0.now);
         let pace = match self.0.pace(&wanted) {
             Some(wait) => wait,

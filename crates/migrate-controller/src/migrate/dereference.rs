@@ -20,6 +20,7 @@ use velero_kit::reading::opening;
 use velero_kit::{NAMESPACE, location};
 
 use super::facts::{Member, Readable, Results, Seen, Source, Target, Terms};
+use super::status::Entries;
 use super::validate::Validated;
 use crate::context::Context;
 
@@ -61,6 +62,19 @@ pub fn gather(ctx: &Context, migrate: &Migrate, spec: &Validated, now: Timestamp
             surveyed: false,
         },
     }
+}
+
+/// The entries that a Migrate that cannot work has, or would have by what it asks for.
+pub fn meant(ctx: &Context, migrate: &Migrate) -> Entries {
+    let namespace = migrate.namespace().unwrap_or_default();
+    let (_, source, _) = source_entry(ctx, migrate);
+    let stored = migrate.status.clone().unwrap_or_default();
+    let mut targets = stored.target_cluster_status;
+    if targets.is_empty() {
+        let meant = destination::meant(ctx, &namespace, &migrate.spec.target_cluster);
+        targets = meant.iter().map(entry::fresh).collect();
+    }
+    Entries { source, targets }
 }
 
 /// What Kurator v0.5.0 has begun ends as it was last seen, all of it: nothing proves whose its objects

@@ -154,6 +154,8 @@ pub struct Notes {
     pub warning: Option<Problem>,
     /// Which namespaces are created there, and which are there already.
     pub namespaces: Option<String>,
+    /// Whether it was compared what it serves: both it and the source had told in time.
+    pub compared: bool,
 }
 
 /// One target of a Migrate.

@@ -39,7 +39,6 @@ use velero_kit::operation::{Error, hold, is_settled};
 
 use crate::context::{Context, Draft};
 use pass::Pass;
-use status::Entries;
 
 /// One pass over a Migrate.
 pub async fn reconcile(ctx: &Arc<Context>, migrate: Arc<Migrate>) -> Result<Outcome, Error> {
@@ -59,7 +58,7 @@ pub async fn reconcile(ctx: &Arc<Context>, migrate: Arc<Migrate>) -> Result<Outc
     match validated {
         Ok(spec) => Box::pin(Pass::new(draft, spec).run()).await,
         Err(invalid) => {
-            let entries = Entries::stored(&draft.object);
+            let entries = dereference::meant(draft.ctx, &draft.object);
             pass::refuse(draft, entries, &invalid).await
         }
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use api_types::common::{ResourceFilter, StringMap};
 use api_types::condition::reason;
+use glob::Pattern;
 use kube::core::Version;
 use velero_kit::problem::Problem;
 
@@ -53,7 +54,7 @@ impl Served {
 
     fn is_in(&self, names: &[String]) -> bool {
         let full = self.name();
-        let means = |name: &String| *name == "*" || *name == self.resource || *name == full;
+        let means = |name: &String| *name == self.resource || matches(name, &full);
         names.iter().any(means)
     }
 
@@ -73,37 +74,37 @@ impl Served {
     }
 }
 
-/// Whether the filter selects such objects, where there are any.
-pub fn selects(filter: &ResourceFilter, of: &Served) -> bool {
+/// Whether the filter selects such objects, where there are any, as Velero 1.18 reads it; `everywhere`:
+/// no namespace is left out. Of what is not selected only what selected objects refer to is taken.
+pub fn selects(filter: &ResourceFilter, of: &Served, everywhere: bool) -> bool {
+    if *filter == ResourceFilter::default() {
+        // Then the Velero Backup asks for the whole cluster.
+        return true;
+    }
     let scoped = |included: &[String], excluded: &[String], empty_means: bool| {
         let named = included.is_empty() && empty_means || of.is_in(included);
         named && !of.is_in(excluded)
     };
-    let new_style = [
-        &filter.included_cluster_scoped_resources,
-        &filter.excluded_cluster_scoped_resources,
-        &filter.included_namespace_scoped_resources,
-        &filter.excluded_namespace_scoped_resources,
-    ];
-    let everywhere = filter.excluded_namespaces.is_empty()
-        && filter.included_namespaces.iter().all(|name| name == "*");
-    if new_style.iter().any(|names| !names.is_empty()) {
-        return if of.namespaced {
-            let included = &filter.included_namespace_scoped_resources;
-            scoped(included, &filter.excluded_namespace_scoped_resources, true)
-        } else {
-            let included = &filter.included_cluster_scoped_resources;
-            let excluded = &filter.excluded_cluster_scoped_resources;
-            scoped(included, excluded, everywhere)
-        };
+    let (included, excluded) = (&filter.included_resources, &filter.excluded_resources);
+    let all = filter.include_cluster_resources;
+    if all.is_some() || !included.is_empty() || !excluded.is_empty() {
+        let in_scope = of.namespaced || all.unwrap_or(everywhere);
+        return in_scope && scoped(included, excluded, true);
     }
-    let in_scope = of.namespaced
-        || match filter.include_cluster_resources {
-            Some(all) => all,
-            // Of the others only what namespaced objects refer to is taken.
-            None => everywhere || !filter.included_resources.is_empty(),
-        };
-    in_scope && scoped(&filter.included_resources, &filter.excluded_resources, true)
+    if of.namespaced {
+        let included = &filter.included_namespace_scoped_resources;
+        scoped(included, &filter.excluded_namespace_scoped_resources, true)
+    } else {
+        let included = &filter.included_cluster_scoped_resources;
+        scoped(included, &filter.excluded_cluster_scoped_resources, false)
+    }
+}
+
+/// Whether the filter leaves no namespace out of those that the source has, as far as they are known.
+fn is_everywhere(filter: &ResourceFilter, source: Option<&[Namespace]>) -> bool {
+    filter.excluded_namespaces.is_empty()
+        && filter.included_namespaces.iter().all(|name| name == "*")
+        && source.is_none_or(|all| !all.iter().any(|of| of.left_out))
 }
 
 /// A type that the source backs up.
@@ -115,10 +116,16 @@ pub struct Selected {
     comes_along: bool,
 }
 
-/// The types that the filter selects of those that the source serves.
-pub fn selected(filter: &ResourceFilter, source: &[Served]) -> Vec<Selected> {
+/// The types that the filter selects of those that the source serves; `namespaces`: those that it has, if
+/// they are known.
+pub fn selected(
+    filter: &ResourceFilter,
+    source: &[Served],
+    namespaces: Option<&[Namespace]>,
+) -> Vec<Selected> {
+    let everywhere = is_everywhere(filter, namespaces);
     preferred(source)
-        .filter(|of| of.can_move() && selects(filter, of))
+        .filter(|of| of.can_move() && selects(filter, of, everywhere))
         .map(|of| Selected {
             of: of.clone(),
             comes_along: comes_along(filter, of),
@@ -255,26 +262,10 @@ impl Namespaces {
     }
 }
 
-/// Whether a name is meant by a pattern of Velero's: `*` any text, `?` any character.
+/// Whether a name is meant by a pattern of Velero's: `*` any text, `?` any character, `[ab]` and `[a-c]`
+/// one of these. Velero refuses what is none.
 fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), name.chars().collect());
-    // reached[i]: the pattern so far means the first i characters.
-    let mut reached = vec![false; name.len() + 1];
-    reached[0] = true;
-    for part in pattern {
-        let mut next = vec![false; name.len() + 1];
-        for at in 0..=name.len() {
-            let before = at > 0 && reached[at - 1];
-            next[at] = match part {
-                '*' => reached[at] || at > 0 && next[at - 1],
-                '?' => before,
-                letter => before && name[at - 1] == letter,
-            };
-        }
-        reached = next;
-    }
-    reached[name.len()]
+    Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(name))
 }
 
 /// The first names, as many as a message has room for. `None`: there are none.

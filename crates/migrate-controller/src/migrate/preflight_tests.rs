@@ -35,7 +35,7 @@ fn of_source() -> Vec<Served> {
 }
 
 fn warned(of: Value, target: &[Served]) -> Option<String> {
-    let selected = selected(&filter(of), &of_source());
+    let selected = selected(&filter(of), &of_source(), None);
     not_served(&selected, ("bergen", target)).map(|problem| {
         assert_eq!(problem.reason, "ApiVersionNotServed");
         problem.message
@@ -111,21 +111,23 @@ fn a_warning_has_room_for_so_many_names_and_counts_the_rest() {
     let many: Vec<Served> = (0..100)
         .map(|number| served("many.k8s.io/v1", &format!("things{number:03}"), true))
         .collect();
-    let all = selected(&ResourceFilter::default(), &many);
+    let all = selected(&ResourceFilter::default(), &many, None);
     let problem = not_served(&all, ("bergen", &[])).unwrap();
     assert!(problem.message.len() <= 256, "{problem:?}");
     assert!(problem.message.contains("things000"), "{problem:?}");
     assert!(problem.message.contains(" more: "), "{problem:?}");
 }
 
+/// Velero 1.18 takes cluster-scoped objects by the old family where no namespace is left out, and by the
+/// new one only where they are named.
 #[test]
 fn what_a_filter_selects_follows_its_family() {
     let (pods, classes) = (served("v1", "pods", true), of_source()[6].clone());
     let table = [
         (json!({}), true, true),
-        (json!({ "includedNamespaces": ["*"] }), true, true),
+        (json!({ "includedNamespaces": ["*"] }), true, false),
         (json!({ "includedNamespaces": ["shop"] }), true, false),
-        (json!({ "excludedNamespaces": ["shop"] }), true, false),
+        (json!({ "labelSelector": {} }), true, false),
         (
             json!({ "includedNamespaces": ["shop"], "includeClusterResources": true }),
             true,
@@ -134,19 +136,38 @@ fn what_a_filter_selects_follows_its_family() {
         (json!({ "includeClusterResources": false }), true, false),
         (json!({ "includedResources": ["pods"] }), true, false),
         (
+            json!({ "includedResources": ["storageclasses"] }),
+            false,
+            true,
+        ),
+        (
+            json!({
+                "includedNamespaces": ["shop"],
+                "includedResources": ["pods", "storageclasses"],
+            }),
+            true,
+            false,
+        ),
+        (
             json!({ "includedResources": ["*"], "excludedResources": ["pods"] }),
             false,
             true,
         ),
         (
+            json!({ "excludedNamespaces": ["bank"], "excludedResources": ["pods"] }),
+            false,
+            false,
+        ),
+        (json!({ "excludedResources": ["*.k8s.io"] }), true, false),
+        (
             json!({ "includedNamespaceScopedResources": ["pods"] }),
             true,
-            true,
+            false,
         ),
         (
             json!({ "excludedNamespaceScopedResources": ["*"] }),
             false,
-            true,
+            false,
         ),
         (
             json!({ "includedClusterScopedResources": ["storageclasses"] }),
@@ -154,21 +175,50 @@ fn what_a_filter_selects_follows_its_family() {
             true,
         ),
         (
-            json!({ "excludedClusterScopedResources": ["storageclasses.storage.k8s.io"] }),
+            json!({
+                "includedNamespaces": ["shop"],
+                "includedClusterScopedResources": ["*"],
+            }),
+            true,
+            true,
+        ),
+        (
+            json!({ "excludedClusterScopedResources": ["nodes"] }),
             true,
             false,
         ),
         (
-            json!({ "includedNamespaces": ["shop"], "includedNamespaceScopedResources": ["*"] }),
+            json!({
+                "includedClusterScopedResources": ["*"],
+                "excludedClusterScopedResources": ["storageclasses.storage.k8s.io"],
+            }),
             true,
             false,
         ),
     ];
     for (of, of_pods, of_classes) in table {
         let filter = filter(of.clone());
-        assert_eq!(selects(&filter, &pods), of_pods, "{of}");
-        assert_eq!(selects(&filter, &classes), of_classes, "{of}");
+        let everywhere = is_everywhere(&filter, None);
+        assert_eq!(selects(&filter, &pods, everywhere), of_pods, "{of}");
+        assert_eq!(selects(&filter, &classes, everywhere), of_classes, "{of}");
     }
+}
+
+#[test]
+fn a_namespace_that_is_left_out_by_its_label_leaves_cluster_scoped_objects_out() {
+    let old = filter(json!({ "excludedResources": ["pods"] }));
+    let selected_with = |filter: &ResourceFilter, left_out: bool| {
+        let namespace = Namespace {
+            name: "bank".to_owned(),
+            left_out,
+            ..Namespace::default()
+        };
+        let all = selected(filter, &of_source(), Some(&[namespace]));
+        all.iter().any(|it| it.of.resource == "storageclasses")
+    };
+    assert!(selected_with(&old, false) && !selected_with(&old, true));
+    // Without a filter the Velero Backup asks for them.
+    assert!(selected_with(&ResourceFilter::default(), true));
 }
 
 #[test]
@@ -181,7 +231,7 @@ fn what_velero_cannot_move_is_not_warned_of() {
         served("v1", "nodes", false),
         served("velero.io/v1", "schedules", true),
     ];
-    let all = selected(&ResourceFilter::default(), &source);
+    let all = selected(&ResourceFilter::default(), &source, None);
     assert_eq!(not_served(&all, ("bergen", &[])), None);
 }
 
@@ -247,6 +297,9 @@ fn patterns_mean_what_velero_means_by_them() {
         ("*-db", "shop-db", true),
         ("s*p-?b", "shop-db", true),
         ("shop-?", "shop-db", false),
+        ("shop-[ab]", "shop-b", true),
+        ("shop-[a-c]", "shop-d", false),
+        ("shop-[", "shop-[", false),
         ("", "shop", false),
     ];
     for (pattern, name, expected) in table {

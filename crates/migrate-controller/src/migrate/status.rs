@@ -11,7 +11,8 @@ use api_types::restore::RestoreDetail;
 use controller_kit::condition::{Aspect, Conditions};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use velero_kit::operation::conclude;
+use velero_kit::operation::{Detail, conclude, entry};
+use velero_kit::problem::Problem;
 
 use super::facts::Terms;
 use super::progress;
@@ -22,17 +23,6 @@ use super::validate::InvalidSpec;
 pub struct Entries {
     pub source: BackupDetail,
     pub targets: Vec<RestoreDetail>,
-}
-
-impl Entries {
-    /// Those that are known already.
-    pub fn stored(migrate: &Migrate) -> Self {
-        let stored = migrate.status.clone().unwrap_or_default();
-        Self {
-            source: stored.source_cluster_status.unwrap_or_default(),
-            targets: stored.target_cluster_status,
-        }
-    }
 }
 
 /// The status of a Migrate that is not being deleted. A final one is given back as it is stored.
@@ -105,10 +95,14 @@ pub fn refused(
     let message = format!("spec.{invalid}: {mend}");
     let mut status = stored;
     if status.start_time.is_none() {
-        // Before the first pass nothing is known of it.
+        // A source that is none is in no status.
         let is_known = !entries.source.cluster_name.is_empty();
-        status.source_cluster_status = is_known.then_some(entries.source);
-        status.target_cluster_status = entries.targets;
+        let problem = Problem::new(reason::INVALID_SPEC, format!("spec.{invalid}"));
+        let Entries { source, targets } = entries;
+        let source = is_known.then(|| never(source, &problem, now));
+        let targets = targets.into_iter();
+        status.source_cluster_status = source;
+        status.target_cluster_status = targets.map(|of| never(of, &problem, now)).collect();
         let never = (
             ConditionStatus::False,
             reason::SOURCE_NOT_READY,
@@ -119,6 +113,16 @@ pub fn refused(
     status.step = Some(progress::step(&status, &decision).to_owned());
     conclude::conclude(migrate, &mut status, &decision, &message, now);
     status
+}
+
+/// The entry of a cluster in which nothing will be done.
+fn never<D: Detail>(mut entry: D, problem: &Problem, now: Timestamp) -> D {
+    let before = entry.phase();
+    if !before.is_final() {
+        entry::fail(&mut entry, problem);
+        entry::transition(&mut entry, before, now);
+    }
+    entry
 }
 
 fn migration<'a>(stored: &MigrateStatus, entries: &'a Entries, now: Timestamp) -> Migration<'a> {

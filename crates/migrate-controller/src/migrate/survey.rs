@@ -21,6 +21,8 @@ use crate::context::{Answer, Call, Context};
 
 /// The event that names the namespaces of a target.
 const PREFLIGHT: &str = "Preflight";
+/// The event that names the targets of which it is not known what they serve.
+const NOT_COMPARED: &str = "NotCompared";
 /// Velero backs no namespace up that has this.
 const LEFT_OUT: (&str, &str) = ("velero.io/exclude-from-backup", "true");
 
@@ -174,21 +176,41 @@ impl Pass<'_> {
                 told.entry(note).or_default().push(target);
             }
         }
-        let namespace = Some(self.in_target.namespace.as_str());
         for (note, targets) in told {
-            let names = targets.iter().map(|target| target.key.name.clone());
-            let names = preflight::some_of(&names.collect()).unwrap_or_default();
-            let event = Event {
-                severity: Severity::Normal,
-                reason: PREFLIGHT,
-                action: self.in_target.kind,
-                note: format!("{names}: {note}"),
-                related: None,
-            };
-            // By what it is about it stays apart from those of the others.
-            let event = events::about(namespace, &targets[0].stored, event);
-            ctx.events.publish_cluster(&self.draft.object, event);
+            self.tell(PREFLIGHT, &targets, note);
         }
+        let unknown: Vec<&Target> = self
+            .targets
+            .iter()
+            .filter(|target| !target.notes.compared)
+            .collect();
+        if !unknown.is_empty() {
+            let source = &self.source.key.name;
+            let note = format!(
+                "it is not known whether what is migrated is served there: not both {source} and \
+                 the target have told in time what they serve"
+            );
+            self.tell(NOT_COMPARED, &unknown, &note);
+        }
+    }
+
+    /// One event about these targets.
+    fn tell(&self, reason: &'static str, targets: &[&Target], note: &str) {
+        let Some(first) = targets.first() else { return };
+        let names = targets.iter().map(|target| target.key.name.clone());
+        let names = preflight::some_of(&names.collect()).unwrap_or_default();
+        let event = Event {
+            severity: Severity::Normal,
+            reason,
+            action: self.in_target.kind,
+            note: format!("{names}: {note}"),
+            related: None,
+        };
+        // By what it is about it stays apart from those of the others.
+        let namespace = Some(self.in_target.namespace.as_str());
+        let event = events::about(namespace, &first.stored, event);
+        let ctx = self.draft.ctx;
+        ctx.events.publish_cluster(&self.draft.object, event);
     }
 }
 
@@ -198,7 +220,7 @@ async fn moved(ctx: &Context, key: &ClusterKey, policy: &MigratePolicy, end: Ins
     let filter = policy.resource_filter.clone().unwrap_or_default();
     let mapping = &policy.namespace_mapping;
     Moved {
-        types: served.map(|all| preflight::selected(&filter, &all)),
+        types: served.map(|all| preflight::selected(&filter, &all, namespaces.as_deref())),
         namespaces: namespaces.map(|all| preflight::arriving(&filter, mapping, &all)),
     }
 }
@@ -207,11 +229,13 @@ async fn moved(ctx: &Context, key: &ClusterKey, policy: &MigratePolicy, end: Ins
 async fn notes(ctx: &Context, key: &ClusterKey, moved: &Moved, end: Instant) -> Notes {
     let (served, namespaces) = view(ctx, key, end).await;
     let types = moved.types.as_ref().zip(served);
+    let compared = types.is_some();
     let names = moved.namespaces.as_ref().zip(namespaces);
     Notes {
         warning: types
             .and_then(|(types, served)| preflight::not_served(types, (&key.name, &served))),
         namespaces: names.and_then(|(names, there)| preflight::namespaces(names, &there).note()),
+        compared,
     }
 }
 

@@ -7,6 +7,7 @@ use api_types::aggregate::{self, Decision, Deletion, Entry as _, Motion, VeleroP
 use api_types::backup::BackupDetail;
 use api_types::common::Leftover;
 use api_types::condition::{self, Condition, ConditionStatus, SUCCEEDED, reason};
+use api_types::key::ClusterKey;
 use api_types::phase::{EntryPhase, Phase};
 use controller_kit::condition::{Activity, Aspect, Conditions};
 use jiff::Timestamp;
@@ -83,9 +84,20 @@ pub fn whole<K: Operation>(
     status
 }
 
-/// The status of an object whose spec can never work. `what` is the field and what is wrong with it.
-pub fn refused<K: Operation>(object: &K, what: &str, now: Timestamp) -> K::Status {
+/// The status of an object whose spec can never work. `meant`: the clusters that it asks for; `what`: the
+/// field and what is wrong with it.
+pub fn refused<K: Operation>(
+    object: &K,
+    meant: &[ClusterKey],
+    what: &str,
+    now: Timestamp,
+) -> K::Status {
     let mut status = object.state().cloned().unwrap_or_default();
+    if status.details().is_empty() {
+        let problem = Problem::new(reason::INVALID_SPEC, format!("spec.{what}"));
+        let never = |key| entry::never(key, &problem, now);
+        *status.parts().details = meant.iter().map(never).collect();
+    }
     let decision = aggregate::decide(&aggregate::Operation {
         stored_phase: status.phase(),
         stored_succeeded: succeeded(status.conditions()),

@@ -220,6 +220,24 @@ pub fn too_many<'a>(
     ))
 }
 
+/// The clusters that a destination means today, for an object that cannot work. None where its selector
+/// cannot be read, or where they are more than one status holds.
+pub fn meant(
+    ctx: &Context<impl Process>,
+    namespace: &str,
+    destination: &Destination,
+) -> Vec<ClusterKey> {
+    let selector = destination.cluster_selector.clone().map(Selector::try_from);
+    let Ok(selector) = selector.transpose() else {
+        return Vec::new();
+    };
+    let requested = requested(ctx, namespace, destination, selector.as_ref());
+    match too_many("object", requested.keys()) {
+        Some(_) => Vec::new(),
+        None => requested.into_keys().collect(),
+    }
+}
+
 fn gone(key: &ClusterKey, what: &str) -> Problem {
     let message = format!("{} {} {what}", key.kind, key.name);
     Problem::new(reason::UNREACHABLE, message)

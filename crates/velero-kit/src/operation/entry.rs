@@ -146,6 +146,14 @@ pub fn fresh<D: Detail>(key: &ClusterKey) -> D {
     detail
 }
 
+/// The entry of a cluster in which nothing will ever be done, for this reason.
+pub fn never<D: Detail>(key: &ClusterKey, problem: &Problem, now: Timestamp) -> D {
+    let mut detail = fresh(key);
+    fail(&mut detail, problem);
+    transition(&mut detail, EntryPhase::Pending, now);
+    detail
+}
+
 /// The key of an entry, unless its kind is one that this version does not know.
 pub fn key_of(namespace: &str, detail: &impl Detail) -> Option<ClusterKey> {
     let kind = detail.cluster_kind().parse::<ClusterKind>().ok()?;

@@ -12,7 +12,7 @@ mod restarts;
 mod source;
 mod targets;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use api_types::backup::BackupDetail;
 use api_types::common::Destination;
 use api_types::condition::{self, ConditionStatus};
@@ -25,6 +25,7 @@ use e2e::{FLEET, PATIENCE, Tenant, await_gone, await_object};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use testbed::wait_ok;
 
 use crate::restore::Held;
 use crate::world::{ONE, Spare, spare, tenant_of, view};
@@ -110,6 +111,20 @@ pub(crate) async fn wait(
 ) -> Migrate {
     let found = await_object(&migrates(tenant), name, what, PATIENCE, holds).await;
     found.unwrap()
+}
+
+/// Waits for an event of a reason about a Migrate whose note is so.
+async fn tells(tenant: &Tenant, (migrate, reason): (&str, &str), is_so: impl Fn(&str) -> bool) {
+    wait_ok("what an event tells", PATIENCE, async || {
+        let events = tenant.events(migrate).await?;
+        let mut events = events.iter();
+        let event = events.find(|event| event.reason.as_deref() == Some(reason));
+        let told = event.and_then(|event| event.note.as_deref());
+        ensure!(told.is_some_and(&is_so), "{told:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
 }
 
 fn is_phase(migrate: &Migrate, phase: Phase) -> bool {

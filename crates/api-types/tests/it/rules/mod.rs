@@ -59,6 +59,48 @@ fn with(mut spec: Value, more: &Value) -> Value {
     spec
 }
 
+/// For each rule of every resourceFilter one that it refuses and one that it takes.
+fn filters() -> [(CelRule, Value, Value); 7] {
+    let selector = json!({ "matchLabels": { "app": "busybox" } });
+    [
+        (
+            rules::C16,
+            json!({ "labelSelector": selector, "orLabelSelectors": [selector] }),
+            json!({ "labelSelector": selector }),
+        ),
+        (
+            rules::C17,
+            json!({ "includedNamespaces": ["shop"], "excludedNamespaces": ["shop"] }),
+            json!({ "includedNamespaces": ["shop"], "excludedNamespaces": ["bank"] }),
+        ),
+        (
+            rules::C18,
+            json!({ "excludedNamespaces": ["*"] }),
+            json!({ "excludedNamespaces": ["bank"] }),
+        ),
+        (
+            rules::C19,
+            json!({ "includedNamespaces": ["*", "a"] }),
+            json!({ "includedNamespaces": ["*"] }),
+        ),
+        (
+            rules::C20,
+            json!({ "includedResources": ["pods"], "excludedResources": ["pods"] }),
+            json!({ "includedResources": ["pods"], "excludedResources": ["events"] }),
+        ),
+        (
+            rules::C21,
+            json!({ "excludedResources": ["*"] }),
+            json!({ "excludedResources": ["pods"] }),
+        ),
+        (
+            rules::C22,
+            json!({ "includedResources": ["pods", "*"] }),
+            json!({ "includedResources": ["*"] }),
+        ),
+    ]
+}
+
 #[tokio::test]
 async fn a_refusal_names_the_field_and_then_says_the_sentence() {
     let client = client().await;

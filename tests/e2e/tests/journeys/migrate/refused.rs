@@ -1,19 +1,17 @@
 //! What is refused, and what is only warned about.
 
-use anyhow::ensure;
 use api_types::migrate::Migrate;
 use api_types::phase::{EntryPhase, Phase};
 use e2e::{PATIENCE, Tenant};
-use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::DeleteParams;
 use serde_json::json;
-use testbed::{apply_yaml, wait_ok};
+use testbed::apply_yaml;
 
 use super::{
-    assert_made_once, assert_nothing_made, begin, from, in_phase, of_target, only, ready_reason,
-    reason_of, wait, wait_gone,
+    assert_made_once, assert_nothing_made, begin, from, in_phase, of_source, of_target, only,
+    ready_reason, reason_of, tells, wait, wait_gone,
 };
 use crate::kubectl::{kubectl, refused};
 use crate::restore::Held;
@@ -79,6 +77,20 @@ async fn a_migrate_without_its_one_source_or_onto_itself_is_refused() {
     begin(&tenant, "itself", from(ONE, &[ONE], only(NAME))).await;
     let itself = in_phase(&tenant, "itself", Phase::FailedValidation).await;
     assert_eq!(ready_reason(&itself), "InvalidSpec");
+    let source = of_source(&itself);
+    let target = of_target(&itself, ONE).unwrap();
+    let said = [
+        (source.phase, source.reason),
+        (target.phase, target.reason.clone()),
+    ];
+    let invalid = Some("InvalidSpec".to_owned());
+    assert_eq!(
+        said,
+        [
+            (EntryPhase::Failed, invalid.clone()),
+            (EntryPhase::Failed, invalid)
+        ]
+    );
     let conditions = &itself.status.as_ref().unwrap().conditions;
     let ready = api_types::condition::find(conditions, "Ready").unwrap();
     let mend = format!("map {NAME} in policy.namespaceMapping");
@@ -105,18 +117,7 @@ spec:
 
 /// Waits for what the event about a target's namespaces ends with.
 async fn tells_beforehand(tenant: &Tenant, migrate: &str, note: &str) {
-    wait_ok("what is created and what is found", PATIENCE, async || {
-        let events = tenant.events(migrate).await?;
-        let preflight = |event: &&Event| event.reason.as_deref() == Some("Preflight");
-        let told = events
-            .iter()
-            .find(preflight)
-            .and_then(|event| event.note.as_deref());
-        ensure!(told.is_some_and(|told| told.ends_with(note)), "{told:?}");
-        Ok(())
-    })
-    .await
-    .unwrap();
+    tells(tenant, (migrate, "Preflight"), |told| told.ends_with(note)).await;
 }
 
 #[tokio::test]

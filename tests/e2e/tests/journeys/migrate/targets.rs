@@ -11,7 +11,7 @@ use testbed::Relay;
 
 use super::{
     assert_made_once, begin, change, from, has_completed, in_phase, is_running, migrates,
-    of_target, only, reason_of, wait, wait_gone,
+    of_target, only, reason_of, tells, wait, wait_gone,
 };
 use crate::elsewhere::{location_of, wait_clean};
 use crate::restore::Held;
@@ -82,6 +82,9 @@ async fn with_one_to_lose(spare: &Spare) -> (Tenant, Relay) {
 }
 
 async fn two_of_three_go_on(tenant: &Tenant, lost: &str) {
+    let not_compared = format!("{lost}: it is not known whether");
+    let only_lost = |told: &str| told.starts_with(&not_compared);
+    tells(tenant, ("three", "NotCompared"), only_lost).await;
     let two = |seen: &Migrate| has_completed(seen, ONE) && has_completed(seen, TWO);
     let seen = wait(tenant, "three", "an end in two targets", two).await;
     assert_eq!(reason_of(&seen, lost), "Unreachable");

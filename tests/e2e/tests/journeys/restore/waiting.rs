@@ -70,6 +70,7 @@ async fn each_obstacle_is_named_where_it_is() {
     } })));
     tenant.restore("never", spec).await.unwrap();
     let restore = in_phase(&tenant, "never", Phase::FailedValidation).await;
+    assert_eq!(reason(&restore, ONE), "InvalidSpec");
     assert!(objects_of(&restore, ONE).await.is_empty());
 
     // Not begun in time.

@@ -287,6 +287,7 @@ async fn a_wrong_schedule_touches_no_member_and_can_be_mended() {
         .await
         .unwrap();
     assert!(is_phase(&backup, Phase::FailedValidation));
+    assert_eq!(reason(&backup, ONE), "ScheduleRejected");
     let ready = &backup.status.as_ref().unwrap().conditions;
     let text = serde_json::to_string(ready).unwrap();
     assert!(text.contains("not between 0 and 59"), "{text}");
