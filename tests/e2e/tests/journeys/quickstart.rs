@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use e2e::PATIENCE;
-use testbed::{BedInfo, process_is_gone, wait_ok};
+use testbed::{BedInfo, apply_yaml, client_from, process_is_gone, wait_ok};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -51,6 +51,12 @@ async fn until(lines: &mut Said, last: &str, deadline: Duration) -> String {
     said
 }
 
+/// What it tells of the bed that it has started in a folder.
+fn info(dir: &Path) -> BedInfo {
+    let text = std::fs::read_to_string(dir.join("bed.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
 /// The processes that `parent` started, and those that they started.
 fn descendants(parent: u32) -> Vec<u32> {
     let parent_of = |pid: u32| -> Option<u32> {
@@ -80,8 +86,7 @@ async fn it_says_what_to_try_next_and_keeps_everything_running_until_it_is_inter
     // Kept to the end: it has something to say then, too.
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let said = until(&mut lines, "keeps running until Ctrl-C", 2 * PATIENCE).await;
-    let text = std::fs::read_to_string(dir.join("bed.json")).unwrap();
-    let info: BedInfo = serde_json::from_str(&text).unwrap();
+    let info = info(&dir);
     let next = said.split_once("Kubeconfigs and logs:").unwrap().1;
     let clusters = info.members.iter().chain([&info.hub]);
     for path in clusters
@@ -177,6 +182,44 @@ async fn once_and_in_full_it_shows_progress_status_and_times_and_ends_well() {
         .find(progress)
         .context("no line about the end")
         .unwrap();
+}
+
+/// Velero runs the hook of what it backs up, and there is no such container.
+const WITH_A_WRONG_HOOK: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata:
+  name: busybox-with-a-wrong-hook
+  namespace: default
+  labels: {app: busybox}
+  annotations:
+    pre.hook.backup.velero.io/container: missing
+    pre.hook.backup.velero.io/command: '["/bin/true"]'
+    pre.hook.backup.velero.io/on-error: Fail
+spec:
+  containers: [{name: busybox, image: "busybox:1.36"}]
+"#;
+
+#[tokio::test]
+async fn where_a_member_does_not_complete_it_says_which_and_ends_with_an_error() {
+    const WRONG: &str = "kurator-member2";
+    let dir = stack().await.dir().join("quickstart-wrong");
+    let mut child = quickstart(&dir).arg("--once").spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    until(&mut lines, "starting cluster-proxy", 2 * PATIENCE).await;
+    let member = info(&dir).members.into_iter().find(|of| of.name == WRONG);
+    let kubeconfig = std::fs::read_to_string(member.unwrap().kubeconfig).unwrap();
+    let client = client_from(&kubeconfig).await.unwrap();
+    apply_yaml(&client, WITH_A_WRONG_HOOK).await.unwrap();
+
+    let said = until(&mut lines, "quickstart failed", PATIENCE).await;
+    let told = said.lines().last().unwrap();
+    let which = format!("{WRONG}: PartiallyFailed BackupPartiallyFailed");
+    assert!(told.contains(&which), "{said}");
+    assert!(told.contains("kurator-member1: Completed"), "{said}");
+    assert!(told.contains(dir.to_str().unwrap()), "{said}");
+    let output = end(child, SECONDS).await;
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[tokio::test]
