@@ -4,7 +4,6 @@ use api_types::backup::Backup;
 use api_types::common::DeletionPolicy;
 use api_types::condition::ConditionStatus;
 use api_types::external::velero;
-use api_types::labels;
 use api_types::phase::Phase;
 use e2e::specs::{demo_backup, demo_backup_of, demo_backup_to_delete};
 use e2e::{
@@ -17,8 +16,8 @@ use serde_json::json;
 use testbed::apply_yaml;
 
 use crate::world::{
-    ONE, TWO, assert_completed, assert_one_object, left_behind, name_in, spare, stack, stored,
-    tenant, tenant_of, view, wait_nothing_left,
+    ONE, TWO, assert_completed, assert_one_object, force, hold, left_behind, let_go, name_in,
+    spare, stack, stored, tenant, tenant_of, view, wait_nothing_left,
 };
 
 #[tokio::test]
@@ -136,6 +135,9 @@ async fn force_lets_go_and_names_what_stays() {
         .unwrap();
     let backup = tenant.wait_phase("forced", Phase::Completed).await.unwrap();
 
+    // Somebody looks before it is gone.
+    let backups = tenant.backups();
+    hold(&backups, "forced").await;
     relay.cut();
     tenant.delete_backup("forced").await.unwrap();
     let waits =
@@ -147,19 +149,59 @@ async fn force_lets_go_and_names_what_stays() {
     wait_nothing_left(&view(ONE).await, &backup.uid().unwrap())
         .await
         .unwrap();
-    let force = json!({ "metadata": { "annotations": { labels::FORCE_DELETE: "true" } } });
-    let params = PatchParams::default();
-    tenant
-        .backups()
-        .patch("forced", &params, &Patch::Merge(force))
-        .await
-        .unwrap();
-    tenant.wait_backup_gone("forced").await.unwrap();
-
+    force(&backups, "forced").await.unwrap();
+    let left = |backup: &Backup| {
+        let status = backup.status.as_ref();
+        status.is_some_and(|status| !status.leftovers.is_empty())
+    };
+    let last = tenant.wait_backup("forced", "leftovers", left).await;
+    let name = name_in(&backup, TWO);
+    let left: Vec<_> = last.unwrap().status.unwrap().leftovers;
+    let left: Vec<_> = left
+        .iter()
+        .map(|of| (&*of.cluster_name, &*of.name))
+        .collect();
+    assert_eq!(left, [(TWO, name.as_str())]);
     let note = left_behind(&tenant, "forced").await;
-    let named = note.contains(TWO) && note.contains(&name_in(&backup, TWO));
-    assert!(named && !note.contains(ONE), "{note}");
+    assert!(
+        note.contains(TWO) && note.contains(&name) && !note.contains(ONE),
+        "{note}"
+    );
+    let_go(&backups, "forced").await;
+    tenant.wait_backup_gone("forced").await.unwrap();
     assert_one_object(&backup, TWO).await;
+}
+
+#[tokio::test]
+async fn what_velero_cannot_delete_is_told_and_goes_once_it_can() {
+    let spare = spare().await;
+    let tenant = tenant_of("delete-fails", &[spare.name]).await;
+    let spec = demo_backup_to_delete();
+    tenant.back_up("kept", spec).await.unwrap();
+    let backup = tenant.wait_phase("kept", Phase::Completed).await.unwrap();
+    let locations = spare.view.velero::<velero::BackupStorageLocation>();
+    let set_mode = async |mode: &str| {
+        let mode = Patch::Merge(json!({ "spec": { "accessMode": mode } }));
+        let params = PatchParams::default();
+        locations.patch("default", &params, &mode).await.unwrap();
+    };
+
+    set_mode("ReadOnly").await;
+    tenant.delete_backup("kept").await.unwrap();
+    let failed = |backup: &Backup| reason(backup, spare.name) == "DeletionFailed";
+    let failed = tenant.wait_backup("kept", "DeletionFailed", failed).await;
+    let failed = failed.unwrap();
+    let said = entry(&failed, spare.name).unwrap().message.clone().unwrap();
+    assert!(said.contains("read-only"), "{said}");
+    assert!(
+        !stored(spare.name, &name_in(&backup, spare.name))
+            .await
+            .is_empty()
+    );
+
+    set_mode("ReadWrite").await;
+    tenant.wait_backup_gone("kept").await.unwrap();
+    assert_deleted(&backup, spare.name).await;
 }
 
 #[tokio::test]

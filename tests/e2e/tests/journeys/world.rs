@@ -12,11 +12,12 @@ use api_types::phase::{EntryPhase, Phase};
 use e2e::{Attached, MemberView, PATIENCE, Stack, Tenant, condition_status, entry};
 use futures::future::select_all;
 use futures::{StreamExt, TryStreamExt, pin_mut};
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use testbed::{Member, Velero, wait_ok};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
@@ -141,6 +142,56 @@ pub(crate) async fn left_behind(tenant: &Tenant, object: &str) -> String {
     })
     .await
     .unwrap()
+}
+
+/// Gives up on what the deletion of an object waits for.
+pub(crate) async fn force<K>(api: &Api<K>, name: &str) -> kube::Result<K>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    let force = json!({ "metadata": { "annotations": { labels::FORCE_DELETE: "true" } } });
+    api.patch(name, &PatchParams::default(), &Patch::Merge(force))
+        .await
+}
+
+/// A finalizer of somebody else.
+const HELD: &str = "e2e.kurator.dev/held";
+
+/// Keeps an object from being gone once it is deleted, until it is let go.
+pub(crate) async fn hold<K>(api: &Api<K>, name: &str)
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    set_finalizers(api, name, |finalizers| finalizers.push(HELD.to_owned())).await;
+}
+
+/// Ends [`hold`].
+pub(crate) async fn let_go<K>(api: &Api<K>, name: &str)
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    set_finalizers(api, name, |finalizers| finalizers.retain(|of| of != HELD)).await;
+}
+
+/// Changes the finalizers of an object as it is now: others change them too.
+async fn set_finalizers<K>(api: &Api<K>, name: &str, change: impl Fn(&mut Vec<String>))
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    wait_ok("a change of finalizers", PATIENCE, async || {
+        let now = api.get(name).await?;
+        let mut finalizers = now.finalizers().to_vec();
+        change(&mut finalizers);
+        let version = now.resource_version();
+        let patch = json!({
+            "metadata": { "finalizers": finalizers, "resourceVersion": version },
+        });
+        api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
+        Ok(())
+    })
+    .await
+    .unwrap();
 }
 
 /// Waits until a member refuses to make this, with these words. Nothing is made.

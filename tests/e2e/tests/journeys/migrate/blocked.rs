@@ -3,12 +3,9 @@
 use anyhow::ensure;
 use api_types::common::DeletionPolicy;
 use api_types::condition::{self, ConditionStatus};
-use api_types::labels;
 use api_types::migrate::{Migrate, MigrateSpec};
 use api_types::phase::Phase;
 use e2e::{PATIENCE, Tenant, await_gone};
-use kube::api::{Patch, PatchParams};
-use serde_json::json;
 use testbed::wait_ok;
 
 use super::{
@@ -16,7 +13,7 @@ use super::{
     migrates, only, ready_reason, stored_name, wait,
 };
 use crate::restore::Held;
-use crate::world::{ONE, left_behind, spare, stack, stored};
+use crate::world::{ONE, force, left_behind, spare, stack, stored};
 
 const NAME: &str = "migrate-blocked";
 
@@ -58,7 +55,9 @@ async fn a_source_that_is_cut_off_blocks_the_deletion_until_somebody_gives_up_on
         std::slice::from_ref(&name)
     );
 
-    force(&tenant).await;
+    let api = migrates(&tenant);
+    force(&api, NAME).await.unwrap();
+    await_gone(&api, NAME, PATIENCE).await.unwrap();
     let note = left_behind(&tenant, NAME).await;
     let object = format!("{}: velero.io/Backup {name} ", spare.name);
     assert!(note.contains(&object) && !note.contains(ONE), "{note}");
@@ -82,15 +81,4 @@ async fn tells_of_the_block(tenant: &Tenant, cluster: &str) {
     })
     .await
     .unwrap();
-}
-
-/// Gives up on what is waited for.
-async fn force(tenant: &Tenant) {
-    let force = json!({ "metadata": { "annotations": { labels::FORCE_DELETE: "true" } } });
-    let params = PatchParams::default();
-    let api = migrates(tenant);
-    api.patch(NAME, &params, &Patch::Merge(force))
-        .await
-        .unwrap();
-    await_gone(&api, NAME, PATIENCE).await.unwrap();
 }

@@ -15,7 +15,9 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::{entry, in_phase, objects_of, of, with_reason};
-use crate::world::{BARE, ONE, TWO, left_behind, name_in, spare, stack, tenant, tenant_of, view};
+use crate::world::{
+    BARE, ONE, TWO, force, left_behind, name_in, spare, stack, tenant, tenant_of, view,
+};
 
 #[tokio::test]
 async fn deleting_removes_the_velero_restores_and_nothing_that_they_restored() {
@@ -85,6 +87,30 @@ async fn what_lies_in_a_cluster_that_is_gone_for_good_is_named_and_let_go() {
     let note = left_behind(&tenant, "left").await;
     assert!(note.contains(&name), "{note}");
     assert!(objects_of(&restore, ONE).await.is_empty());
+}
+
+#[tokio::test]
+async fn force_lets_go_of_what_cannot_be_reached_and_names_it() {
+    let stack = stack().await;
+    let (two, relay) = stack.attach_with_relay(TWO).unwrap();
+    let clusters = [stack.attach(ONE).unwrap(), two];
+    let tenant = stack.tenant("restore-force", &clusters).await.unwrap();
+    tenant.back_up("all", demo_backup()).await.unwrap();
+    tenant.wait_phase("all", Phase::Completed).await.unwrap();
+    tenant.restore("left", of("all")).await.unwrap();
+    let restore = in_phase(&tenant, "left", Phase::Completed).await;
+    relay.cut();
+    tenant.wait_cluster(TWO, false).await.unwrap();
+    tenant.delete_restore("left").await.unwrap();
+    with_reason(&tenant, "left", TWO, "DeletionPending").await;
+
+    force(&tenant.restores(), "left").await.unwrap();
+    tenant.wait_restore_gone("left").await.unwrap();
+    let name = entry(&restore, TWO).unwrap();
+    let name = name.restore_name_in_cluster.clone().unwrap();
+    let note = left_behind(&tenant, "left").await;
+    assert!(note.contains(&name) && !note.contains(ONE), "{note}");
+    assert_eq!(objects_of(&restore, TWO).await, [name]);
 }
 
 #[tokio::test]

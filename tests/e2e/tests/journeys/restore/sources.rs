@@ -73,10 +73,12 @@ async fn what_a_partial_backup_holds_comes_back_and_is_said_to_be_not_all() {
     tenant.back_up("once", partial("")).await.unwrap();
     tenant.back_up("nightly", partial(YEARLY)).await.unwrap();
     run_now(&tenant, "nightly", "now").await;
-    tenant
-        .wait_phase("once", Phase::PartiallyFailed)
-        .await
-        .unwrap();
+    let once = tenant.wait_phase("once", Phase::PartiallyFailed).await;
+    let once = once.unwrap().status.unwrap();
+    let velero = once.backup_details[0].backup_status_in_cluster.as_ref();
+    let errors = velero.unwrap().errors;
+    assert!(errors.is_some_and(|errors| errors > 0), "{velero:?}");
+    assert_eq!(once.summary.map(|summary| summary.errors), errors);
     let ran = |backup: &Backup| {
         let entry = e2e::entry(backup, ONE);
         entry.is_some_and(|entry| entry.phase == EntryPhase::PartiallyFailed)

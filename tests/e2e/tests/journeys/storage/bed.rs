@@ -276,9 +276,7 @@ pub(super) async fn delete_fleet(tenant: &Tenant) {
 
 /// Gives up on what the deletion of a Fleet waits for, and waits until it is gone.
 pub(super) async fn force_away(fleets: &Api<Fleet>, name: &str) {
-    let force = json!({ "metadata": { "annotations": { labels::FORCE_DELETE: "true" } } });
-    let (params, force) = (PatchParams::default(), Patch::Merge(force));
-    match fleets.patch(name, &params, &force).await {
+    match world::force(fleets, name).await {
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         forced => drop(forced.unwrap()),
     }
