@@ -9,8 +9,15 @@ use crate::problem::Problem;
 
 /// What Velero writes before the words of its plugin.
 const PLUGIN_SAYS: &str = "rpc error: code = Unknown desc = ";
-/// What an object storage answers anew each time.
-const PER_REQUEST: [&str; 2] = ["RequestID: ", "HostID: "];
+/// What an object storage answers anew each time, and what the plugin says of a request that was never
+/// answered. It leaves no room for the cause.
+const NOT_TELLING: [&str; 5] = [
+    "RequestID: ",
+    "HostID: ",
+    "exceeded maximum number of attempts",
+    "https response error StatusCode: 0",
+    "request send failed",
+];
 
 /// Velero fails a Backup for good when its location is absent, read-only or not `Available`, an
 /// empty phase included; so none is made before this says that it can be.
@@ -74,14 +81,19 @@ pub fn available(name: &str, location: &BackupStorageLocation) -> Result<(), Pro
     ))
 }
 
-/// What Velero says is the matter with a location, without what differs each time that it looks.
+/// What Velero says is the matter with a location, without what differs each time that it looks and what
+/// does not tell.
 pub fn said(location: &BackupStorageLocation) -> String {
     let message = location.message();
     let message = message
         .split_once(PLUGIN_SAYS)
         .map_or(message, |(_, it)| it);
     let parts = message.split(", ");
-    let telling = parts.filter(|part| !PER_REQUEST.iter().any(|id| part.starts_with(id)));
+    // A bare number is how often it was tried.
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let telling = parts.filter(|part| {
+        !is_number(part) && !NOT_TELLING.iter().any(|words| part.starts_with(words))
+    });
     telling.collect::<Vec<_>>().join(", ")
 }
 
@@ -232,6 +244,19 @@ mod tests {
             Change::Nothing
         );
         assert_eq!(said(&in_phase("Unavailable")), "bucket is missing");
+    }
+
+    #[test]
+    fn of_storage_that_does_not_answer_the_cause_is_told_first() {
+        let mut silent = in_phase("Unavailable");
+        let words = "rpc error: code = Unknown desc = operation error S3: ListObjectsV2, exceeded \
+                     maximum number of attempts, 3, https response error StatusCode: 0, RequestID: , \
+                     HostID: , request send failed, Get \"http://s3\": connection refused";
+        silent.status["message"] = json!(words);
+        assert_eq!(
+            said(&silent),
+            "operation error S3: ListObjectsV2, Get \"http://s3\": connection refused"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -175,6 +175,12 @@ impl Bed {
     /// One more way to a member's API server, for who wants to cut it without cutting off others.
     pub fn relay_to(&self, member: &Member) -> Result<Relay> {
         Relay::start(self.site.ip, self.next_port(), member.upstream())
+    }
+
+    /// A way to the object storage, for who wants to cut it.
+    pub fn relay_to_s3(&self) -> Result<Relay> {
+        let upstream = SocketAddr::from((self.site.ip, port::S3));
+        Relay::start(self.site.ip, self.next_port(), upstream)
     }
 
     /// A port on the bed's address that nobody else uses.

@@ -20,7 +20,7 @@ enum Mode {
     Refuse,
 }
 
-/// The way to one API server. It runs on a thread of its own, since a bed outlives the runtime of
+/// The way to one server. It runs on a thread of its own, since a bed outlives the runtime of
 /// the test that started it.
 #[derive(Debug)]
 pub struct Relay {
@@ -48,7 +48,12 @@ impl Relay {
         Ok(Self { address, mode })
     }
 
-    /// Where it listens, as the server of a kubeconfig.
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The same as the server of a kubeconfig.
     pub fn url(&self) -> String {
         format!("https://{}", self.address)
     }

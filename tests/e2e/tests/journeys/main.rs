@@ -29,6 +29,7 @@ mod replicas;
 mod restarts;
 mod restore;
 mod schedule;
+mod silent_storage;
 mod storage;
 mod trace;
 mod uninstalled;

@@ -1,20 +1,22 @@
 //! Velero is removed from a member, with its definitions, after objects were claimed there and before
-//! they are made. It is not put back, so this has a bed of its own.
+//! they are made; and comes back while something waits for it. This has a bed of its own.
 
+use api_types::backup::Backup;
 use api_types::external::velero;
 use api_types::migrate::Migrate;
 use api_types::phase::{EntryPhase, Phase};
 use api_types::restore::{Restore, RestoreSpec};
 use e2e::specs::demo_backup;
 use e2e::{MemberView, PATIENCE, Stack, Tenant, await_gone, entry, reason};
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
-use testbed::apply_yaml;
+use testbed::{apply_yaml, wait_ok};
 
 use crate::migrate;
 use crate::restore;
-use crate::world::wait_refused;
+use crate::world::{wait_established, wait_refused};
 
 const NAME: &str = "uninstalled";
 const STAYS: &str = "stays";
@@ -42,19 +44,55 @@ metadata: {name: no-velero}
 spec: {policyName: no-velero, validationActions: [Deny]}
 "#;
 
-/// As `kubectl delete crd` of all that is Velero's.
-async fn remove_definitions(view: &MemberView) {
-    let definitions: Api<CustomResourceDefinition> = Api::all(view.client.clone());
+/// What is Velero's of a member, but for its namespace.
+struct Installed {
+    definitions: Vec<CustomResourceDefinition>,
+    location: velero::BackupStorageLocation,
+}
+
+fn definitions(view: &MemberView) -> Api<CustomResourceDefinition> {
+    Api::all(view.client.clone())
+}
+
+/// As `kubectl delete crd` of all that is Velero's. Gives what it was.
+async fn remove(view: &MemberView) -> Installed {
+    let location = view.velero().get("default").await.unwrap();
+    let definitions = definitions(view);
     let all = definitions.list(&ListParams::default()).await.unwrap();
     let all = all.items.into_iter();
     let velero: Vec<_> = all.filter(|of| of.spec.group == "velero.io").collect();
     assert!(velero.len() > 5, "{velero:?}");
-    for of in velero {
+    for of in &velero {
         let name = of.name_any();
         let params = DeleteParams::default();
         definitions.delete(&name, &params).await.unwrap();
         await_gone(&definitions, &name, PATIENCE).await.unwrap();
     }
+    Installed {
+        definitions: velero,
+        location,
+    }
+}
+
+/// As one installs Velero, but for the process.
+async fn install(view: &MemberView, installed: Installed) {
+    let (definitions, new) = (definitions(view), PostParams::default());
+    for of in installed.definitions {
+        let name = of.name_any();
+        let mut anew = CustomResourceDefinition {
+            spec: of.spec,
+            ..CustomResourceDefinition::default()
+        };
+        anew.metadata.name = Some(name.clone());
+        definitions.create(&new, &anew).await.unwrap();
+        wait_established(&definitions, &name).await;
+    }
+    let location = velero::BackupStorageLocation::new("default", installed.location.spec);
+    wait_ok("the location", PATIENCE, async || {
+        Ok(view.velero().create(&new, &location).await.map(drop)?)
+    })
+    .await
+    .unwrap();
 }
 
 fn source_says(migrate: &Migrate, why: &str) -> bool {
@@ -99,7 +137,7 @@ async fn what_was_claimed_where_velero_is_removed_ends_at_the_deadline_or_when_i
     wait_refused(&view.velero(), &another, REFUSAL).await;
     claim(&tenant).await;
 
-    remove_definitions(&view).await;
+    let installed = remove(&view).await;
 
     let backup = tenant.wait_phase("caught", Phase::PartiallyFailed).await;
     let backup = backup.unwrap();
@@ -119,6 +157,19 @@ async fn what_was_claimed_where_velero_is_removed_ends_at_the_deadline_or_when_i
 
     // What had ended stays as it ended.
     let shown = tenant.backups().get("before").await.unwrap();
-    let entries = |of: &api_types::backup::Backup| of.status.clone().unwrap().backup_details;
+    let entries = |of: &Backup| of.status.clone().unwrap().backup_details;
     assert_eq!(entries(&shown), entries(&before));
+
+    // What waits goes on by itself.
+    tenant.back_up("later", demo_backup()).await.unwrap();
+    let waits = |backup: &Backup| reason(backup, LEAVES) == "VeleroNotInstalled";
+    let what = "VeleroNotInstalled";
+    tenant.wait_backup("later", what, waits).await.unwrap();
+    let rules: Api<ValidatingAdmissionPolicyBinding> = Api::all(view.client.clone());
+    let params = DeleteParams::default();
+    rules.delete("no-velero", &params).await.unwrap();
+    install(&view, installed).await;
+    let velero = stack.member(LEAVES).unwrap().velero().unwrap();
+    velero.restart(&view.client).await.unwrap();
+    tenant.wait_phase("later", Phase::Completed).await.unwrap();
 }

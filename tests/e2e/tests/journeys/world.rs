@@ -9,9 +9,10 @@ use api_types::condition::ConditionStatus;
 use api_types::external::velero;
 use api_types::labels;
 use api_types::phase::{EntryPhase, Phase};
-use e2e::{Attached, MemberView, PATIENCE, Stack, Tenant, condition_status, entry};
+use e2e::{Attached, MemberView, PATIENCE, Stack, Tenant, await_object, condition_status, entry};
 use futures::future::select_all;
 use futures::{StreamExt, TryStreamExt, pin_mut};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
@@ -192,6 +193,18 @@ where
     })
     .await
     .unwrap();
+}
+
+/// Waits until a type is served.
+pub(crate) async fn wait_established(api: &Api<CustomResourceDefinition>, name: &str) {
+    let served = |of: &CustomResourceDefinition| {
+        let conditions = of.status.as_ref().and_then(|of| of.conditions.as_ref());
+        let mut conditions = conditions.into_iter().flatten();
+        conditions.any(|of| of.type_ == "Established" && of.status == "True")
+    };
+    await_object(api, name, "Established", PATIENCE, served)
+        .await
+        .unwrap();
 }
 
 /// Waits until a member refuses to make this, with these words. Nothing is made.

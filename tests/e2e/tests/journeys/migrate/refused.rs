@@ -2,7 +2,7 @@
 
 use api_types::migrate::Migrate;
 use api_types::phase::{EntryPhase, Phase};
-use e2e::{PATIENCE, Tenant};
+use e2e::Tenant;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::DeleteParams;
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::kubectl::{kubectl, refused};
 use crate::restore::Held;
-use crate::world::{ONE, TWO, stack, tenant_of, view};
+use crate::world::{ONE, TWO, stack, tenant_of, view, wait_established};
 
 /// A Migrate with these sources, as a file.
 async fn written(name: &str, namespace: &str, sources: &[&str]) -> std::path::PathBuf {
@@ -134,18 +134,7 @@ async fn what_a_target_does_not_serve_is_named_and_the_rest_is_migrated() {
     apply_yaml(&one, DEFINITION).await.unwrap();
     let definitions: Api<CustomResourceDefinition> = Api::all(one);
     let definition = "widgets.migrate.example.com";
-    let served = |seen: &CustomResourceDefinition| {
-        let conditions = seen
-            .status
-            .as_ref()
-            .and_then(|status| status.conditions.as_ref());
-        let mut conditions = conditions.into_iter().flatten();
-        conditions.any(|of| of.type_ == "Established" && of.status == "True")
-    };
-    let what = "Established";
-    e2e::await_object(&definitions, definition, what, PATIENCE, served)
-        .await
-        .unwrap();
+    wait_established(&definitions, definition).await;
 
     // What a member serves is known for a while: it is asked when it is attached.
     let tenant = tenant_of(NAME, &[ONE, TWO]).await;
