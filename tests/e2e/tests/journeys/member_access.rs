@@ -3,17 +3,18 @@
 use api_types::backup::BackupSpec;
 use api_types::common::DeletionPolicy;
 use api_types::phase::Phase;
-use e2e::{Tenant, examples};
+use e2e::{Attached, Tenant, examples};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::Api;
 use kube::api::{ListParams, PostParams};
 use testbed::{Member, apply_yaml};
 
+use crate::migrate;
 use crate::points::as_copy_of;
-use crate::restore::{App, assert_restored, in_phase, objects_of, of};
+use crate::restore::{App, Held, assert_restored, in_phase, objects_of, of};
 use crate::schedule::{YEARLY, answered, no_schedule, run_now, scheduled, schedules};
-use crate::world::{ONE, assert_completed, stack, view, wait_nothing_left};
+use crate::world::{ONE, TWO, assert_completed, stack, view, wait_nothing_left};
 
 /// A token of the account that the manifest makes.
 async fn documented_account(member: &Member) -> String {
@@ -26,6 +27,18 @@ async fn documented_account(member: &Member) -> String {
     let (params, hour) = (PostParams::default(), TokenRequest::default());
     let issued = accounts.create_token_request("kurator", &params, &hour);
     issued.await.unwrap().status.unwrap().token
+}
+
+/// A cluster whose kubeconfig has no more than the documented rights.
+async fn with_documented_rights(name: &str) -> Attached {
+    let stack = stack().await;
+    let member = stack.member(name).unwrap();
+    let token = documented_account(member).await;
+    let mut cluster = stack.attach(name).unwrap();
+    let almighty = member.control_plane().token(0);
+    cluster.kubeconfig = cluster.kubeconfig.replace(almighty, &token);
+    assert!(cluster.kubeconfig.contains(&token));
+    cluster
 }
 
 /// A Schedule is made, asked for a run, and removed.
@@ -58,10 +71,7 @@ async fn an_account_with_the_documented_rights_is_enough_to_back_up_to_restore_a
     let token = documented_account(member).await;
     APP.deploy(&[ONE]).await;
 
-    let mut cluster = stack.attach(ONE).unwrap();
-    let almighty = member.control_plane().token(0);
-    cluster.kubeconfig = cluster.kubeconfig.replace(almighty, &token);
-    assert!(cluster.kubeconfig.contains(&token));
+    let cluster = with_documented_rights(ONE).await;
     let tenant = stack.tenant("least", &[cluster]).await.unwrap();
     let spec = BackupSpec {
         deletion_policy: DeletionPolicy::Delete,
@@ -86,4 +96,33 @@ async fn an_account_with_the_documented_rights_is_enough_to_back_up_to_restore_a
         Err(kube::Error::Api(status)) => assert_eq!(status.code, 403),
         other => panic!("not refused: {other:?}"),
     }
+}
+
+#[tokio::test]
+async fn an_account_with_the_documented_rights_is_enough_to_migrate() {
+    const NAME: &str = "least-migrate";
+    let clusters = [
+        with_documented_rights(ONE).await,
+        with_documented_rights(TWO).await,
+    ];
+    let tenant = stack().await.tenant(NAME, &clusters).await.unwrap();
+    let held = Held::deploy(&view(ONE).await.client, NAME).await;
+    let mut spec = migrate::from(ONE, &[TWO], migrate::only(NAME));
+    spec.deletion_policy = DeletionPolicy::Delete;
+    migrate::begin(&tenant, NAME, spec).await;
+    let moved = migrate::in_phase(&tenant, NAME, Phase::Completed).await;
+    migrate::assert_made_once(&moved, ONE, &[TWO]).await;
+    Held::at(&view(TWO).await.client, NAME)
+        .assert_restored()
+        .await;
+    // What it may look at beforehand it has seen.
+    let told = format!("it creates {NAME}");
+    migrate::tells(&tenant, (NAME, "Preflight"), |note| note.ends_with(&told)).await;
+    let events = tenant.event_reasons(NAME).await.unwrap();
+    assert!(!events.contains(&"NotCompared".to_owned()), "{events:?}");
+
+    migrate::wait_gone(&tenant, NAME).await;
+    let owner = moved.metadata.uid.unwrap();
+    wait_nothing_left(&view(ONE).await, &owner).await.unwrap();
+    held.remove().await;
 }

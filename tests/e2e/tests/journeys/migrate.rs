@@ -97,7 +97,7 @@ async fn delete(tenant: &Tenant, name: &str) {
 }
 
 /// Deletes it and waits until it is gone.
-async fn wait_gone(tenant: &Tenant, name: &str) {
+pub(crate) async fn wait_gone(tenant: &Tenant, name: &str) {
     delete(tenant, name).await;
     let gone = await_gone(&migrates(tenant), name, PATIENCE).await;
     gone.unwrap();
@@ -114,7 +114,11 @@ pub(crate) async fn wait(
 }
 
 /// Waits for an event of a reason about a Migrate whose note is so.
-async fn tells(tenant: &Tenant, (migrate, reason): (&str, &str), is_so: impl Fn(&str) -> bool) {
+pub(crate) async fn tells(
+    tenant: &Tenant,
+    (migrate, reason): (&str, &str),
+    is_so: impl Fn(&str) -> bool,
+) {
     wait_ok("what an event tells", PATIENCE, async || {
         let events = tenant.events(migrate).await?;
         let mut events = events.iter();

@@ -68,6 +68,8 @@ async fn the_announcements_migrate_completes_with_its_status_block() {
     }
     let wait = ["wait", "--for=condition=sourceReady", "kmg/select-labels"];
     kubectl(stack, &[&wait[..], &["--timeout=5m"]].concat()).await;
+    let wait = ["wait", "--for=condition=Succeeded", "kmg/select-labels"];
+    kubectl(stack, &[&wait[..], &["--timeout=5m"]].concat()).await;
     let migrate = in_phase(&tenant, "select-labels", Phase::Completed).await;
     assert_migrated(&migrate);
     let shown = kubectl(stack, &["get", "kmg", "select-labels"]).await;

@@ -75,6 +75,12 @@ async fn a_migrate_without_its_one_source_or_onto_itself_is_refused() {
     assert!(said.contains("a cancelled Migrate cannot go on"), "{said}");
 
     begin(&tenant, "itself", from(ONE, &[ONE], only(NAME))).await;
+    let ended = ["-n", NAME, "wait", "--for=condition=Succeeded=false"];
+    kubectl(
+        stack,
+        &[&ended[..], &["kmg/itself", "--timeout=5m"]].concat(),
+    )
+    .await;
     let itself = in_phase(&tenant, "itself", Phase::FailedValidation).await;
     assert_eq!(ready_reason(&itself), "InvalidSpec");
     let source = of_source(&itself);
