@@ -8,7 +8,7 @@ use api_types::fleet::Fleet;
 use api_types::phase::Phase;
 use api_types::restore::Restore;
 use e2e::specs::demo_backup;
-use e2e::{Attached, FLEET, PATIENCE, await_gone};
+use e2e::{Attached, FLEET, PATIENCE, Tenant, await_gone};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
@@ -55,12 +55,13 @@ async fn deleting_removes_the_velero_restores_and_nothing_that_they_restored() {
     }
 }
 
-#[tokio::test]
-async fn what_lies_in_a_cluster_that_is_gone_for_good_is_named_and_let_go() {
+/// A Restore of two clusters that is being deleted while one of them is cut off. Gives it as it was, and
+/// the name of what it has there.
+async fn deleted_behind_a_cut(namespace: &str) -> (Tenant, Restore, String) {
     let stack = stack().await;
     let (two, relay) = stack.attach_with_relay(TWO).unwrap();
     let clusters = [stack.attach(ONE).unwrap(), two];
-    let tenant = stack.tenant("restore-gone", &clusters).await.unwrap();
+    let tenant = stack.tenant(namespace, &clusters).await.unwrap();
     tenant.back_up("all", demo_backup()).await.unwrap();
     tenant.wait_phase("all", Phase::Completed).await.unwrap();
     tenant.restore("left", of("all")).await.unwrap();
@@ -69,7 +70,14 @@ async fn what_lies_in_a_cluster_that_is_gone_for_good_is_named_and_let_go() {
     tenant.wait_cluster(TWO, false).await.unwrap();
     tenant.delete_restore("left").await.unwrap();
     with_reason(&tenant, "left", TWO, "DeletionPending").await;
+    let left = entry(&restore, TWO).unwrap();
+    let name = left.restore_name_in_cluster.clone().unwrap();
+    (tenant, restore, name)
+}
 
+#[tokio::test]
+async fn what_lies_in_a_cluster_that_is_gone_for_good_is_named_and_let_go() {
+    let (tenant, restore, name) = deleted_behind_a_cut("restore-gone").await;
     let attached = tenant.api::<AttachedCluster>();
     let now = DeleteParams::default();
     attached.delete(TWO, &now).await.unwrap();
@@ -79,11 +87,6 @@ async fn what_lies_in_a_cluster_that_is_gone_for_good_is_named_and_let_go() {
         .await
         .unwrap();
     tenant.wait_restore_gone("left").await.unwrap();
-    let name = entry(&restore, TWO)
-        .unwrap()
-        .restore_name_in_cluster
-        .clone()
-        .unwrap();
     let note = left_behind(&tenant, "left").await;
     assert!(note.contains(&name), "{note}");
     assert!(objects_of(&restore, ONE).await.is_empty());
@@ -91,23 +94,9 @@ async fn what_lies_in_a_cluster_that_is_gone_for_good_is_named_and_let_go() {
 
 #[tokio::test]
 async fn force_lets_go_of_what_cannot_be_reached_and_names_it() {
-    let stack = stack().await;
-    let (two, relay) = stack.attach_with_relay(TWO).unwrap();
-    let clusters = [stack.attach(ONE).unwrap(), two];
-    let tenant = stack.tenant("restore-force", &clusters).await.unwrap();
-    tenant.back_up("all", demo_backup()).await.unwrap();
-    tenant.wait_phase("all", Phase::Completed).await.unwrap();
-    tenant.restore("left", of("all")).await.unwrap();
-    let restore = in_phase(&tenant, "left", Phase::Completed).await;
-    relay.cut();
-    tenant.wait_cluster(TWO, false).await.unwrap();
-    tenant.delete_restore("left").await.unwrap();
-    with_reason(&tenant, "left", TWO, "DeletionPending").await;
-
+    let (tenant, restore, name) = deleted_behind_a_cut("restore-force").await;
     force(&tenant.restores(), "left").await.unwrap();
     tenant.wait_restore_gone("left").await.unwrap();
-    let name = entry(&restore, TWO).unwrap();
-    let name = name.restore_name_in_cluster.clone().unwrap();
     let note = left_behind(&tenant, "left").await;
     assert!(note.contains(&name) && !note.contains(ONE), "{note}");
     assert_eq!(objects_of(&restore, TWO).await, [name]);
