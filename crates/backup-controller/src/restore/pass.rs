@@ -316,10 +316,10 @@ impl<'a> Pass<'a> {
             let Some((uid, name)) = claimed.zip(row.entry.claimed_name()) else {
                 continue;
             };
-            let (ctx, owner, key) = self.parts(&row.entry);
-            let place = (&key, &MemberId::from_uid(uid));
-            for stray in removal::restores::strays(&ctx, &owner, place, name) {
-                let (ctx, key) = (Arc::clone(&ctx), key.clone());
+            let (ctx, key) = (self.0.ctx, &row.entry.key);
+            let place = (key, &MemberId::from_uid(uid));
+            for stray in removal::restores::strays(ctx, &self.0.owner, place, name) {
+                let (ctx, key) = (Arc::clone(ctx), key.clone());
                 let dropping = async move { removal::drop_stray(&ctx, &key, &*stray).await };
                 tokio::spawn(dropping.in_current_span());
             }
