@@ -1,19 +1,25 @@
-//! Targets that are chosen by their labels, and how long the backup in between is kept.
+//! Targets that are chosen by their labels, or are in another fleet, and how long the backup in between
+//! is kept.
 
 use api_types::cluster::AttachedCluster;
 use api_types::external::velero;
+use api_types::fleet::{Fleet, FleetSpec};
+use api_types::labels::FLEET_NAME;
+use api_types::migrate::Migrate;
 use api_types::phase::Phase;
+use e2e::FLEET;
 use e2e::specs::labels;
 use jiff::SignedDuration;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::{
-    assert_made_once, assert_nothing_restored, begin, from, in_phase, of_source, only, stored_name,
+    assert_made_once, assert_nothing_restored, begin, from, in_phase, of_source, only, reason_of,
+    stored_name, wait,
 };
 use crate::restore::Held;
-use crate::world::{ONE, TWO, tenant_of, view};
+use crate::world::{ONE, TWO, stack, tenant_of, view};
 
 #[tokio::test]
 async fn targets_are_chosen_by_label_and_the_backup_expires_after_its_ttl() {
@@ -55,4 +61,39 @@ async fn targets_are_chosen_by_label_and_the_backup_expires_after_its_ttl() {
     );
     let shown = of_source(&migrate).backup_status_in_cluster.unwrap();
     assert_eq!(shown.expiration.unwrap().0, expiration);
+}
+
+#[tokio::test]
+async fn a_target_may_be_in_another_fleet_of_the_namespace() {
+    const NAME: &str = "migrate-fleets";
+    const OTHER: &str = "other";
+    let tenant = tenant_of(NAME, &[ONE]).await;
+    let two = stack().await.attach(TWO).unwrap();
+    tenant.attach(&two).await.unwrap();
+    Held::deploy(&view(ONE).await.client, NAME).await;
+    let mut spec = from(ONE, &[TWO], only(NAME));
+    OTHER.clone_into(&mut spec.target_cluster.fleet);
+    let fleet = Fleet::new(
+        OTHER,
+        FleetSpec {
+            clusters: spec.target_cluster.clusters.clone(),
+            ..FleetSpec::default()
+        },
+    );
+    begin(&tenant, NAME, spec).await;
+    let waits = |seen: &Migrate| reason_of(seen, TWO) == "FleetNotFound";
+    wait(&tenant, NAME, "FleetNotFound", waits).await;
+
+    let new = PostParams::default();
+    tenant.api().create(&new, &fleet).await.unwrap();
+    let migrate = in_phase(&tenant, NAME, Phase::Completed).await;
+    assert_made_once(&migrate, ONE, &[TWO]).await;
+    let two = view(TWO).await;
+    Held::at(&two.client, NAME).assert_restored().await;
+    // Each object says whose it is.
+    let restores = two.restores_of(&migrate.uid().unwrap()).await.unwrap();
+    assert_eq!(restores[0].labels()[FLEET_NAME], OTHER);
+    let backups: Api<velero::Backup> = view(ONE).await.velero();
+    let backup = backups.get(&stored_name(&migrate)).await.unwrap();
+    assert_eq!(backup.labels()[FLEET_NAME], FLEET);
 }
